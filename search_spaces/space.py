@@ -1,0 +1,221 @@
+"""The search space: everything that may vary, in the order of the file.
+
+`loading` builds it from YAML. A sweep asks it for parameters (`suggest`), turns parameters into a
+LightningCLI configuration (`configure`) and checks beforehand that every value is accepted (`variations`).
+Parameters are a flat dict from Optuna name to stored value, of the active parameters only.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple, cast
+
+from search_spaces.choices import Choice, Site, Slot
+from search_spaces.errors import SpaceError
+from search_spaces.labels import Scalar
+from search_spaces.parameters import CategoricalParameter, Parameter, Trial
+from search_spaces.paths import Path, get, put, unshared
+from search_spaces.wording import nearest
+
+Params = dict[str, Scalar]
+
+
+class Row(NamedTuple):
+    """One line of a printed search space."""
+
+    name: str
+    text: str
+    condition: str
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What may vary in a configuration.
+
+    Attributes:
+        slots: The top-level places, in the order in which a trial is asked.
+
+    Raises:
+        SpaceError: If it is empty, one place lies inside another, or two parameters get the same name.
+    """
+
+    slots: tuple[Slot, ...]
+
+    def __post_init__(self) -> None:
+        if not self.slots:
+            raise SpaceError("", "the search space is empty: name at least one parameter that varies.")
+        _check_apart([slot.path for slot in self.slots])
+        name, count = Counter(self.names).most_common(1)[0]
+        if count > 1:
+            raise SpaceError(name, "two parameters would get this name: rename a branch.")
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Every place that varies, active or not, in file order."""
+        return tuple(_sites(self.slots))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The Optuna names of all parameters, active or not."""
+        return tuple(site.name for site in self.sites)
+
+    def suggest(self, trial: Trial) -> Params:
+        """Ask `trial` for each active parameter, in file order.
+
+        Returns:
+            Optuna name to stored value, as `configure` takes it.
+        """
+        return self._decide(lambda site: site.content.suggest(site.name, trial))
+
+    def configure(self, base: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
+        """Return a copy of `base` with the parameters' values in their places.
+
+        A choice replaces what `base` holds at its path. Numbers outside a range are accepted: they stem
+        from a trial made before the range was narrowed. The result shares nothing with `base` or with
+        this search space.
+
+        Args:
+            base: A LightningCLI configuration.
+            params: Optuna name to stored value, for exactly the active parameters.
+
+        Raises:
+            SpaceError: If an active parameter is missing, a name is unknown or inactive, a value is not
+                one of the choices or not a number, or `base` has no room at a path.
+        """
+
+        def given(site: Site) -> Scalar:
+            if site.name not in params:
+                raise SpaceError(site.name, f"no value was given for this parameter{_because(site)}.")
+            try:
+                site.content.decode(params[site.name])
+            except SpaceError as error:
+                raise error.under(site.name) from None
+            return cast(Scalar, params[site.name])
+
+        active = self._decide(given)
+        for name in params:
+            if name not in active:
+                raise SpaceError(name, self._why_inactive(name))
+        return cast(dict[str, object], _fill(unshared(base), self.slots, "", active))
+
+    def centre(self) -> Params:
+        """Return the parameters in the middle of their ranges, and the first of all choices."""
+        return self._decide(lambda site: site.content.centre)
+
+    def variations(self) -> Iterator[tuple[str, Params]]:
+        """Yield each parameter's edges and each branch, with everything else at the centre.
+
+        Yields:
+            The name of the parameter that was moved and the whole set of active parameters. Equal sets
+            are yielded once.
+        """
+        seen = set()
+        for site in self.sites:
+            for edge in site.content.edges:
+                pinned = {**dict(site.conditions), site.name: edge}
+                params = self._decide(lambda s, pinned=pinned: pinned.get(s.name, s.content.centre))  # type: ignore[misc]
+                if (key := tuple(params.items())) not in seen:
+                    seen.add(key)
+                    yield site.name, params
+
+    def config_path(self, name: str) -> str:
+        """Return the dotted configuration path of an Optuna name.
+
+        Raises:
+            SpaceError: If no parameter has that name.
+        """
+        for site in self.sites:
+            if site.name == name:
+                return site.config_path
+        raise SpaceError(name, f"the search space has no such parameter{nearest(name, self.names)}")
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return name, range and condition of every parameter, for printing."""
+        return tuple(Row(site.name, site.content.describe(), site.condition) for site in self.sites)
+
+    def max_of(self, config_path: str) -> int | float | None:
+        """Return the largest number that this search space can put at a configuration path.
+
+        Args:
+            config_path: A dotted path such as `trainer.max_epochs`.
+
+        Returns:
+            The largest number over ranges, choices and branches' literal values; None when there is none.
+        """
+        path = tuple(config_path.split("."))
+        found = [value for site in self.sites for value in _possible(site, path)]
+        numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
+        return max(numbers, default=None)
+
+    def _decide(self, decide: Callable[[Site], Scalar]) -> Params:
+        """Collect a value for each site whose conditions hold, in file order."""
+        params: Params = {}
+        for site in self.sites:
+            # A choice precedes its branches' parameters, so its value is known by now.
+            if all(params.get(name) == branch for name, branch in site.conditions):
+                params[site.name] = decide(site)
+        return params
+
+    def _why_inactive(self, name: str) -> str:
+        for site in self.sites:
+            if site.name == name:
+                return f"this parameter is active only when {site.condition}."
+        return f"the search space has no such parameter{nearest(name, self.names)}"
+
+
+def _sites(
+    slots: tuple[Slot, ...], name: str = "", path: str = "", conditions: tuple[tuple[str, str], ...] = ()
+) -> Iterator[Site]:
+    for slot in slots:
+        site = Site(_join(name, slot.path), _join(path, slot.path), slot.content, conditions)
+        yield site
+        for branch in slot.content.branches if isinstance(slot.content, Choice) else ():
+            inner = (*conditions, (site.name, branch.name))
+            yield from _sites(branch.slots, f"{site.name}.{branch.name}", site.config_path, inner)
+
+
+def _fill(target: object, slots: tuple[Slot, ...], name: str, params: Params) -> object:
+    """Put each slot's value into `target`, in place, and return it."""
+    for slot in slots:
+        slot_name = _join(name, slot.path)
+        target = put(target, slot.path, _value(slot.content, slot_name, params))
+    return target
+
+
+def _value(content: Parameter | Choice, name: str, params: Params) -> object:
+    if not isinstance(content, Choice):
+        return content.decode(params[name])
+    branch = content.decode(params[name])
+    return _fill(unshared(branch.template), branch.slots, f"{name}.{branch.name}", params)
+
+
+def _possible(site: Site, path: Path) -> list[object]:
+    """Return the values that one site can put at `path`."""
+    here = tuple(site.config_path.split("."))
+    if path[: len(here)] != here:
+        return []
+    rest = path[len(here) :]
+    if isinstance(site.content, Choice):
+        return [get(branch.template, rest) for branch in site.content.branches]
+    if isinstance(site.content, CategoricalParameter):
+        return [get(choice, rest) for choice in site.content.choices]
+    return [site.content.high] if not rest else []
+
+
+def _check_apart(paths: list[Path]) -> None:
+    known = set(paths)
+    for path in paths:
+        for length in range(1, len(path)):
+            if path[:length] in known:
+                outer = ".".join(path[:length])
+                rule = f"this lies inside {outer!r}, which is replaced as a whole: vary one of the two."
+                raise SpaceError(".".join(path), rule)
+
+
+def _join(prefix: str, path: Path) -> str:
+    return ".".join((prefix, *path) if prefix else path)
+
+
+def _because(site: Site) -> str:
+    return f", which is active because {site.condition}" if site.conditions else ""

@@ -1,0 +1,206 @@
+"""Samplers and pruners: the short names of the sweep file, made into Optuna's objects, and the rung table.
+
+A name stands for an Optuna class with the settings that fit a sweep; `{class_path, init_args}` takes any
+class and any of its constructor's arguments, checked before anything runs.
+"""
+
+import difflib
+import importlib
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sweeps.errors import SpecError
+from sweeps.spec import Component, SweepSpec
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+    from optuna.samplers import BaseSampler
+
+SAMPLERS = {
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "random": "RandomSampler",
+    "qmc": "QMCSampler",
+    "brute_force": "BruteForceSampler",
+    "nsgaii": "NSGAIISampler",
+}
+PRUNERS = {
+    "none": "NopPruner",
+    "median": "MedianPruner",
+    "percentile": "PercentilePruner",
+    "hyperband": "HyperbandPruner",
+    "successive_halving": "SuccessiveHalvingPruner",
+    "threshold": "ThresholdPruner",
+    "patient": "PatientPruner",
+    "wilcoxon": "WilcoxonPruner",
+}
+DEFAULTS: dict[str, dict[str, Any]] = {
+    # Asks at every validation from the second on, once five trials have been trained to their end.
+    "MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 1},
+    "PercentilePruner": {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 1},
+    "SuccessiveHalvingPruner": {"min_resource": 1, "reduction_factor": 3},
+    "HyperbandPruner": {"min_resource": 1, "reduction_factor": 3},
+    "PatientPruner": {"wrapped_pruner": None, "patience": 3},
+}
+
+
+def make_sampler(spec: SweepSpec) -> "BaseSampler":
+    """Makes the sampler of a sweep.
+
+    It is seeded with `seed_everything` unless it has a seed of its own, so that with one worker a sweep
+    is reproducible. TPE searches the parameters of each branch of a choice jointly (`group=True`).
+
+    Raises:
+        SpecError: An unknown name, class or argument, or a value that the class refuses.
+    """
+    cls, given = _resolve(spec, "sampler", spec.sampler, SAMPLERS, "optuna.samplers")
+    accepted = inspect.signature(cls).parameters
+    defaults: dict[str, Any] = {"seed": int(spec.seed_everything), "warn_independent_sampling": False}
+    if cls.__name__ == "TPESampler" and any(row.condition for row in spec.space.rows()):
+        defaults["group"] = True
+    sampler: BaseSampler = _build(spec, "sampler", cls, _fitting(defaults, accepted) | given)
+    return sampler
+
+
+def make_pruner(spec: SweepSpec, validations: int | None) -> "BasePruner":
+    """Makes the pruner of a sweep; Hyperband's upper bound is the number of validations of a full training.
+
+    Args:
+        spec: The sweep.
+        validations: Validations of a full training; None if it has no end.
+
+    Raises:
+        SpecError: As for `make_sampler`; also a pruner for a training that has no end.
+    """
+    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    if validations is None and cls.__name__ != "NopPruner":
+        raise spec.error("pruner", "a pruner needs a training that ends: give trainer.max_epochs or "
+                         "trainer.max_steps, or say `pruner: none`")  # fmt: skip
+    settings = dict(DEFAULTS.get(cls.__name__, {}))
+    if cls.__name__ == "HyperbandPruner":
+        settings["max_resource"] = max(1, validations or 1)
+    pruner: BasePruner = _build(spec, "pruner", cls, settings | given)
+    return pruner
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """One row of the rung table.
+
+    Attributes:
+        share: The share of the trials that go by this row, 0 to 1.
+        rungs: The validations, counted from 1, at which a trial may be pruned.
+        keep: The share of trials that each rung lets pass, 0 to 1.
+    """
+
+    share: float
+    rungs: tuple[int, ...]
+    keep: float
+
+
+def rung_table(spec: SweepSpec, validations: int) -> list[Bracket]:
+    """The rungs of Hyperband or successive halving; an empty list for every other pruner.
+
+    Source: `optuna.pruners.HyperbandPruner` after Li et al. 2018 (jmlr.org/papers/v18/16-558.html):
+    `floor(log_eta(max / min)) + 1` brackets, bracket b with rungs at `min * eta ** (b + i)` and trials in
+    proportion to `ceil(n * eta ** s / (s + 1))`, `s = n - 1 - b`.
+
+    Args:
+        spec: The sweep.
+        validations: Validations of a full training.
+    """
+    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    settings = DEFAULTS.get(cls.__name__, {}) | given
+    if cls.__name__ not in ("HyperbandPruner", "SuccessiveHalvingPruner"):
+        return []
+    low, eta = settings["min_resource"], settings["reduction_factor"]
+    if not isinstance(low, int):
+        return []  # "auto": Optuna estimates it from the first complete trials
+    first = settings.get("min_early_stopping_rate", 0)
+    if cls.__name__ == "SuccessiveHalvingPruner":
+        return [Bracket(1.0, _rungs(low, eta, first, validations), 1 / eta)]
+    high = settings.get("max_resource", validations)
+    count = math.floor(math.log(max(1, high) / low, eta)) + 1 if high >= low else 1
+    weights = [math.ceil(count * eta ** (count - 1 - b) / (count - b)) for b in range(count)]
+    return [
+        Bracket(weight / sum(weights), _rungs(low, eta, b, validations), 1 / eta)
+        for b, weight in enumerate(weights)
+    ]
+
+
+def pruning_text(spec: SweepSpec) -> str:
+    """One line that says when a pruner without rungs asks."""
+    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    settings = DEFAULTS.get(cls.__name__, {}) | given
+    if cls.__name__ == "NopPruner":
+        return "no trial is pruned"
+    if "n_startup_trials" in settings:
+        return (
+            f"asked after every validation from {settings['n_warmup_steps'] + 1} on but the last, "
+            f"once {settings['n_startup_trials']} trials are complete"
+        )
+    return "asked after every validation but the last"
+
+
+def _rungs(low: int, eta: int, first: int, validations: int) -> tuple[int, ...]:
+    """Rungs before the last validation, where the pruner is not asked."""
+    rungs: list[int] = []
+    while (rung := low * eta ** (first + len(rungs))) < validations:
+        rungs.append(rung)
+    return tuple(rungs)
+
+
+def _resolve(
+    spec: SweepSpec, key: str, given: str | Component, names: Mapping[str, str], home: str
+) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class and the arguments that the file gives for it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        optuna_module = importlib.import_module(home)
+    if isinstance(given, str):
+        if given not in names:
+            near = difflib.get_close_matches(given.lower(), names, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise spec.error(key, f"unknown {key} {given!r}{hint}; known are {', '.join(names)}, "
+                             "or {class_path, init_args}")  # fmt: skip
+        return getattr(optuna_module, names[given]), {}
+    path = names.get(given.class_path, given.class_path)
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        module = importlib.import_module(module_name) if module_name else optuna_module
+        cls = getattr(module, class_name)
+    except (ImportError, AttributeError) as error:
+        raise spec.error(f"{key}.class_path", f"{given.class_path!r} cannot be imported: {error}") from None
+    return cls, dict(given.init_args)
+
+
+def _build(spec: SweepSpec, key: str, cls: Callable[..., Any], arguments: dict[str, Any]) -> Any:
+    accepted = inspect.signature(cls).parameters
+    takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
+    for name in arguments:
+        if name not in accepted and not takes_any:
+            near = difflib.get_close_matches(name, accepted, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise spec.error(f"{key}.init_args.{name}", f"{cls.__name__} does not accept it{hint}; "
+                             f"it accepts {', '.join(accepted)}")  # fmt: skip
+    if isinstance(inner := arguments.get("wrapped_pruner"), dict):
+        arguments["wrapped_pruner"] = _build(
+            spec,
+            f"{key}.init_args.wrapped_pruner",
+            *_resolve(spec, key, Component(**inner), PRUNERS, "optuna.pruners"),
+        )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # most of Optuna's constructors warn that they are experimental
+            return cls(**arguments)
+    except (TypeError, ValueError, ImportError) as error:
+        raise SpecError(spec.file, key, f"{cls.__name__}: {' '.join(str(error).split())}") from None
+
+
+def _fitting(defaults: dict[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in defaults.items() if name in accepted}

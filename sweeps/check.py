@@ -1,0 +1,107 @@
+"""`sweeps check`: everything that can be known before a training, and what the sweep would do."""
+
+import os
+from collections.abc import Iterator
+
+from rich.console import Console, RenderableType
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.algorithms import pruning_text, rung_table
+from sweeps.plan import (
+    Places,
+    check_algorithms,
+    context_of,
+    inspect,
+    places,
+    raise_problem,
+    schedule_of,
+    slots_of,
+)
+from sweeps.spec import Component, SweepSpec
+
+
+def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
+    """Checks a sweep in this process and prints its plan; trains nothing and leaves nothing behind.
+
+    Raises:
+        UserError: Something in the sweep is not right.
+    """
+    where = places(spec, storage)
+    with console.status("importing torch, Lightning and your classes ..."):
+        gpus, slots = _slots(spec)
+        inspection = inspect(context_of(spec, where.files, gpus), spec, False)
+    raise_problem(inspection, spec)
+    validations = schedule_of(spec).validations(inspection.batches)
+    check_algorithms(spec, validations)
+    for part in _plan(spec, where, inspection.resolved, slots, gpus, validations):
+        console.print(part)
+
+
+def _slots(spec: SweepSpec) -> tuple[float, int]:
+    """GPUs of a trial and trials at once on this machine, as a launch without a cluster would have them."""
+    import torch
+
+    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    slots, gpus = slots_of(there, spec.resources, at_most=spec.budget.trials)
+    return gpus, slots
+
+
+def _plan(
+    spec: SweepSpec, where: Places, resolved: str, slots: int, gpus: float, validations: int | None
+) -> Iterator[RenderableType]:
+    yield Text.assemble((spec.name, "bold"), f"  {spec.objective.direction} {spec.objective.metric}, "
+                        f"the value of the {spec.objective.value} checkpoint")  # fmt: skip
+    yield ""
+    yield Text("Base configuration (searched keys at the centre of their ranges)", "bold")
+    yield Syntax(resolved.strip(), "yaml", background_color="default", word_wrap=True)
+    yield ""
+    yield _space_table(spec)
+    yield ""
+    yield Text.assemble(("Budget  ", "bold"), _budget(spec))
+    yield Text.assemble(
+        ("Slots   ", "bold"), f"{slots} at once here, each with {spec.resources.cpus:g} CPU and {gpus:g} GPU"
+    )
+    yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler))
+    yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
+    if validations is not None and rung_table(spec, validations):
+        yield _rung_table(spec, validations)
+    yield Text.assemble(
+        ("Keeps   ", "bold"), f"study {where.storage}, MLflow {where.tracking_uri}, files {where.files}"
+    )
+    yield Text(f"{spec.file or spec.name}: no mistakes found", "bold green")
+
+
+def _space_table(spec: SweepSpec) -> Table:
+    table = Table("parameter", "range", "active when", title="Search space", title_justify="left",
+                  title_style="bold", box=None, padding=(0, 2, 0, 0))  # fmt: skip
+    for row in spec.space.rows():
+        table.add_row(Text(row.name), Text(row.text), Text(row.condition))
+    return table
+
+
+def _rung_table(spec: SweepSpec, validations: int) -> Table:
+    table = Table("bracket", "share of trials", "pruned after validation", "each rung keeps",
+                  box=None, padding=(0, 2, 0, 2))  # fmt: skip
+    for number, bracket in enumerate(rung_table(spec, validations)):
+        rungs = ", ".join(map(str, bracket.rungs)) or "never"
+        table.add_row(str(number), f"{bracket.share:.0%}", rungs, f"the best {bracket.keep:.0%}")
+    return table
+
+
+def _budget(spec: SweepSpec) -> str:
+    trials, hours = spec.budget.trials, spec.budget.hours
+    ends = [f"{trials} finished trials"] if trials else []
+    return " or ".join([*ends, f"no new trial after {hours:g} hours"] if hours else ends)
+
+
+def _algorithm(given: str | Component) -> str:
+    return given if isinstance(given, str) else given.class_path
+
+
+def _pruning(spec: SweepSpec, validations: int | None) -> str:
+    text = pruning_text(spec)
+    if validations is None:
+        return text
+    return f"{text} ({validations} validations a full training)"

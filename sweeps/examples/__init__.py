@@ -1,0 +1,1 @@
+"""Sweeps that run as they are, each a module, its data and a YAML file."""

@@ -1,0 +1,29 @@
+"""`make quickstart`: the digits sweep in the current folder, under the next free name."""
+
+import sys
+from importlib.resources import files
+from pathlib import Path
+
+from rich.console import Console
+
+from sweeps.errors import SweepsError
+from sweeps.launch import launch
+from sweeps.spec import load_spec
+from sweeps.storage import study_url
+from sweeps.study import free_name
+
+
+def main() -> int:
+    """Runs the sweep; gives the exit code."""
+    file = Path(str(files("sweeps.examples") / "digits.yaml"))
+    try:
+        spec = load_spec(file, name=free_name("digits", study_url()))
+        launch(spec, None, Console())
+    except SweepsError as error:
+        sys.stderr.write(f"sweeps: {error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

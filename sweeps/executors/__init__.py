@@ -1,0 +1,62 @@
+"""Who runs the trials: the contract that every executor keeps.
+
+`ray` runs them on warm Ray workers, `scripted` plays them in simulated time for tests and studies of
+search quality. One conformance suite (`tests/test_executors.py`) holds for both.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from sweeps.records import Assignment, Event, Outcome, Report
+
+
+class Executor(Protocol):
+    """Runs assignments in a number of slots and gives their events one by one.
+
+    An executor takes one assignment more than it has slots, so that a slot that gets free goes on at
+    once while the study still thinks about the next one.
+    """
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `submit` may be called."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is submitted, so that no event can come."""
+
+    def submit(self, assignment: Assignment) -> None:
+        """Takes a trial; it starts at once or as soon as a slot is free."""
+
+    def next_event(self) -> Event:
+        """Waits for the next report or outcome.
+
+        After a trial's report nothing comes from that trial until `reply` was called. Every submitted
+        trial ends with exactly one outcome, also when it raises or its worker dies.
+        """
+
+    def reply(self, number: int, *, stop: bool) -> None:
+        """Answers the trial's last report: go on, or stop before the next epoch."""
+
+    def close(self) -> None:
+        """Ends all workers, running trials included; may be called twice."""
+
+
+class Reporter(Protocol):
+    """How a trial talks to the study, as seen inside a worker.
+
+    Attributes:
+        wait_seconds: Time spent in `stop_requested` so far.
+    """
+
+    wait_seconds: float
+
+    def send(self, report: Report) -> None:
+        """Sends a report and returns at once."""
+
+    def stop_requested(self) -> bool:
+        """Waits for the answer to the last report: whether the trial shall end."""
+
+
+TrialFunction = Callable[[Assignment, Reporter], Outcome]
+"""What runs inside a worker: trains one assignment. Whatever it raises becomes a failed outcome."""

@@ -1,0 +1,144 @@
+"""What keeps the trials of a process apart: process-wide state is restored, output goes to a log."""
+
+import contextlib
+import gc
+import os
+import random
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+FOREIGN_LAUNCHERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "LSB_", "JSM_", "KUBEFLOW_")
+FOREIGN_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
+                 "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
+
+
+def scrub_environment() -> None:
+    """Removes what other launchers left: Lightning would take the worker for one rank of their job."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN_LAUNCHERS) or name in FOREIGN_RANKS:
+            del os.environ[name]
+
+
+@contextlib.contextmanager
+def isolated() -> Iterator[None]:
+    """Restores the process's state when the block ends, however it ends.
+
+    Random number generators (Python, NumPy, torch, CUDA), default dtype and device, determinism, cuDNN
+    and matmul settings, thread count, environment, working directory, `sys.path`, `sys.argv` and
+    warning filters are put back; memory that the trial held on a GPU is freed.
+    """
+    restore = [part() for part in (_random_state, _torch_settings, _process_settings)]
+    try:
+        yield
+    finally:
+        for put_back in restore:
+            put_back()
+        _free_memory()
+
+
+def _random_state() -> Callable[[], None]:
+    python, numpy_state, cpu = random.getstate(), np.random.get_state(), torch.get_rng_state()
+
+    def put_back() -> None:
+        random.setstate(python)
+        np.random.set_state(numpy_state)
+        torch.set_rng_state(cpu)
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+            torch.cuda.manual_seed_all(0)
+
+    return put_back
+
+
+def _torch_settings() -> Callable[[], None]:
+    cudnn = torch.backends.cudnn
+    flags = ("enabled", "benchmark", "deterministic", "allow_tf32")
+    before = {name: getattr(cudnn, name) for name in flags}
+    dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
+    precision = torch.get_float32_matmul_precision()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    anomaly = torch.is_anomaly_enabled()
+
+    def put_back() -> None:
+        for name, value in before.items():
+            setattr(cudnn, name, value)
+        torch.set_default_dtype(dtype)
+        torch.set_default_device(None)
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.autograd.set_detect_anomaly(anomaly)
+        if torch.get_num_threads() != threads:
+            torch.set_num_threads(threads)
+
+    return put_back
+
+
+def _process_settings() -> Callable[[], None]:
+    environment, folder = dict(os.environ), Path.cwd()
+    path, arguments, filters = list(sys.path), list(sys.argv), list(warnings.filters)
+
+    def put_back() -> None:
+        for name in set(os.environ) - set(environment):
+            del os.environ[name]
+        os.environ.update(environment)
+        os.chdir(folder)
+        sys.path[:], sys.argv[:] = path, arguments
+        warnings.filters[:] = filters  # type: ignore[index]
+
+    return put_back
+
+
+def _free_memory() -> None:
+    # What was there before the first trial is frozen (see `freeze`): this looks at the trial's objects only.
+    gc.collect()
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+
+
+def freeze() -> None:
+    """Takes what is imported by now out of the garbage collector's view: it never becomes garbage."""
+    gc.collect()
+    gc.freeze()
+
+
+@contextlib.contextmanager
+def output_to(log: Path) -> Iterator[None]:
+    """Sends everything that the process writes to stdout and stderr to a file, tracebacks included.
+
+    It works on file descriptors, so the output of C libraries and of DataLoader processes is there, too.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    saved = [os.dup(1), os.dup(2)]
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    _redirect(file, file)
+    try:
+        yield
+    except BaseException:
+        traceback.print_exc()
+        raise
+    finally:
+        _redirect(*saved)
+        for descriptor in (file, *saved):
+            os.close(descriptor)
+
+
+def _redirect(out: int, err: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os.dup2(out, 1)
+    os.dup2(err, 2)
+
+
+def describe_device(device: Any) -> str:
+    """Such as `cpu` or `cuda:0 (NVIDIA H100)`."""
+    if device.type == "cuda":
+        return f"{device} ({torch.cuda.get_device_name(device)})"
+    return str(device)

@@ -1,0 +1,128 @@
+"""What a sweep is going to do, worked out before anything is created."""
+
+import importlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sweeps.algorithms import make_pruner, make_sampler
+from sweeps.errors import UserError
+from sweeps.files import sweep_folder
+from sweeps.records import Inspection, TrialContext
+from sweeps.schedule import Schedule
+from sweeps.spec import Resources, SweepSpec
+from sweeps.storage import absolute, check_storage, expand, sqlite_path, study_url
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep keeps what: absolute, `${NAME}` expanded.
+
+    Attributes:
+        storage: URL of the study database.
+        tracking_uri: URL of MLflow's.
+        artifacts: Folder of MLflow's artifacts.
+        files: The sweep's own folder.
+    """
+
+    storage: str
+    tracking_uri: str
+    artifacts: Path
+    files: Path
+
+
+def places(spec: SweepSpec, storage: str | None = None) -> Places:
+    """Finds out where a sweep keeps what, and whether it may.
+
+    Raises:
+        UserError: A database is not ours, a folder cannot be written, the name is taken.
+    """
+    url = study_url(storage, spec.storage)
+    check_storage(url)
+    tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
+    database = sqlite_path(tracking)
+    root = database.parent if database else Path.cwd()
+    return Places(url, tracking, root / "mlartifacts" / spec.name, sweep_folder(spec.files, spec.name))
+
+
+def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
+    """What all trials of a sweep share."""
+    return TrialContext(
+        metric=spec.objective.metric,
+        minimize=spec.objective.direction == "minimize",
+        value=spec.objective.value,
+        files=files,
+        folders=tuple(spec.folders),
+        cpus=max(1, int(spec.resources.cpus)),
+        gpus=gpus,
+    )
+
+
+def schedule_of(spec: SweepSpec) -> Schedule:
+    """When the longest training of the space validates and ends."""
+    trainer = dict(spec.trainer)
+    for key in ("max_epochs", "max_steps"):
+        if (highest := spec.space.max_of(f"trainer.{key}")) is not None:
+            trainer[key] = int(highest)
+    return Schedule.of(trainer)
+
+
+def check_algorithms(spec: SweepSpec, validations: int | None) -> None:
+    """Makes sampler and pruner once, so that a mistake in them shows before anything runs.
+
+    Raises:
+        SpecError: One of them cannot be made.
+    """
+    make_sampler(spec)
+    make_pruner(spec, validations)
+
+
+def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
+    """Runs `sweeps.inspection.inspect`; the driver of a sweep has a worker do it, since it imports torch.
+
+    Args:
+        context: What the trials of the sweep share.
+        spec: The sweep.
+        probe: Train one batch; otherwise the data is set up only if its batches must be counted.
+    """
+    inspection = importlib.import_module("sweeps.inspection")
+    count = schedule_of(spec).needs_batches
+    result: Inspection = inspection.inspect(context, spec.base, spec.space, probe=probe, count=count)
+    return result
+
+
+def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
+    """Raises what an inspection found.
+
+    Raises:
+        SpecError: There is a problem.
+    """
+    if inspection.problem:
+        raise spec.error(*inspection.problem)
+
+
+def slots_of(
+    there: Mapping[str, float], resources: Resources, *, at_most: int | None = None
+) -> tuple[int, float]:
+    """How many trials run at once, and the GPUs of each.
+
+    Args:
+        there: `CPU` and `GPU` of the machine or cluster, as Ray counts them.
+        resources: What one trial takes; `gpus: null` is one GPU where there are any.
+        at_most: The number of trials of the sweep, if known.
+
+    Raises:
+        UserError: Not even one trial fits.
+    """
+    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
+    wanted = resources.gpus if resources.gpus is not None else min(1.0, gpus)
+    for name, need, have in (("gpus", wanted, gpus), ("cpus", resources.cpus, cpus)):
+        if need > have:
+            raise UserError(f"resources.{name}: a trial needs {need:g}, but there are {have:g} here")
+    # Ray counts in ten-thousandths, hence the small addition.
+    count = math.floor(cpus / resources.cpus + 1e-4)
+    if wanted:
+        # A fraction of a GPU never spans two of them: 0.4 gives two trials a GPU.
+        count = min(count, math.floor(gpus) * math.floor(1 / wanted + 1e-4))
+    return max(1, min(count, at_most or count)), wanted

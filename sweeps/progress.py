@@ -1,0 +1,160 @@
+"""What a person sees while a sweep runs: a live panel on a terminal, one line a finished trial elsewhere."""
+
+import time
+from collections import Counter
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.spec import SweepSpec
+
+STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red"}
+
+
+class Progress:
+    """Counts what it sees; the driver's main thread feeds it and the display reads it.
+
+    Args:
+        spec: The sweep.
+        console: Where to draw; live if it is a terminal.
+    """
+
+    def __init__(self, spec: SweepSpec, console: Console) -> None:
+        self._spec, self._console = spec, console
+        self._started: float | None = None
+        self._counts: Counter[State] = Counter()
+        self._running: dict[int, Report | None] = {}
+        self._params: dict[int, dict[str, Any]] = {}
+        self._best: Outcome | None = None
+        self._best_params: dict[str, Any] = {}
+        self._live: Live | None = None
+
+    @property
+    def best(self) -> tuple[Outcome, dict[str, Any]] | None:
+        """The best complete trial so far, with its parameters."""
+        return None if self._best is None else (self._best, self._best_params)
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live = Live(self, console=self._console, refresh_per_second=4, transient=False)
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+
+    def record(self, event: Assignment | Report | Outcome) -> None:
+        """Takes an event of the sweep."""
+        self._started = self._started or time.monotonic()
+        match event:
+            case Assignment():
+                self._running[event.number] = None
+                self._params[event.number] = event.params
+            case Report():
+                self._running[event.number] = event
+            case Outcome():
+                self._end(event)
+
+    def _end(self, outcome: Outcome) -> None:
+        self._running.pop(outcome.number, None)
+        self._counts[outcome.state] += 1
+        params = self._params.pop(outcome.number, {})
+        if self._is_best(outcome):
+            self._best, self._best_params = outcome, params
+        if self._live is None:
+            self._console.print(self._line(outcome, params), soft_wrap=True)
+        elif outcome.state is State.FAILED:
+            self._console.print(Text(f"trial {outcome.number} failed: {outcome.reason}", "red"))
+
+    def _is_best(self, outcome: Outcome) -> bool:
+        if outcome.state is not State.COMPLETE or outcome.value is None:
+            return False
+        if self._best is None or self._best.value is None:
+            return True
+        if self._spec.objective.direction == "minimize":
+            return outcome.value < self._best.value
+        return outcome.value > self._best.value
+
+    def _line(self, outcome: Outcome, params: dict[str, Any]) -> Text:
+        total = self._spec.budget.trials
+        done = f"{self._counts.total()}/{total}" if total else f"{self._counts.total()}"
+        text = Text(f"[{done}] trial {outcome.number} ")
+        text.append(outcome.state.value, STYLES[outcome.state])
+        if outcome.value is not None:
+            text.append(f"  {self._spec.objective.metric} {outcome.value:.6g}")
+        if self._best is outcome:
+            text.append("  best so far", "bold")
+        if outcome.state in (State.FAILED, State.DIVERGED):
+            text.append(f"  {outcome.reason}")
+        return text.append(f"  {outcome.timing.slot_seconds:.1f} s  {short(params)}", "dim")
+
+    def __rich__(self) -> Group:
+        finished, total = self._counts.total(), self._spec.budget.trials
+        table = Table.grid(padding=(0, 2))
+        table.add_row(Text(self._spec.name, "bold"), self._bar(finished, total), self._counters())
+        lines: list[Any] = [table, self._pace(finished, total)]
+        if self._best is not None and self._best.value is not None:
+            best = Text.assemble(
+                ("best ", "bold"), f"{self._spec.objective.metric} ", (f"{self._best.value:.6g}", "bold green"),
+                f"  trial {self._best.number}  ", (short(self._best_params), "dim"),
+            )  # fmt: skip
+            lines.append(best)
+        return Group(*lines)
+
+    def _bar(self, finished: int, total: int | None) -> ProgressBar | Text:
+        if not total:
+            return Text("")
+        return ProgressBar(total=total, completed=finished, width=30)
+
+    def _counters(self) -> Text:
+        text = Text(f"{self._counts.total()}")
+        if self._spec.budget.trials:
+            text.append(f"/{self._spec.budget.trials}")
+        text.append(f" finished  {len(self._running)} running")
+        for state in (State.PRUNED, State.DIVERGED, State.FAILED):
+            if self._counts[state]:
+                text.append(f"  {self._counts[state]} {state.value}", STYLES[state])
+        return text
+
+    def _pace(self, finished: int, total: int | None) -> Text:
+        if not finished or self._started is None:
+            return Text("waiting for the first trial ...", "dim")
+        elapsed = time.monotonic() - self._started
+        text = Text(f"{duration(elapsed)} elapsed  {finished / elapsed * 3600:.3g} trials/h", "dim")
+        left = [elapsed / finished * (total - finished)] if total else []
+        if self._spec.budget.hours:
+            left.append(self._spec.budget.hours * 3600 - elapsed)
+        return text.append(f"  about {duration(max(0.0, min(left)))} left" if left else "")
+
+
+def short(params: dict[str, Any]) -> str:
+    """Parameters in one line, such as `hidden=64 optimizer=sgd optimizer.sgd.lr=0.013`."""
+    return " ".join(f"{short_name(name)}={short_value(value)}" for name, value in params.items())
+
+
+def short_name(name: str) -> str:
+    """An Optuna name without what every LightningCLI path repeats."""
+    return name.replace(".init_args.", ".").removeprefix("model.").removeprefix("data.")
+
+
+def short_value(value: Any) -> str:
+    """A value as people read it."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `42 s`, `3 min 20 s`, `2 h 05 min`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

@@ -1,0 +1,162 @@
+"""What travels between the rooms: frozen records, and nothing else.
+
+`Assignment` goes from the study to a worker, `Report` comes back after each validation, `Outcome` ends
+the trial. The study, the executors, the recorder and the progress display all speak only these.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+
+class State(StrEnum):
+    """How a trial ended.
+
+    `DIVERGED` is a trial whose objective became NaN or infinite. Optuna is told PRUNED for it, since its
+    samplers learn nothing from FAIL; people are shown `diverged`.
+    """
+
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    DIVERGED = "diverged"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One trial to be trained.
+
+    Attributes:
+        number: Optuna's trial number.
+        params: Optuna's name of each active parameter and its value.
+        config: The complete LightningCLI configuration, parameters applied.
+    """
+
+    number: int
+    params: dict[str, Any]
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One logged value of one metric, as the module logged it.
+
+    Attributes:
+        key: The metric's name.
+        value: Its value; may be NaN or infinite.
+        step: Lightning's global step (optimizer steps) at that moment.
+        time_ms: When it was logged, in milliseconds since the epoch.
+    """
+
+    key: str
+    value: float
+    step: int
+    time_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One finished validation.
+
+    Attributes:
+        number: Optuna's trial number.
+        step: Which validation of the trial this was, counted from 1.
+        value: The objective's metric at this validation.
+        last: Training ends here anyway, so nobody needs to decide.
+        points: Everything that was logged since the report before.
+    """
+
+    number: int
+    step: int
+    value: float
+    last: bool = False
+    points: tuple[Point, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where a trial's time went; seconds, `started` in seconds since the epoch.
+
+    Attributes:
+        started: When the worker took the trial.
+        slot_seconds: From the start to the outcome.
+        fit_seconds: Inside `Trainer.fit`, without `wait_seconds`.
+        wait_seconds: Waiting for the answers to reports.
+    """
+
+    started: float = 0.0
+    slot_seconds: float = 0.0
+    fit_seconds: float = 0.0
+    wait_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The end of a trial.
+
+    Attributes:
+        number: Optuna's trial number.
+        state: How it ended.
+        value: The objective: of the kept checkpoint (`value: best`) or of the last validation
+            (`value: last`); None if there was none.
+        reason: Why a pruned, diverged or failed trial ended, in one line.
+        metrics: Every metric that the module had logged by the validation that gave `value`.
+        points: Everything that was logged since the last report.
+        timing: Where the time went.
+        worker: Which worker ran it.
+        device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
+    """
+
+    number: int
+    state: State
+    value: float | None = None
+    reason: str = ""
+    metrics: dict[str, float] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
+    timing: Timing = Timing()
+    worker: str = ""
+    device: str = ""
+
+
+Event = Report | Outcome
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """What all trials of a sweep share.
+
+    Attributes:
+        metric: The objective's metric, as the module logs it.
+        minimize: The objective's direction.
+        value: Which validation's value counts: `best` or `last`.
+        files: The sweep's folder; trial 7 writes into `trial-7` there.
+        folders: Where the user's modules are looked for; the last is the working directory.
+        cpus: Threads of torch.
+        gpus: GPUs of the trial; with none, the worker sees none.
+    """
+
+    metric: str
+    minimize: bool
+    value: str
+    files: Path
+    folders: tuple[str, ...]
+    cpus: int = 1
+    gpus: float = 0.0
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an inspection found.
+
+    Attributes:
+        problem: Key and rule of the first mistake, None if there is none.
+        resolved: The configuration at the centre of the space as YAML, defaults of the classes filled in.
+        batches: Training batches an epoch at the centre of the space, None if not known.
+        logged: The metrics that the module logged in the probe.
+    """
+
+    problem: tuple[str, str] | None = None
+    resolved: str = ""
+    batches: int | None = None
+    logged: tuple[str, ...] = ()

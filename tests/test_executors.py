@@ -1,0 +1,208 @@
+"""One suite that every executor passes: the contract of `sweeps.executors.Executor`."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sweeps.executors import Executor
+from sweeps.executors.scripted import Script, ScriptedExecutor
+from sweeps.records import Assignment, Event, Outcome, Report, State
+from tests import fakes
+
+Make = Callable[[Script, int], Executor]
+
+
+@pytest.fixture(params=["scripted", "ray"])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    made: list[Executor] = []
+
+    def scripted(script: Script, slots: int) -> Executor:
+        made.append(ScriptedExecutor(script, slots=slots))
+        return made[-1]
+
+    def ray(script: Script, slots: int) -> Executor:
+        from sweeps.executors.ray import RayExecutor
+
+        made.append(RayExecutor(fakes.Scripted(script), slots=slots))
+        return made[-1]
+
+    if request.param == "ray":
+        request.getfixturevalue("ray_cluster")
+    yield ray if request.param == "ray" else scripted
+    for executor in made:
+        executor.close()
+
+
+def assignment(number: int, x: float = 0.5) -> Assignment:
+    return Assignment(number, {"model.init_args.x": x}, {})
+
+
+def drain(executor: Executor, stop: Callable[[Report], bool] = lambda report: False) -> list[Event]:
+    """Answers everything until nothing runs."""
+    events: list[Event] = []
+    while not executor.idle:
+        event = executor.next_event()
+        events.append(event)
+        if isinstance(event, Report):
+            executor.reply(event.number, stop=stop(event))
+    return events
+
+
+def test_a_new_executor_is_idle_and_has_room(make: Make) -> None:
+    executor = make(fakes.falling, 2)
+    assert executor.idle
+    assert executor.has_room
+
+
+def test_a_trial_reports_each_validation_from_one_and_ends_with_its_outcome(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(7, x=0.5))
+    *reports, outcome = drain(executor)
+    assert [(r.number, r.step, r.value) for r in reports if isinstance(r, Report)] == [
+        (7, 1, 1.25), (7, 2, 0.75), (7, 3, pytest.approx(0.5 + 1 / 3 - 0.25)), (7, 4, 0.5)
+    ]  # fmt: skip
+    assert isinstance(outcome, Outcome)
+    assert (outcome.number, outcome.state, outcome.value) == (7, State.COMPLETE, 0.5)
+
+
+def test_a_trial_told_to_stop_reports_no_more_and_is_pruned(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    events = drain(executor, stop=lambda report: report.step == 2)
+    assert [type(event) for event in events] == [Report, Report, Outcome]
+    assert isinstance(events[-1], Outcome)
+    assert events[-1].state is State.PRUNED
+
+
+def test_a_trial_that_diverges_ends_as_diverged_whatever_it_is_told(make: Make) -> None:
+    executor = make(fakes.diverging, 1)
+    executor.submit(assignment(0))
+    events = drain(executor)
+    assert len(events) == 4
+    assert isinstance(events[-1], Outcome)
+    assert (events[-1].state, events[-1].value) == (State.DIVERGED, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        pytest.param(fakes.raising, "ValueError: the data are gone", id="an exception"),
+        pytest.param(fakes.exiting, "SystemExit: sys.exit(3)", id="sys.exit"),
+    ],
+)
+def test_a_trial_that_raises_is_a_failed_outcome_and_its_slot_goes_on(
+    make: Make, script: Script, reason: str
+) -> None:
+    executor = make(script, 1)
+    for number in (0, 1):
+        executor.submit(assignment(number))
+        outcome = drain(executor)[-1]
+        assert isinstance(outcome, Outcome)
+        assert (outcome.number, outcome.state, outcome.reason) == (number, State.FAILED, reason)
+
+
+def test_it_takes_one_assignment_more_than_it_has_slots(make: Make) -> None:
+    executor = make(fakes.falling, 2)
+    for number in range(3):
+        assert executor.has_room
+        executor.submit(assignment(number))
+    assert not executor.has_room
+    outcomes = [event for event in drain(executor) if isinstance(event, Outcome)]
+    assert sorted(outcome.number for outcome in outcomes) == [0, 1, 2]
+
+
+def test_no_more_trials_run_at_once_than_there_are_slots(make: Make) -> None:
+    executor = make(fakes.falling, 2)
+    for number in range(3):
+        executor.submit(assignment(number))
+    running: set[int] = set()
+    for event in drain(executor):
+        running = running | {event.number} if isinstance(event, Report) else running - {event.number}
+        assert len(running) <= 2
+
+
+def test_nothing_comes_from_a_trial_before_its_report_is_answered(make: Make) -> None:
+    executor = make(fakes.falling, 2)
+    executor.submit(assignment(0))
+    executor.submit(assignment(1))
+    first = executor.next_event()
+    other = executor.next_event()
+    assert {first.number, other.number} == {0, 1}
+
+
+def test_every_trial_has_exactly_one_outcome(make: Make) -> None:
+    executor = make(fakes.falling, 3)
+    outcomes: dict[int, int] = defaultdict(int)
+    submitted = 0
+    while True:
+        while executor.has_room and submitted < 20:
+            executor.submit(assignment(submitted, x=submitted / 20))
+            submitted += 1
+        if executor.idle:
+            break
+        event = executor.next_event()
+        if isinstance(event, Report):
+            executor.reply(event.number, stop=event.number % 3 == 0)
+        else:
+            outcomes[event.number] += 1
+    assert outcomes == {number: 1 for number in range(20)}
+
+
+def test_an_outcome_says_who_ran_it_and_how_long_it_took(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    outcome = drain(executor)[-1]
+    assert isinstance(outcome, Outcome)
+    assert outcome.worker
+    assert outcome.timing.slot_seconds > 0
+
+
+def test_it_may_be_closed_while_trials_run_and_twice(make: Make) -> None:
+    executor = make(fakes.falling, 2)
+    executor.submit(assignment(0))
+    executor.next_event()
+    executor.close()
+    executor.close()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_dead_worker_process_fails_its_trial_and_is_replaced() -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.dying), slots=1)
+    executor.submit(assignment(0))
+    died = drain(executor)[-1]
+    executor.submit(assignment(1))
+    lived = drain(executor)[-1]
+    executor.close()
+    assert isinstance(died, Outcome)
+    assert isinstance(lived, Outcome)
+    assert died.state is State.FAILED
+    assert died.reason.startswith("the worker process died")
+    assert lived.state is State.COMPLETE
+    assert died.worker != lived.worker
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(
+    ("gpus", "slots"),
+    [
+        pytest.param(0.5, 16, id="two trials share each GPU"),
+        pytest.param(0.25, 4, id="four quarters"),
+        pytest.param(1.0, 8, id="each trial has its own"),
+    ],
+)
+def test_workers_are_placed_on_fractions_of_gpus(gpus: float, slots: int) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.visible_devices), slots=slots, gpus=gpus)
+    for number in range(slots):
+        executor.submit(assignment(number))
+    on_gpu: dict[float, int] = defaultdict(int)
+    for event in drain(executor):
+        if isinstance(event, Report):
+            on_gpu[event.value] += 1
+    executor.close()
+    assert sum(on_gpu.values()) == slots
+    assert max(on_gpu.values()) <= 1 / gpus

@@ -1,0 +1,511 @@
+"""The recorder on the real MLflow: what went in is read back with a client of its own."""
+
+import http.client
+import http.server
+import logging
+import math
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run as MlflowRun
+
+from sweeps.recorder import NullRecorder, Recorder, SweepInfo
+from sweeps.records import Assignment, Outcome, Point, Report, State, Timing
+from sweeps.runs import Ledger, Text, batch_length, cut
+from sweeps.tracking import ENVIRONMENT, prepare_database
+
+CONFIG = {
+    "model": {"class_path": "my.Model", "init_args": {"lr": 1e-05, "name": "größe"}},
+    "data": [1, None, True],
+}
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("database") / "folder" / "mlflow.db"
+    prepare_database(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture
+def info(template: Path, tmp_path: Path) -> SweepInfo:
+    shutil.copy(template, tmp_path / "mlflow.db")
+    return SweepInfo(
+        name="digits 'quick' größe",
+        metric="val/loss",
+        direction="minimize",
+        tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}",
+        artifact_location=str(tmp_path / "50%20 #größe"),
+        spec_text="name: digits  # größe\n",
+        files=tmp_path / "files",
+        tags={"git_commit": "abc", "version.torch": "2.13"},
+        params={"seed": 7, "budget.trials": 20},
+    )
+
+
+def runs_of(info: SweepInfo) -> tuple[MlflowRun, dict[int, MlflowRun]]:
+    """The parent and its children by trial number."""
+    client = MlflowClient(info.tracking_uri)
+    experiment = client.get_experiment_by_name(info.name)
+    runs = client.search_runs([experiment.experiment_id], max_results=1000)
+    (parent,) = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+    assert len(children) == len(runs) - 1
+    by_number = {int(run.data.tags["trial_number"]): run for run in children}
+    assert len(by_number) == len(children)
+    return parent, by_number
+
+
+def history(info: SweepInfo, run: MlflowRun, key: str) -> list[tuple[float, int, int]]:
+    metrics = MlflowClient(info.tracking_uri).get_metric_history(run.info.run_id, key)
+    return sorted((metric.value, metric.step, metric.timestamp) for metric in metrics)
+
+
+def artifact(info: SweepInfo, run: MlflowRun, path: str) -> Path:
+    return Path(info.artifact_location) / run.info.run_id / "artifacts" / path
+
+
+def points(key: str, count: int, first: int = 0) -> tuple[Point, ...]:
+    return tuple(Point(key, 1 / (i + 1), 10 * i, 1_700_000_000_000 + i) for i in range(first, first + count))
+
+
+def as_history(*logged: Point) -> list[tuple[float, int, int]]:
+    return sorted((point.value, point.step, point.time_ms) for point in logged)
+
+
+def assignment(number: int, **params: object) -> Assignment:
+    return Assignment(number, params or {"lr": 0.1}, CONFIG)
+
+
+def test_what_was_recorded_can_be_read_back(info: SweepInfo) -> None:
+    checkpoint = info.files / "trial-1" / "best.ckpt"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"weights")
+    params = {
+        "optimizer.sgd.init_args.lr": 1e-05,
+        "units": 64,
+        "act": "relu",
+        "bias": True,
+        "size": 0.1 + 0.2,
+    }
+    recorder = Recorder(info)
+    recorder.record(Assignment(0, params, CONFIG))
+    recorder.record(Assignment(1, params, CONFIG))
+    recorder.record(Report(0, 1, 0.5, points=points("val/loss", 3)))
+    recorder.record(Report(1, 1, 0.4, points=points("val/loss", 2) + points("acc@1", 2)))
+    timing = Timing(started=1_700_000_000.25, slot_seconds=3.5, fit_seconds=2.0, wait_seconds=0.5)
+    late = points("val/loss", 1, first=3)
+    pruned = Outcome(
+        0,
+        State.PRUNED,
+        0.5,
+        "too slow",
+        points=late,
+        timing=timing,
+        worker="worker-1",
+        device="cpu",
+    )
+    recorder.record(pruned)
+    recorder.record(replace(pruned, number=1, state=State.COMPLETE, value=0.25, reason=""))
+    assert recorder.close(status="finished", best=1) == []
+
+    parent, children = runs_of(info)
+    run = children[0]
+    assert history(info, run, "val/loss") == as_history(*points("val/loss", 4))
+    assert history(info, children[1], "acc_1") == as_history(*points("acc@1", 2))
+    assert run.data.params == {
+        "optimizer.sgd.init_args.lr": "1e-05",
+        "units": "64",
+        "act": "relu",
+        "bias": "True",
+        "size": "0.30000000000000004",
+    }
+    expected = {"state": "pruned", "reason": "too slow", "worker": "worker-1", "device": "cpu"}
+    expected |= {"trial_number": "0", "sweep": info.name, "mlflow.runName": "trial-0"}
+    assert run.data.tags.items() >= expected.items()
+    assert run.data.tags["mlflow.user"]
+    assert (run.info.status, run.info.start_time, run.info.end_time) == (
+        "FINISHED",
+        1_700_000_000_250,
+        1_700_000_003_750,
+    )
+    own = {key: run.data.metrics[key] for key in ("objective", "fit_seconds", "slot_seconds", "wait_seconds")}
+    assert own == {"objective": 0.5, "fit_seconds": 2.0, "slot_seconds": 3.5, "wait_seconds": 0.5}
+    assert yaml.safe_load(artifact(info, run, "config.yaml").read_text("utf-8")) == CONFIG
+
+    assert parent.info.status == "FINISHED"
+    assert parent.data.params == {"seed": "7", "budget.trials": "20"}
+    expected = {"sweep": info.name, "direction": "minimize", "metric": "val/loss", "state": "finished"}
+    expected |= {"git_commit": "abc", "version.torch": "2.13", "best_trial": "1", "best.act": "relu"}
+    expected |= {"best.optimizer.sgd.init_args.lr": "1e-05"}
+    assert parent.data.tags.items() >= expected.items()
+    assert parent.data.metrics == {"trials_pruned": 1, "trials_complete": 1, "best_value": 0.25}
+    assert [step for _, step, _ in history(info, parent, "best_value")] == [2]
+    assert artifact(info, parent, "sweep.yaml").read_text("utf-8") == info.spec_text
+    assert (
+        artifact(info, parent, "best/config.yaml").read_bytes()
+        == artifact(info, children[1], "config.yaml").read_bytes()
+    )
+    assert artifact(info, parent, "best/best.ckpt").read_bytes() == b"weights"
+
+
+def test_a_running_trial_is_seen_while_it_runs(info: SweepInfo) -> None:
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    recorder.record(Report(0, 1, 0.5, points=points("loss", 2)))
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        time.sleep(0.2)
+        client = MlflowClient(info.tracking_uri)
+        experiment = client.get_experiment_by_name(info.name)
+        if experiment and len(client.search_runs([experiment.experiment_id])) == 2:
+            run = runs_of(info)[1][0]
+            if run.data.metrics:
+                break
+    assert (run.info.status, run.data.tags["state"], run.data.metrics["loss"]) == ("RUNNING", "running", 0.5)
+    recorder.record(Report(0, 2, 0.25, points=points("loss", 2, first=2)))
+    assert recorder.close(status="interrupted", best=None) == []
+    parent, children = runs_of(info)
+    assert (parent.info.status, parent.data.tags["state"]) == ("KILLED", "interrupted")
+    assert (children[0].info.status, children[0].data.tags["state"]) == ("KILLED", "killed")
+    assert history(info, children[0], "loss") == as_history(*points("loss", 4))
+
+
+def test_two_thousand_points_of_one_report_all_arrive(info: SweepInfo) -> None:
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    recorder.record(Report(0, 1, 0.5, points=points("loss", 2_000)))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert recorder.close(status="finished", best=0) == []
+    _, children = runs_of(info)
+    assert history(info, children[0], "loss") == as_history(*points("loss", 2_000))
+
+
+def test_names_that_mlflow_refuses_are_replaced_and_stay_apart(info: SweepInfo) -> None:
+    names = [
+        "acc@1",
+        "acc#1",
+        "größe",
+        'it\'s "it"',
+        "a/b",
+        "/a//b/",
+        "../up",
+        "..up",
+        "x" * 300,
+        "x" * 301,
+        "objective",
+        "ends\n",
+    ]
+    recorder = Recorder(info)
+    recorder.record(
+        Assignment(0, {name: name for name in names} | {"long": "y" * 7_000, "odd": "a\0\ud800"}, CONFIG)
+    )
+    logged = tuple(Point(name, float(i), 0, 1) for i, name in enumerate(names))
+    recorder.record(Outcome(0, State.COMPLETE, 77.0, points=logged))
+    assert recorder.close(status="finished", best=0) == []
+    parent, children = runs_of(info)
+    params, metrics = children[0].data.params, children[0].data.metrics
+    readable = ["acc_1", "acc_1_2", "größe", "it_s _it_", "a/b", "_/a/_/b/_", "_/up", "_.up"]
+    assert [params[name] for name in readable] == names[:8]
+    assert [metrics[name] for name in readable] == [float(i) for i in range(8)]
+    assert (metrics["objective"], metrics["objective_2"], params["ends_"]) == (77.0, 10.0, "ends\n")
+    assert sorted(metrics.values()) == [*map(float, range(12)), 77.0]
+    assert len(params) == len(names) + 2
+    assert len(params["long"]) == 6_000
+    assert params["long"].endswith("…")
+    assert params["odd"] == "a\N{REPLACEMENT CHARACTER}?"
+    assert parent.data.tags["best.acc_1_2"] == "acc#1"
+
+
+def test_nan_and_infinity_survive_as_far_as_mlflow_can_keep_them(info: SweepInfo) -> None:
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    values = {"nan": math.nan, "up": math.inf, "down": -math.inf}
+    logged = tuple(Point(key, value, 5, 1) for key, value in values.items())
+    recorder.record(Outcome(0, State.DIVERGED, math.nan, "the objective is NaN", points=logged))
+    assert recorder.close(status="finished", best=None) == []
+    parent, children = runs_of(info)
+    metrics = children[0].data.metrics
+    assert math.isnan(metrics["nan"])
+    assert (metrics["up"], metrics["down"]) == (sys.float_info.max, -sys.float_info.max)
+    assert "objective" not in metrics
+    assert "best_value" not in parent.data.metrics
+    assert (children[0].info.status, children[0].data.tags["state"]) == ("FINISHED", "diverged")
+
+
+def test_a_failed_trial_keeps_its_log(info: SweepInfo) -> None:
+    log = info.files / "trial-0" / "log.txt"
+    log.parent.mkdir(parents=True)
+    log.write_text("Traceback")
+    recorder = Recorder(info)
+    for number in range(2):
+        recorder.record(assignment(number))
+        recorder.record(Outcome(number, State.FAILED, reason="ValueError: no"))
+    assert recorder.close(status="failed", best=None) == []
+    parent, children = runs_of(info)
+    assert [children[number].info.status for number in range(2)] == ["FAILED", "FAILED"]
+    assert artifact(info, children[0], "log.txt").read_text() == "Traceback"
+    assert not artifact(info, children[1], "log.txt").exists()
+    assert (parent.info.status, parent.data.metrics) == ("FAILED", {"trials_failed": 2})
+
+
+@pytest.mark.parametrize("deleted", [False, True], ids=["existing", "deleted"])
+def test_an_experiment_of_that_name_is_used_again(info: SweepInfo, deleted: bool) -> None:
+    client = MlflowClient(info.tracking_uri)
+    experiment_id = client.create_experiment(info.name, artifact_location=info.artifact_location)
+    if deleted:
+        client.delete_experiment(experiment_id)
+    assert Recorder(info).close(status="finished", best=None) == []
+    parent, _ = runs_of(info)
+    assert parent.info.experiment_id == experiment_id
+
+
+def test_what_cannot_be_written_is_said_in_one_line_each(info: SweepInfo) -> None:
+    recorder = Recorder(info)
+    recorder.record(Assignment(0, {}, {"odd": object()}))
+    recorder.record(assignment(1))
+    recorder.record(Outcome(1, State.COMPLETE, 1.0, points=(Point("loss", "high", 0, 1),)))  # type: ignore[arg-type]
+    problems = recorder.close(status="finished", best=9)
+    assert len(problems) == 3
+    assert problems[0].startswith("Assignment of trial 0 is not written: RepresenterError:")
+    assert problems[1].startswith("trial-1: a batch of ")
+    assert problems[2].startswith(
+        f"{info.name}: the best trial is not written: LookupError: trial 9 has no run"
+    )
+    assert not any("\n" in problem for problem in problems)
+    _, children = runs_of(info)
+    assert (children[0].info.status, children[1].info.status) == ("KILLED", "FINISHED")
+
+
+def test_a_locked_database_delays_nobody_and_loses_nothing(
+    info: SweepInfo, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lock = sqlite3.connect(info.tracking_uri.removeprefix("sqlite:///"), isolation_level=None)
+    lock.execute("BEGIN EXCLUSIVE")
+    recorder = Recorder(info)
+    began = time.monotonic()
+    recorder.record(assignment(0))
+    for step in range(1_000):
+        recorder.record(Report(0, step + 1, 0.5, points=points("loss", 1, first=step)))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert time.monotonic() - began < 0.5
+    time.sleep(2)
+    began = time.monotonic()
+    (problem,) = recorder.close(status="finished", best=0, timeout_seconds=0.5)
+    assert time.monotonic() - began < 1
+    assert "not fully written" in problem
+    lock.execute("ROLLBACK")
+    lock.close()
+    wait_until(lambda: MlflowClient(info.tracking_uri).get_experiment_by_name(info.name) is not None)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_waits_for_a_locked_database_is_written_once_it_is_free(info: SweepInfo) -> None:
+    lock = sqlite3.connect(
+        info.tracking_uri.removeprefix("sqlite:///"), isolation_level=None, check_same_thread=False
+    )
+    recorder = Recorder(info)
+    wait_until(lambda: MlflowClient(info.tracking_uri).get_experiment_by_name(info.name) is not None)
+    lock.execute("BEGIN IMMEDIATE")
+    recorder.record(assignment(0))
+    recorder.record(Report(0, 1, 0.5, points=points("loss", 100)))
+    threading.Timer(3, lambda: lock.execute("ROLLBACK")).start()
+    assert recorder.close(status="finished", best=None) == []
+    _, children = runs_of(info)
+    assert history(info, children[0], "loss") == as_history(*points("loss", 100))
+
+
+def wait_until(condition: object, seconds: float = 20) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+SWEEP_OF_A_PROCESS = """
+import pathlib, sys
+from sweeps.records import Assignment, Outcome, Point, State
+from sweeps.recorder import Recorder, SweepInfo
+assert "mlflow" not in sys.modules
+folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
+uri = f"sqlite:///{folder}/deep/mlflow.db"
+recorder = Recorder(SweepInfo(name, "loss", "maximize", uri, f"{folder}/artifacts", "", folder / "files"))
+recorder.record(Assignment(0, {"lr": 0.1}, {}))
+recorder.record(Outcome(0, State.COMPLETE, 1.0, points=(Point("loss", 1.0, 1, 1),)))
+problems = recorder.close(status="finished", best=0)
+print("\\n".join(problems) or "written", end="")
+"""
+
+
+def test_two_processes_may_create_the_same_database(info: SweepInfo, tmp_path: Path) -> None:
+    leftover = tmp_path / "deep" / "mlflow.db.creating"  # of a process that was killed
+    leftover.mkdir(parents=True)
+    (leftover / "ready.db").write_bytes(b"half")
+    elsewhere = tmp_path / "working directory"
+    elsewhere.mkdir()
+    command = [sys.executable, "-c", SWEEP_OF_A_PROCESS, str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    processes = [
+        subprocess.Popen(
+            [*command, name], cwd=elsewhere, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+        for name in ("one", "two")
+    ]
+    assert [process.communicate(timeout=60)[0].decode() for process in processes] == ["written", "written"]
+    uri = f"sqlite:///{tmp_path}/deep/mlflow.db"
+    for name in ("one", "two"):
+        parent, children = runs_of(replace(info, name=name, tracking_uri=uri))
+        assert (parent.info.status, children[0].data.metrics["loss"]) == ("FINISHED", 1.0)
+    with sqlite3.connect(tmp_path / "deep" / "mlflow.db") as database:
+        assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert not leftover.exists()
+    assert list(elsewhere.iterdir()) == []
+
+
+class Unreliable(http.server.BaseHTTPRequestHandler):
+    """Passes requests on, or swallows a request, or the answer to one."""
+
+    protocol_version = "HTTP/1.0"
+    server: "UnreliableServer"
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen += 1
+        if self.server.seen == 1:
+            return
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
+        headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        if self.path.endswith("/runs/create") and self.server.swallow > 0:
+            self.server.swallow -= 1
+            return
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.headers["Content-Type"])
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_PATCH = do_POST  # noqa: N815
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+class UnreliableServer(http.server.ThreadingHTTPServer):
+    target, seen, swallow = 0, 0, 2
+
+
+@pytest.fixture
+def unreliable_uri(info: SweepInfo, tmp_path: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "mlflow",
+        "server",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--workers",
+        "1",
+    ]
+    command += ["--backend-store-uri", info.tracking_uri, "--artifacts-destination", str(tmp_path / "served")]
+    log = (tmp_path / "server.txt").open("wb")
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    proxy = UnreliableServer(("127.0.0.1", 0), Unreliable)
+    proxy.target = port
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    wait_until(lambda: is_open(port), 60)
+    yield f"http://127.0.0.1:{proxy.server_address[1]}"
+    proxy.shutdown()
+    os.killpg(process.pid, 15)
+    process.wait(20)
+    log.close()
+
+
+def is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_server_that_drops_requests_and_answers_gets_everything_once(
+    info: SweepInfo, unreliable_uri: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    recorder = Recorder(replace(info, tracking_uri=unreliable_uri, artifact_location=""))
+    wait_until(lambda: recorder.trouble != "")
+    recorder.record(assignment(0))
+    recorder.record(Report(0, 1, 0.5, points=points("loss", 1_500)))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert recorder.close(status="finished", best=0) == []
+    assert recorder.trouble == ""
+    parent, children = runs_of(info)
+    assert history(info, children[0], "loss") == as_history(*points("loss", 1_500))
+    client = MlflowClient(unreliable_uri)
+    assert [file.path for file in client.list_artifacts(parent.info.run_id, "best")] == ["best/config.yaml"]
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_users_environment_and_logging_are_as_before(
+    info: SweepInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    before = dict(os.environ)
+    filters = [list(handler.filters) for handler in logging.getLogger("mlflow").handlers]
+    recorder = Recorder(info)
+    wait_until(lambda: os.environ.get("MLFLOW_HTTP_REQUEST_MAX_RETRIES") == "0")
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+    assert recorder.close(status="finished", best=None) == []
+    assert {name: os.environ.get(name) for name in ENVIRONMENT} == {
+        name: before.get(name) for name in ENVIRONMENT
+    }
+    assert [list(handler.filters) for handler in logging.getLogger("mlflow").handlers] == filters
+
+
+def test_the_best_value_and_the_counts_follow_the_outcomes(info: SweepInfo) -> None:
+    ledger = Ledger(replace(info, direction="maximize"), 0)
+    for number, value in enumerate([1.0, 3.0, None, 2.0]):
+        state = State.FAILED if value is None else State.COMPLETE
+        ledger.add(Outcome(number, state, value), 10)
+    noted = [item for item in ledger.parent.waiting if isinstance(item, Point)]
+    assert [(p.value, p.step) for p in noted if p.key == "best_value"] == [(1, 1), (3, 2), (3, 3), (3, 4)]
+    assert [(p.value, p.step) for p in noted if p.key == "trials_complete"] == [(1, 1), (2, 2), (3, 4)]
+    assert [(p.value, p.step) for p in noted if p.key == "trials_failed"] == [(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("items", "length"),
+    [
+        pytest.param([Point("loss", 0.0, 0, 0)] * 1_500, 1_000, id="metrics"),
+        pytest.param([Text("param", "lr", "1")] * 101, 100, id="params"),
+        pytest.param([Text("tag", "lr", "é" * 6_000)] * 50, 24, id="bytes"),
+        pytest.param([], 0, id="nothing"),
+    ],
+)
+def test_a_batch_keeps_to_mlflows_limits(items: list[Point | Text], length: int) -> None:
+    assert batch_length(items) == length
+
+
+def test_a_long_text_is_cut_with_an_ellipsis() -> None:
+    assert [cut("abcd", length) for length in (3, 4)] == ["ab…", "abcd"]
+
+
+def test_the_null_recorder_says_nothing() -> None:
+    recorder = NullRecorder()
+    recorder.record(assignment(0))
+    assert recorder.close(status="finished", best=None) == []
