@@ -1,1 +1,29 @@
-"""."""
+"""Hyperparameter sweeps for PyTorch Lightning: the engine.
+
+    load_spec   a YAML file becomes a checked `SweepSpec`          spec
+    run_sweep   its trials are asked, trained, recorded, told      runner
+                    study       every decision (Optuna)
+                    executors   where trials run (Ray)
+                    trial       one Lightning training
+                    recorder    what MLflow is told
+
+What came of a sweep is read by `dashboards`; what may vary is said in `search_spaces`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sweeps.runner import SweepResult, run_sweep
+    from sweeps.spec import SweepSpec, load_spec
+
+__all__ = ["SweepResult", "SweepSpec", "load_spec", "run_sweep"]
+
+
+def __getattr__(name: str) -> Any:
+    # Opened late: the command line imports this package before it knows what it is going to do.
+    from importlib import import_module
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = "sweeps.spec" if name in ("SweepSpec", "load_spec") else "sweeps.runner"
+    return getattr(import_module(module), name)

@@ -39,10 +39,12 @@ PRUNERS = {
     "patient": "PatientPruner",
     "wilcoxon": "WilcoxonPruner",
 }
+HALVING = ("HyperbandPruner", "SuccessiveHalvingPruner")
 DEFAULTS: dict[str, dict[str, Any]] = {
-    # Asks at every validation from the second on, once five trials have been trained to their end.
-    "MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 1},
-    "PercentilePruner": {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 1},
+    # Asks at every validation from the second on, once five trials have been trained to their end;
+    # to Optuna, the first step that counts is `n_warmup_steps` itself.
+    "MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 2},
+    "PercentilePruner": {"percentile": 25.0, "n_startup_trials": 5, "n_warmup_steps": 2},
     "SuccessiveHalvingPruner": {"min_resource": 1, "reduction_factor": 3},
     "HyperbandPruner": {"min_resource": 1, "reduction_factor": 3},
     "PatientPruner": {"wrapped_pruner": None, "patience": 3},
@@ -81,11 +83,47 @@ def make_pruner(spec: SweepSpec, validations: int | None) -> "BasePruner":
     if validations is None and cls.__name__ != "NopPruner":
         raise spec.error("pruner", "a pruner needs a training that ends: give trainer.max_epochs or "
                          "trainer.max_steps, or say `pruner: none`")  # fmt: skip
+    pruner: BasePruner = _build_pruner(spec, "pruner", cls, given, validations or 1)
+    return pruner
+
+
+def _build_pruner(
+    spec: SweepSpec, key: str, cls: Callable[..., Any], given: dict[str, Any], validations: int
+) -> Any:
     settings = dict(DEFAULTS.get(cls.__name__, {}))
     if cls.__name__ == "HyperbandPruner":
-        settings["max_resource"] = max(1, validations or 1)
-    pruner: BasePruner = _build(spec, "pruner", cls, settings | given)
-    return pruner
+        settings["max_resource"] = max(1, validations)
+    settings |= given
+    if cls.__name__ in HALVING:
+        may_be_auto = "max_resource" if cls.__name__ == "HyperbandPruner" else "min_resource"
+        _check_rungs(spec, key, settings, may_be_auto)
+    if isinstance(inner := settings.get("wrapped_pruner"), str | dict):
+        inner_key = f"{key}.init_args.wrapped_pruner"
+        inner_cls, inner_given = _resolve(
+            spec, inner_key, _component(spec, inner_key, inner), PRUNERS, "optuna.pruners"
+        )
+        settings["wrapped_pruner"] = _build_pruner(spec, inner_key, inner_cls, inner_given, validations)
+    return _build(spec, key, cls, settings)
+
+
+def _component(spec: SweepSpec, key: str, inner: str | dict[str, Any]) -> str | Component:
+    if isinstance(inner, str):
+        return inner
+    if "class_path" not in inner or not inner.keys() <= {"class_path", "init_args"}:
+        raise spec.error(key, f"must be a name or {{class_path, init_args}}, but got {inner!r}")
+    return Component(**inner)
+
+
+def _check_rungs(spec: SweepSpec, key: str, settings: Mapping[str, Any], may_be_auto: str) -> None:
+    """Checks what Optuna finds out only when it first prunes, in the middle of a sweep."""
+    for name, least in (("min_resource", 1), ("reduction_factor", 2), ("max_resource", 1)):
+        value = settings.get(name, least)
+        if value == "auto" and name == may_be_auto:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise spec.error(
+                f"{key}.init_args.{name}", f"must be a whole number from {least} on, but got {value!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,16 +154,18 @@ def rung_table(spec: SweepSpec, validations: int) -> list[Bracket]:
     """
     cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
     settings = DEFAULTS.get(cls.__name__, {}) | given
-    if cls.__name__ not in ("HyperbandPruner", "SuccessiveHalvingPruner"):
+    if cls.__name__ not in HALVING:
         return []
     low, eta = settings["min_resource"], settings["reduction_factor"]
-    if not isinstance(low, int):
-        return []  # "auto": Optuna estimates it from the first complete trials
+    high = settings.get("max_resource", validations)
+    if "auto" in (low, high):
+        return []  # Optuna estimates it from the first complete trials
     first = settings.get("min_early_stopping_rate", 0)
     if cls.__name__ == "SuccessiveHalvingPruner":
         return [Bracket(1.0, _rungs(low, eta, first, validations), 1 / eta)]
-    high = settings.get("max_resource", validations)
-    count = math.floor(math.log(max(1, high) / low, eta)) + 1 if high >= low else 1
+    if high < low:
+        return [Bracket(1.0, (), 1 / eta)]  # Optuna makes no bracket and prunes nothing
+    count = math.floor(math.log(high / low, eta)) + 1
     weights = [math.ceil(count * eta ** (count - 1 - b) / (count - b)) for b in range(count)]
     return [
         Bracket(weight / sum(weights), _rungs(low, eta, b, validations), 1 / eta)
@@ -141,7 +181,7 @@ def pruning_text(spec: SweepSpec) -> str:
         return "no trial is pruned"
     if "n_startup_trials" in settings:
         return (
-            f"asked after every validation from {settings['n_warmup_steps'] + 1} on but the last, "
+            f"asked after every validation from {max(1, settings['n_warmup_steps'])} on but the last, "
             f"once {settings['n_startup_trials']} trials are complete"
         )
     return "asked after every validation but the last"
@@ -166,9 +206,11 @@ def _resolve(
         if given not in names:
             near = difflib.get_close_matches(given.lower(), names, n=1)
             hint = f", did you mean {near[0]!r}?" if near else ""
-            raise spec.error(key, f"unknown {key} {given!r}{hint}; known are {', '.join(names)}, "
+            kind = home.removeprefix("optuna.").removesuffix("s")
+            raise spec.error(key, f"unknown {kind} {given!r}{hint}; known are {', '.join(names)}, "
                              "or {class_path, init_args}")  # fmt: skip
         return getattr(optuna_module, names[given]), {}
+    base = getattr(optuna_module, "BaseSampler" if home == "optuna.samplers" else "BasePruner")
     path = names.get(given.class_path, given.class_path)
     module_name, _, class_name = path.rpartition(".")
     try:
@@ -176,6 +218,10 @@ def _resolve(
         cls = getattr(module, class_name)
     except (ImportError, AttributeError) as error:
         raise spec.error(f"{key}.class_path", f"{given.class_path!r} cannot be imported: {error}") from None
+    if not (isinstance(cls, type) and issubclass(cls, base)):
+        raise spec.error(
+            f"{key}.class_path", f"{given.class_path!r} is not a class of Optuna's {base.__name__}"
+        )
     return cls, dict(given.init_args)
 
 
@@ -188,12 +234,6 @@ def _build(spec: SweepSpec, key: str, cls: Callable[..., Any], arguments: dict[s
             hint = f", did you mean {near[0]!r}?" if near else ""
             raise spec.error(f"{key}.init_args.{name}", f"{cls.__name__} does not accept it{hint}; "
                              f"it accepts {', '.join(accepted)}")  # fmt: skip
-    if isinstance(inner := arguments.get("wrapped_pruner"), dict):
-        arguments["wrapped_pruner"] = _build(
-            spec,
-            f"{key}.init_args.wrapped_pruner",
-            *_resolve(spec, key, Component(**inner), PRUNERS, "optuna.pruners"),
-        )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # most of Optuna's constructors warn that they are experimental

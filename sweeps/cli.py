@@ -1,78 +1,61 @@
-"""The command line. Every command opens what it needs late, so that `sweeps --help` is quick."""
+"""The command line. Every command imports what it needs when it runs, so that `sweeps --help` is quick."""
 
-import importlib
 import json
+import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from dashboards.errors import ResultsError
 from sweeps.errors import SweepFailed, UserError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from sweeps.spec import SweepSpec
 
 app = typer.Typer(
     name="sweeps",
     help="Hyperparameter sweeps for PyTorch Lightning: from one YAML file to the best configuration.",
     no_args_is_help=True,
-    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-File = Annotated[Path, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
+File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False)]
 Storage = Annotated[
     str | None,
-    typer.Option(
-        "--storage", help="Study database: a URL or an SQLite file. [default: $SWEEPS_STORAGE or ./sweeps.db]"
-    ),
+    typer.Option(help="Study database: a URL or an SQLite file. Default: $SWEEPS_STORAGE, else ./sweeps.db."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="KEY=VALUE",
-        help="Change a key of the file, such as trainer.max_epochs=5; repeatable.",
-    ),
+    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as trainer.max_epochs=5; repeatable."),
 ]
-NewName = Annotated[str | None, typer.Option("--name", help="The sweep's name, instead of the file's.")]
-Trials = Annotated[int | None, typer.Option("--trials", help="Finished trials, instead of the file's.")]
-Hours = Annotated[float | None, typer.Option("--hours", help="Hours after which no trial starts.")]
+NewName = Annotated[str | None, typer.Option(help="The sweep's name, instead of the file's.")]
+Trials = Annotated[int | None, typer.Option(help="How many trials to finish, instead of the file's.")]
+Hours = Annotated[float | None, typer.Option(help="Start no trial after so many hours.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
 def main() -> None:
-    """Runs the command line; a mistake is one line on stderr and exit code 2, a failed sweep exit code 1."""
+    """Runs the command line.
+
+    A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
+    """
     try:
         app()
-    except (UserError, *_reader_errors()) as error:
-        _complain(str(error))
-        sys.exit(2)
+    except (UserError, ResultsError) as error:
+        sys.exit(_complain(error, 2))
     except SweepFailed as error:
-        _complain(str(error))
-        sys.exit(1)
-    except KeyboardInterrupt as error:
-        _complain("interrupted")
-        sys.exit(128 + getattr(error, "signal", 2))
+        sys.exit(_complain(error, 1))
 
 
-def _reader_errors() -> tuple[type[Exception], ...]:
-    """The reader's error class, once something of the reader was loaded."""
-    loaded = sys.modules.get("dashboards.errors")
-    return (loaded.ResultsError,) if loaded else ()
-
-
-def _complain(message: str) -> None:
+def _complain(message: object, code: int) -> int:
     sys.stderr.write(f"sweeps: {message}\n")
-
-
-def _spec(
-    file: Path, name: str | None, trials: int | None, hours: float | None, overrides: list[str] | None
-) -> Any:
-    from sweeps.spec import load_spec
-
-    fields = {"name": name, "budget.trials": trials, "budget.hours": hours}
-    return load_spec(file, overrides=overrides or [], **fields)
+    return code
 
 
 @app.command()
@@ -98,37 +81,101 @@ def launch(
 
     from sweeps.launch import launch as launch_and_show
 
-    launch_and_show(_spec(file, name, trials, hours, overrides), storage, Console())
+    spec = _spec(file, name, trials, hours, overrides)
+    try:
+        launch_and_show(spec, storage, Console())
+    except KeyboardInterrupt as error:  # caught here: typer would say nothing of it
+        code = 128 + getattr(error, "signal", signal.SIGINT)
+        sys.exit(_complain(f"{spec.name} was interrupted; what was finished is kept", code))
+
+
+def _spec(
+    file: str, name: str | None, trials: int | None, hours: float | None, overrides: list[str] | None
+) -> "SweepSpec":
+    from sweeps.spec import load_spec
+
+    fields = {"name": name, "budget.trials": trials, "budget.hours": hours}
+    return load_spec(file, overrides=overrides or [], **fields)
 
 
 @app.command(name="list")
 def list_(storage: Storage = None, as_json: AsJson = False) -> None:
     """List the sweeps of a study database."""
+    from dashboards import list_sweeps, tables
+    from dashboards.records import to_json
     from sweeps.storage import study_url
 
-    results, views = _reader("results"), _reader("views")
-    sweeps = results.list_sweeps(study_url(storage))
-    _print(views.list_json(sweeps) if as_json else views.list_table(sweeps))
+    sweeps = list_sweeps(study_url(storage))
+    _print_json(to_json(sweeps)) if as_json else _print(tables.list_table(sweeps))
 
 
 @app.command()
 def status(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Show a sweep: counts, the best trial, and every trial."""
+    """Show a sweep: its state, its best trial and its trials."""
+    from dashboards import load, tables
+    from dashboards.records import to_json
     from sweeps.storage import study_url
 
-    results, views = _reader("results"), _reader("views")
-    sweep = results.load(study_url(storage), name)
-    _print(views.status_json(sweep) if as_json else views.status_table(sweep))
+    sweep = load(study_url(storage), name)
+    _print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
 
 
-def _reader(module: str) -> Any:
-    return importlib.import_module(f"dashboards.{module}")
+@app.command()
+def export(
+    name: Name,
+    format: Annotated[  # noqa: A002 - the option is called so
+        Literal["lightning", "params", "json", "args"],
+        typer.Option(help="lightning: a config for LightningCLI; params: names and values; args: flags."),
+    ] = "lightning",
+    top: Annotated[int, typer.Option(help="How many trials, the best first.")] = 1,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
+    storage: Storage = None,
+) -> None:
+    """Write the best configuration, ready for `LightningCLI fit --config`."""
+    from dashboards import load
+    from dashboards.export import export as exported
+    from dashboards.export import write_text
+    from sweeps.storage import study_url
 
-
-def _print(content: Any) -> None:
-    if isinstance(content, dict | list):
-        sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    text = exported(load(study_url(storage), name), format, top)
+    if output is None:
+        sys.stdout.write(text)
         return
+    write_text(output, text)
+    sys.stderr.write(f"{output}: best of {name}, format {format}\n")
+
+
+@app.command()
+def dashboard(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The sweep; the latest if none.")] = None,
+    port: Annotated[int | None, typer.Option(help="Where to listen; 5000 or a free one if none.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    storage: Storage = None,
+) -> None:
+    """Show a sweep's runs in MLflow, on this machine only, until Ctrl-C."""
+    from dashboards import list_sweeps, load
+    from dashboards.server import serve
+    from sweeps.storage import study_url
+
+    url = study_url(storage)
+    if name is None:
+        sweeps = list_sweeps(url)
+        if not sweeps:
+            raise ResultsError("no sweeps here yet; `sweeps launch FILE` makes one")
+        name = sweeps[-1].name
+    place = load(url, name).mlflow
+    serve(place["tracking_uri"], place["experiment"], port=port, open_browser=open_browser, say=typer.echo)
+
+
+def _print_json(content: Any) -> None:
+    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+def _print(content: "RenderableType") -> None:
     from rich.console import Console
 
     Console().print(content)
+
+
+if __name__ == "__main__":
+    main()

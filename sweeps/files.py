@@ -1,5 +1,6 @@
 """The sweep's folder: one folder a trial with its log and checkpoints, and which checkpoints stay."""
 
+import contextlib
 import heapq
 import os
 from pathlib import Path
@@ -39,7 +40,8 @@ class TrialFiles:
 
     def _remove(self, number: int) -> None:
         for name in CHECKPOINTS:
-            (self.folder / f"trial-{number}" / name).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep
+                (self.folder / f"trial-{number}" / name).unlink()
 
 
 def sweep_folder(root: str, name: str) -> Path:
@@ -51,7 +53,9 @@ def sweep_folder(root: str, name: str) -> Path:
     folder = (Path(root) / name).absolute()
     if folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{folder}: holds the files of an earlier sweep; move them away or use --name")
-    parent = next(parent for parent in folder.parents if parent.exists())
-    if not os.access(parent, os.W_OK):
-        raise UserError(f"{parent}: no permission to write there; `files:` names another folder")
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not there.is_dir():
+        raise UserError(f"{there}: is a file, not a folder; `files:` names another folder")
+    if not os.access(there, os.W_OK):
+        raise UserError(f"{there}: no permission to write there; `files:` names another folder")
     return folder

@@ -124,8 +124,10 @@ def _import(key: str, class_path: Any) -> Any:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         # A module that is there but imports one that is not, is another mistake than a wrong name.
-        what = "no module" if module_name.startswith(str(error.name)) else f"{module_name} imports"
-        raise _ProblemFound(key, f"{class_path!r} cannot be imported: {what} {error.name!r}") from None
+        missing = f"no module {error.name!r}"
+        if not module_name.startswith(str(error.name)):
+            missing = f"{module_name} imports {error.name!r}, which is not installed"
+        raise _ProblemFound(key, f"{class_path!r} cannot be imported: {missing}") from None
     except BaseException as error:  # noqa: BLE001 - whatever the user's module does at import
         raise _ProblemFound(key, f"importing {module_name!r} failed: {_where(error)}") from None
     if not hasattr(module, name):
@@ -159,7 +161,8 @@ _NOISE = re.compile(
 
 def _readable(text: str) -> tuple[str, str]:
     """Key and one-line rule from jsonargparse's nested messages."""
-    key = ".".join(re.findall(r'[Pp]arser key "([^"]+)"', text)[:2])
+    group, *inner = re.findall(r'[Pp]arser key "([^"]+)"', text)[:2] or [""]
+    key = f"{group}.init_args.{inner[0]}" if inner else group
     lines = [line.strip().removeprefix("- ").strip() for line in text.splitlines()]
     telling = [line for line in lines if line and not _NOISE.match(line)]
     return key, "; ".join(dict.fromkeys(telling)) or " ".join(text.split())

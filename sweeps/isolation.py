@@ -117,17 +117,20 @@ def output_to(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = [os.dup(1), os.dup(2)]
-    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-    _redirect(file, file)
-    try:
-        yield
-    except BaseException:
-        traceback.print_exc()
-        raise
-    finally:
-        _redirect(*saved)
-        for descriptor in (file, *saved):
-            os.close(descriptor)
+    # Line by line, so that the order of Python's and other writers' lines is kept.
+    with log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as file:
+        _redirect(file.fileno(), file.fileno())
+        try:
+            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+                try:
+                    yield
+                except BaseException:
+                    traceback.print_exc()
+                    raise
+        finally:
+            _redirect(*saved)
+            for descriptor in saved:
+                os.close(descriptor)
 
 
 def _redirect(out: int, err: int) -> None:

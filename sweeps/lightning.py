@@ -120,8 +120,7 @@ class TrialCLI(ParsedConfig):
         kwargs |= {
             "callbacks": callbacks,
             "logger": [self._logger, *loggers],
-            # Without a checkpoint callback of the user's, Lightning would add one of its own beside ours.
-            "enable_checkpointing": any(isinstance(callback, Checkpoint) for callback in callbacks),
+            "enable_checkpointing": True,  # our callback is one; it does not save where the user wants none
             "default_root_dir": given.get("default_root_dir") or self._folder,
             "plugins": [*_as_list(given.get("plugins")), LightningEnvironment()],
         }

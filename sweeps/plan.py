@@ -13,6 +13,7 @@ from sweeps.records import Inspection, TrialContext
 from sweeps.schedule import Schedule
 from sweeps.spec import Resources, SweepSpec
 from sweeps.storage import absolute, check_storage, expand, sqlite_path, study_url
+from sweeps.study import ensure_name_is_free
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     """
     url = study_url(storage, spec.storage)
     check_storage(url)
+    ensure_name_is_free(spec.name, url)
     tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
     database = sqlite_path(tracking)
     root = database.parent if database else Path.cwd()
@@ -60,8 +62,17 @@ def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
 
 
 def schedule_of(spec: SweepSpec) -> Schedule:
-    """When the longest training of the space validates and ends."""
+    """When the longest training of the space validates and ends.
+
+    Raises:
+        SpecError: One of the numbers that decide it is none.
+    """
     trainer = dict(spec.trainer)
+    for key in ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
+        value = trainer.get(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and float(value).is_integer()):
+            raise spec.error(f"trainer.{key}", f"must be a whole number, but got {value!r}")
     for key in ("max_epochs", "max_steps"):
         if (highest := spec.space.max_of(f"trainer.{key}")) is not None:
             trainer[key] = int(highest)

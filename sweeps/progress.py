@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
@@ -23,10 +24,13 @@ class Progress:
     Args:
         spec: The sweep.
         console: Where to draw; live if it is a terminal.
+        clock: The current time in seconds.
     """
 
-    def __init__(self, spec: SweepSpec, console: Console) -> None:
-        self._spec, self._console = spec, console
+    def __init__(
+        self, spec: SweepSpec, console: Console, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._spec, self._console, self._clock = spec, console, clock
         self._started: float | None = None
         self._counts: Counter[State] = Counter()
         self._running: dict[int, Report | None] = {}
@@ -54,7 +58,8 @@ class Progress:
 
     def record(self, event: Assignment | Report | Outcome) -> None:
         """Takes an event of the sweep."""
-        self._started = self._started or time.monotonic()
+        if self._started is None:
+            self._started = self._clock()
         match event:
             case Assignment():
                 self._running[event.number] = None
@@ -80,9 +85,9 @@ class Progress:
             return False
         if self._best is None or self._best.value is None:
             return True
-        if self._spec.objective.direction == "minimize":
-            return outcome.value < self._best.value
-        return outcome.value > self._best.value
+        if outcome.value == self._best.value:
+            return outcome.number < self._best.number  # as the study decides it
+        return (outcome.value < self._best.value) == (self._spec.objective.direction == "minimize")
 
     def _line(self, outcome: Outcome, params: dict[str, Any]) -> Text:
         total = self._spec.budget.trials
@@ -104,8 +109,9 @@ class Progress:
         lines: list[Any] = [table, self._pace(finished, total)]
         if self._best is not None and self._best.value is not None:
             best = Text.assemble(
-                ("best ", "bold"), f"{self._spec.objective.metric} ", (f"{self._best.value:.6g}", "bold green"),
-                f"  trial {self._best.number}  ", (short(self._best_params), "dim"),
+                ("best ", "bold"), f"{self._spec.objective.metric} ",
+                (f"{self._best.value:.6g}", "bold green"), f"  trial {self._best.number}  ",
+                (short(self._best_params), "dim"),
             )  # fmt: skip
             lines.append(best)
         return Group(*lines)
@@ -128,7 +134,7 @@ class Progress:
     def _pace(self, finished: int, total: int | None) -> Text:
         if not finished or self._started is None:
             return Text("waiting for the first trial ...", "dim")
-        elapsed = time.monotonic() - self._started
+        elapsed = max(1e-3, self._clock() - self._started)
         text = Text(f"{duration(elapsed)} elapsed  {finished / elapsed * 3600:.3g} trials/h", "dim")
         left = [elapsed / finished * (total - finished)] if total else []
         if self._spec.budget.hours:

@@ -27,8 +27,8 @@ from sweeps.plan import (
 from sweeps.recorder import Recorder, SweepInfo
 from sweeps.records import Assignment, Outcome, Report, State, TrialContext
 from sweeps.spec import SweepSpec
-from sweeps.storage import masked, open_storage, sqlite_path
-from sweeps.study import Study, create_study, ensure_name_is_free, stored_spec
+from sweeps.storage import masked, open_storage
+from sweeps.study import Study, create_study, stored_spec
 
 if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
@@ -116,7 +116,6 @@ def run_sweep(
     from sweeps.executors.ray import RayExecutor, cluster, cluster_resources
 
     where = places(spec, storage)
-    _check_name(spec, where)
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
@@ -141,12 +140,6 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
     return made
-
-
-def _check_name(spec: SweepSpec, where: Places) -> None:
-    path = sqlite_path(where.storage)
-    if path is None or (path.exists() and path.stat().st_size):
-        ensure_name_is_free(spec.name, open_storage(where.storage))
 
 
 def _inspect(spec: SweepSpec, executor: "RayExecutor", context: TrialContext) -> int | None:

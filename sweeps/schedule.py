@@ -55,8 +55,9 @@ class Schedule:
     @property
     def needs_batches(self) -> bool:
         """Whether the number of validations depends on the number of batches an epoch."""
-        whole_epochs = isinstance(self.interval, float) and self.check_every_epochs is not None
-        return self.max_steps >= 0 or not whole_epochs
+        # A part of an epoch is rounded down to batches: a quarter of 10 is 2, so there are 5 validations.
+        whole_epochs = isinstance(self.interval, float) and self.interval == 1.0
+        return self.max_steps >= 0 or not whole_epochs or self.check_every_epochs is None
 
     def validations(self, batches: int | None = None) -> int | None:
         """How many validations the training has; None if unbounded or not known without `batches`.
@@ -67,7 +68,7 @@ class Schedule:
         if not self.bounded:
             return None
         if not self.needs_batches:
-            return self.max_epochs // (self.check_every_epochs or 1) * self._per_epoch(None)
+            return self.max_epochs // (self.check_every_epochs or 1)
         if not batches:
             return None
         total = self._total_batches(batches)
@@ -75,7 +76,7 @@ class Schedule:
             return total // max(1, int(self.interval))
         full, rest = divmod(total, batches)
         every = self.check_every_epochs
-        count = full // every * self._per_epoch(batches)
+        count = full // every * (batches // self._batches_between(batches))
         if (full + 1) % every == 0:
             count += rest // self._batches_between(batches)
         return count
@@ -93,8 +94,3 @@ class Schedule:
         if isinstance(self.interval, int):
             return max(1, self.interval)
         return max(1, int(batches * self.interval))
-
-    def _per_epoch(self, batches: int | None) -> int:
-        if batches is None:
-            return max(1, int(1 / self.interval))
-        return batches // self._batches_between(batches)

@@ -20,6 +20,13 @@ from sweeps.errors import SpecError, UserError
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
 
+WANTED = {
+    "sampler": "a name or {class_path, init_args}",
+    "pruner": "a name or {class_path, init_args}",
+    "seed_everything": "a whole number, true or false",
+}
+"""What the keys take that take one of several things."""
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
@@ -145,7 +152,7 @@ def load_spec(
 
     Raises:
         SpecError: Something in the file is wrong; one line with file, key, rule and value.
-        UserError: An override is not of the form `key=value`.
+        UserError: An override is not of the form `key=value`, or its value is not YAML.
     """
     file = "" if isinstance(source, Mapping) else str(source)
     raw = _copy(source) if isinstance(source, Mapping) else _read(Path(source), file)
@@ -155,17 +162,22 @@ def load_spec(
         key, separator, text = item.partition("=")
         if not separator or not key:
             raise UserError(f"--set {item}: write it as key=value, such as --set trainer.max_epochs=5")
-        _set(raw, key.strip(), read_yaml(text, "--set"), file)
+        try:
+            value = read_yaml(text, "")
+        except SpaceError as error:
+            raise UserError(f"--set {item}: {error.rule}") from None
+        _set(raw, key.strip(), value, file)
     for key, value in fields.items():
         if value is not None:
             _set(raw, key, value, file)
-    return _checked({**raw, "file": file}, file)
+    return _checked(raw, file)
 
 
 def name_problem(name: str) -> str | None:
     """Why a sweep cannot have this name, or None: names are used as folder names."""
     if not name or name != name.strip() or name.startswith((".", "-")):
-        return f"a name must not be empty nor start with a space, '.' or '-', but got {name!r}"
+        rule = "a name must not be empty, start or end with a space, nor start with '.' or '-'"
+        return f"{rule}, but got {name!r}"
     if found := re.search(r'[/\\\x00-\x1f\x7f<>:"|?*]', name):
         return f"a name must be usable as a file name, but got {name!r} with {found.group()!r}"
     if len(name.encode()) > 200:
@@ -195,8 +207,10 @@ def _read(path: Path, file: str) -> dict[str, Any]:
 
 
 def _checked(raw: dict[str, Any], file: str) -> SweepSpec:
+    if "file" in raw:
+        raise SpecError(file, *_unknown(["file"]))
     try:
-        spec = SweepSpec.model_validate(raw)
+        spec = SweepSpec.model_validate({**raw, "file": file})
     except ValidationError as error:
         raise SpecError(file, *_first_problem(error)) from None
     _ = spec.space  # checked now, so that a loaded specification is a right one
@@ -208,19 +222,32 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
     # Where a key takes a name or a mapping, pydantic complains about both: the mapping's is the telling one.
     problems = error.errors(include_url=False)
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
-    location = [str(part) for part in problem["loc"] if str(part) not in ("str", "Component")]
-    *parents, last = location or [""]
-    message = problem["msg"].removeprefix("Value error, ")
+    *parents, last = [str(part) for part in problem["loc"]] or [""]
+    tags = ("str", "bool", "int", "Component")  # which of a key's types complains
+    location = [part for part in parents if part not in tags]
     if problem["type"] == "extra_forbidden":
-        known = list(_model_at(parents).model_fields)
-        message = (
-            f"unknown key{_nearest(last, known)}; known are {', '.join(k for k in known if k != 'file')}"
-        )
-    elif problem["type"] == "missing":
+        return _unknown([*location, last])
+    if last not in tags:
+        location.append(last)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
         message = "is missing"
+    elif wanted := WANTED.get(".".join(location)):
+        message = f"must be {wanted}, but got {problem['input']!r}"
+    elif problem["type"] == "model_type":
+        known = ", ".join(_model_at(location).model_fields)
+        message = f"must be a mapping with {known}, but got {problem['input']!r}"
+    elif problem["type"] == "dict_type":
+        message = f"must be a mapping of keys, but got {problem['input']!r}"
     elif problem["type"] != "value_error" and not isinstance(problem["input"], dict | SweepSpec):
         message = f"{message[0].lower()}{message[1:]}, but got {problem['input']!r}"
     return ".".join(location), message
+
+
+def _unknown(path: Sequence[str]) -> tuple[str, str]:
+    """The key and the rule for a key that the file cannot have."""
+    known = [name for name in _model_at(path[:-1]).model_fields if name != "file"]
+    return ".".join(path), f"unknown key{_nearest(path[-1], known)}; known are {', '.join(known)}"
 
 
 def _model_at(path: Sequence[str]) -> type[BaseModel]:
@@ -253,7 +280,9 @@ def _set(raw: dict[str, Any], key: str, value: Any, file: str) -> None:
         if head == rest:
             at[head] = value
             return
-        at, rest = at.setdefault(head, {}), rest[len(head) + 1 :]
+        if at.get(head) is None:  # also a section that the file names and leaves empty
+            at[head] = {}
+        at, rest = at[head], rest[len(head) + 1 :]
 
 
 def _copy(value: Any) -> Any:

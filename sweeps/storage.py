@@ -1,6 +1,7 @@
 """Where studies are kept: the URL, the embedded SQLite database, and the lock around its first creation."""
 
 import contextlib
+import functools
 import os
 import re
 import sqlite3
@@ -28,7 +29,7 @@ def expand(url: str) -> str:
     def value(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise UserError(f"{url}: the environment variable {name} is not set")
+            raise UserError(f"{masked(url)}: the environment variable {name} is not set")
         return os.environ[name]
 
     return re.sub(r"\$\{(\w+)\}", value, url)
@@ -36,7 +37,9 @@ def expand(url: str) -> str:
 
 def masked(url: str) -> str:
     """The URL with its password replaced, for messages and records; `${NAME}` stays as it is."""
-    return re.sub(r"(://[^/:@]*):(?!\$\{)[^@]*@", r"\1:***@", url)
+    # Up to the last @ before the query: a password may hold one that its owner forgot to encode.
+    url = re.sub(r"(://[^/:@]*):(?!\$\{)(?:[^?]*|[^@]*)@", r"\1:***@", url)
+    return re.sub(r"([?&]password=)(?!\$\{)[^&]*", r"\1***", url)
 
 
 def study_url(option: str | None = None, from_file: str | None = None) -> str:
@@ -55,10 +58,11 @@ def absolute(url: str) -> str:
 
 
 def sqlite_path(url: str) -> Path | None:
-    """The file of an SQLite URL, or None for another database."""
+    """The file of an SQLite URL, or None for another database; a folder in it may have any name."""
     if not url.startswith("sqlite:///"):
         return None
-    return Path(url.removeprefix("sqlite:///").partition("?")[0])
+    # Only `?key=value` behind the file is a query: a folder's name may hold a question mark.
+    return Path(re.sub(r"\?\w+=[^/]*$", "", url.removeprefix("sqlite:///")))
 
 
 @contextlib.contextmanager
@@ -88,9 +92,10 @@ def open_storage(url: str) -> "RDBStorage":
     """
     check_storage(url)
     path = sqlite_path(url)
-    lock = contextlib.nullcontext() if path is None or path.exists() else folder_lock(path.parent)
-    with lock:
+    if path is None:
         return _connect(url)
+    with folder_lock(path.parent):  # also where there is a file: another process may be making its tables
+        return _connect(url, path)
 
 
 def check_storage(url: str) -> None:
@@ -104,10 +109,24 @@ def check_storage(url: str) -> None:
         return
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist")
-    if not os.access(path if path.exists() else path.parent, os.W_OK):
+    if not all(os.access(there, os.W_OK) for there in (path.parent, path) if there.exists()):
         raise UserError(f"{path}: no permission to write it; name another database with --storage")
-    if not path.exists() or path.stat().st_size == 0:
-        return
+    tables = _tables(path)
+    if _is_foreign(tables):
+        with folder_lock(path.parent):  # another process may have been making its tables: look again
+            tables = _tables(path)
+    if _is_foreign(tables):
+        raise UserError(f"{path}: not an Optuna database (it holds {', '.join(sorted(tables)[:3])}, ...); "
+                        "name another with --storage")  # fmt: skip
+
+
+def _is_foreign(tables: set[str]) -> bool:
+    return bool(tables) and not {"studies", "trials", "version_info"} <= tables
+
+
+def _tables(path: Path) -> set[str]:
+    if not path.exists() or (path.is_file() and path.stat().st_size == 0):
+        return set()
     try:
         with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
@@ -115,10 +134,7 @@ def check_storage(url: str) -> None:
         raise UserError(
             f"{path}: not a usable SQLite database ({error}); name another with --storage"
         ) from None
-    tables = {name for (name,) in rows}
-    if tables and not {"studies", "trials", "version_info"} <= tables:
-        raise UserError(f"{path}: not an Optuna database (it holds {', '.join(sorted(tables)[:3])}, ...); "
-                        "name another with --storage")  # fmt: skip
+    return {name for (name,) in rows}
 
 
 def _quoted(path: Path) -> str:
@@ -127,25 +143,28 @@ def _quoted(path: Path) -> str:
     return quote(str(path))
 
 
-def _connect(url: str) -> "RDBStorage":
+def _connect(url: str, path: Path | None = None) -> "RDBStorage":
+    """Opens it with Optuna, which makes what is missing; `path` is the file of an SQLite database."""
     import sqlalchemy
     from optuna.storages import RDBStorage
 
-    sqlite = sqlite_path(url) is not None
-    arguments: dict[str, Any] = {"connect_args": {"timeout": LOCK_WAIT_SECONDS}} if sqlite else {}
+    arguments: dict[str, Any] = {}
+    address = url
+    if path is not None:
+        # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
+        arguments = {"creator": functools.partial(_sqlite, path), "poolclass": sqlalchemy.pool.QueuePool}
+        address = "sqlite:///"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            storage = RDBStorage(url, engine_kwargs=arguments)
-    except (sqlalchemy.exc.SQLAlchemyError, RuntimeError, ImportError, ValueError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+            return RDBStorage(address, engine_kwargs=arguments)
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, RuntimeError, ImportError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise UserError(f"{masked(url)}: cannot be opened: {reason}") from None
-    if sqlite:
-        sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
-        storage.engine.dispose()  # connections made before the listener was there
-    return storage
 
 
-def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
+def _sqlite(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=LOCK_WAIT_SECONDS, check_same_thread=False)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    return connection

@@ -197,28 +197,31 @@ def create_study(
     return study
 
 
-def ensure_name_is_free(name: str, storage: "BaseStorage") -> None:
+def ensure_name_is_free(name: str, url: str) -> None:
     """Checks that no earlier sweep of that name is in the storage.
 
     Raises:
         UserError: There is one.
     """
-    import optuna
-
-    if name in optuna.get_all_study_names(storage):
+    if name in _names(url):
         raise UserError(name_taken(name))
 
 
 def free_name(name: str, url: str) -> str:
-    """The name, or the name with the first number from 2 on that no sweep in the storage has."""
-    path = sqlite_path(url)
-    if path is not None and not path.exists():
-        return name
-    import optuna
-
-    taken = set(optuna.get_all_study_names(open_storage(url)))
+    """The name, or the name with the first number from 2 on, that no sweep in the storage has."""
+    taken = _names(url)
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     return next(n for n in itertools.chain([name], numbered) if n not in taken)
+
+
+def _names(url: str) -> list[str]:
+    """The names of the studies in a storage, which is not created."""
+    path = sqlite_path(url)
+    if path is not None and (not path.exists() or path.stat().st_size == 0):
+        return []
+    import optuna
+
+    return optuna.get_all_study_names(open_storage(url))
 
 
 def name_taken(name: str) -> str:

@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 
 from sweeps.records import Point
 from sweeps.runs import Ledger, Run, SweepInfo, Text, batch_length, cut
+from sweeps.storage import folder_lock
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-LOCK_WAIT_SECONDS = 120
 EXPERIMENT_NAME_LENGTH = 500
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
 # Set while a recorder lives, where the user has not set them. MLflow's own retries of an HTTP request last
@@ -181,22 +181,19 @@ def prepare_database(tracking_uri: str) -> None:
 
     MLflow would create it on first use, but not safely: two processes that start at once break each other's
     migration, and a process that dies in the middle may leave a file that no later one can open. So it is
-    made aside, under a lock file (`filelock`, which torch and ray need anyway), and moved when complete.
+    made aside, under a lock, and moved when complete.
 
     Args:
         tracking_uri: MLflow's tracking URI; nothing happens if it is not SQLite's.
 
     Raises:
         OSError: The folder cannot be made or written.
-        filelock.Timeout: Another process has been at it for two minutes.
     """
     path = _sqlite_file(tracking_uri)
     if path is None or path.exists():
         return
-    from filelock import FileLock
-
     path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock", timeout=LOCK_WAIT_SECONDS):
+    with folder_lock(path.parent):
         if not path.exists():
             _create_database(path)
 

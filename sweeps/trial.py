@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from sweeps.executors import Reporter, TrialFunction
@@ -103,10 +104,11 @@ class Points(Logger):
         return points
 
 
-class Progress(Callback):
+class Progress(Checkpoint):
     """Reports each validation, saves the checkpoints, and ends the training when told to.
 
-    The report is sent before the checkpoint is written and its answer read after the epoch's other
+    As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
+    checkpoint callback of its own. The report is sent before the checkpoint is written and its answer read after the epoch's other
     callbacks, so that the way to the driver and back costs nothing.
 
     Args:

@@ -1,8 +1,14 @@
 """Fixtures that several test files share."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +18,25 @@ def ray_cluster() -> Iterator[None]:
 
     with cluster(num_cpus=16, num_gpus=8):
         yield
+
+
+def sweeps(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Runs the command line in a folder, as a person does, and checks its exit code."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "SWEEPS_"))}
+    done = subprocess.run(
+        [sys.executable, "-m", "sweeps.cli", *arguments],
+        cwd=folder, env=environment | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="session")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the digits example was swept from the command line: 12 trials of 4 epochs."""
+    folder = tmp_path_factory.mktemp("swept")
+    options = ["--trials", "12", "--set", "trainer.max_epochs=4", "--set", "budget.hours=1"]
+    done = sweeps("launch", str(DIGITS), *options, folder=folder)
+    (folder / "launch.txt").write_text(done.stdout)
+    return folder

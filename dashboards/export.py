@@ -1,0 +1,208 @@
+"""Turns a sweep's best trials into what the next step reads: a config, parameters, JSON or flags.
+
+`lightning` is the trial's complete config, which goes straight back into LightningCLI. With `top` above 1,
+`lightning` writes one YAML document for each trial (separated by `---`, the best first: to be split before
+LightningCLI reads them), `params` and `json` write a list, `args` one line for each trial.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shlex
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dashboards.errors import ResultsError
+from dashboards.records import Sweep, Trial, to_json
+
+# The order in which LightningCLI writes its own configs.
+_SECTIONS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
+# YAML readers disagree on what looks like a number (PyYAML takes 1e-4 for text, jsonargparse does not).
+_STARTS_A_NUMBER = tuple("0123456789+-.")
+
+
+def export(sweep: Sweep, format: str = "lightning", top: int = 1) -> str:  # noqa: A002
+    """Return a sweep's best complete trials as text.
+
+    Args:
+        sweep: The sweep.
+        format: `lightning` (a YAML config for `LightningCLI fit --config`), `params` (YAML: Optuna's names
+            and values), `json` (sweep, number, value, metric, params, config) or `args` (flags for
+            `LightningCLI fit`, quoted for a POSIX shell: `eval "python main.py fit $(sweeps export ...)"`).
+        top: How many trials, the best first; fewer if fewer are complete.
+
+    Raises:
+        ResultsError: No trial is complete, the format is unknown, or `top` is not positive.
+    """
+    if format not in FORMATS:
+        raise ResultsError(f"no export format {format!r}; there are: {', '.join(FORMATS)}")
+    if top < 1:
+        raise ResultsError(f"top: `top >= 1` must hold, but got top={top}")
+    trials = sweep.ranking()[:top]
+    if not trials:
+        raise ResultsError(_nothing_complete(sweep))
+    return FORMATS[format](sweep, trials, top > 1)
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a file as a whole or not at all: an existing one is replaced in one step.
+
+    Raises:
+        ResultsError: The folder does not exist or cannot be written to.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise ResultsError(f"{target}: a folder; name a file in it")
+    if target.exists() and not target.is_file():  # such as /dev/stdout, which must not be replaced
+        target.write_text(text, encoding="utf-8")
+        return
+    # A link stays a link: what it points to is replaced.
+    target = target.resolve()
+    try:
+        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:80]}-", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(_mode(target))
+            Path(name).replace(target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                Path(name).unlink()
+            raise
+    except FileNotFoundError:
+        raise ResultsError(f"{path}: there is no folder {target.parent}; make it first") from None
+    except OSError as error:
+        raise ResultsError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _mode(target: Path) -> int:
+    """Return the permissions of the file that is replaced, or those a new file would get."""
+    if target.exists():
+        return target.stat().st_mode & 0o777
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+def _nothing_complete(sweep: Sweep) -> str:
+    counts = sweep.summary.counts
+    states = {
+        "pruned": counts.pruned,
+        "diverged": counts.diverged,
+        "failed": counts.failed,
+        "running": counts.running,
+    }
+    found = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "none at all"
+    advice = "look at the reasons in `sweeps status`" if counts.finished else "wait for the first to complete"
+    return f"{sweep.name}: no complete trial to export (trials: {found}); {advice}"
+
+
+def _ordered(config: dict[str, Any]) -> dict[str, Any]:
+    keys = [key for key in _SECTIONS if key in config] + [key for key in config if key not in _SECTIONS]
+    return {key: config[key] for key in keys}
+
+
+def _lightning(sweep: Sweep, trials: list[Trial], several: bool) -> str:
+    documents = [
+        "".join(f"# {line}\n" for line in _header(sweep, trial)) + _yaml(_ordered(trial.config))
+        for trial in trials
+    ]
+    return "---\n".join(documents)
+
+
+def _header(sweep: Sweep, trial: Trial) -> list[str]:
+    lines = [
+        f"sweep {sweep.name}, trial {trial.number}: {sweep.summary.metric} = {trial.value}"
+        f" ({sweep.summary.direction}d)",
+        *(
+            f"{name} = {json.dumps(to_json(value), ensure_ascii=False)}"
+            for name, value in trial.params.items()
+        ),
+    ]
+    # A line break in a name would end the comment.
+    return ["".join(c if c.isprintable() else " " for c in line) for line in lines]
+
+
+def _params(sweep: Sweep, trials: list[Trial], several: bool) -> str:
+    params = [dict(trial.params) for trial in trials]
+    return _yaml(params if several else params[0])
+
+
+def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
+    entries = [
+        {
+            "sweep": sweep.name,
+            "number": trial.number,
+            "value": trial.value,
+            "metric": sweep.summary.metric,
+            "params": trial.params,
+            "config": _ordered(trial.config),
+        }
+        for trial in trials
+    ]
+    plain = to_json(entries if several else entries[0])
+    return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _args(sweep: Sweep, trials: list[Trial], several: bool) -> str:
+    return "".join(shlex.join(_flags(_ordered(trial.config))) + "\n" for trial in trials)
+
+
+def _flags(config: dict[str, Any]) -> list[str]:
+    return [flag for key, value in config.items() for flag in _section_flags(key, value)]
+
+
+def _section_flags(key: str, section: Any) -> list[str]:
+    """Return a flag for each value of a section, or one flag with all of it as JSON.
+
+    jsonargparse reads the text of a flag as YAML whatever the parameter's type, so that `a: b` for a string
+    is refused and `&x` silently becomes None; inside of JSON every string is one.
+    """
+    if not isinstance(section, dict) or not section:
+        return [f"--{key}={_flag_text(section)}"]
+    leaves = {f"{key}.{name}": value for name, value in section.items() if name != "init_args"}
+    leaves |= {f"{key}.init_args.{name}": value for name, value in (section.get("init_args") or {}).items()}
+    if any(isinstance(value, str) and not _is_plain(value) for value in leaves.values()):
+        return [f"--{key}={_flag_text(section)}"]
+    return [f"--{name}={_flag_text(value)}" for name, value in leaves.items()]
+
+
+def _is_plain(text: str) -> bool:
+    import yaml
+
+    try:
+        return bool(yaml.safe_load(text) == text)
+    except yaml.YAMLError:
+        return False
+
+
+def _flag_text(value: Any) -> str:
+    if isinstance(value, float) and not math.isfinite(value):
+        return ".nan" if math.isnan(value) else f"{'-' if value < 0 else ''}.inf"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    class Dumper(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+        style = "'" if data.startswith(_STARTS_A_NUMBER) else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=style)
+
+    Dumper.add_representer(str, text)
+    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=10**6)
+
+
+FORMATS: dict[str, Callable[[Sweep, list[Trial], bool], str]] = {
+    "lightning": _lightning,
+    "params": _params,
+    "json": _json,
+    "args": _args,
+}

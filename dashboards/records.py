@@ -1,0 +1,153 @@
+"""What a reader gets: frozen records of a sweep and its trials, and their plain JSON form."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many trials of a sweep are in which state.
+
+    In an interrupted sweep `running` are the trials that it was training when it ended.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    complete: int = 0
+    pruned: int = 0
+    diverged: int = 0
+    failed: int = 0
+
+    @property
+    def finished(self) -> int:
+        """The trials that ended, however they did."""
+        return self.complete + self.pruned + self.diverged + self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class SweepSummary:
+    """One sweep in one row.
+
+    Attributes:
+        name: The sweep's, and the Optuna study's, name.
+        state: `running`, `finished`, `failed` or `interrupted`.
+        metric: What was optimized.
+        direction: `minimize` or `maximize`.
+        counts: The trials by state.
+        trials_asked: The budget's number of trials; None if only time limits the sweep.
+        best_value: The best complete trial's value; None if no trial is complete.
+        best_number: That trial's number; the lowest if several are equally good.
+        started: When the sweep was created.
+        updated: When a trial last started or ended.
+        duration_seconds: From the start until now, or until the last update if it does not run any more.
+    """
+
+    name: str
+    state: str
+    metric: str
+    direction: str
+    counts: Counts
+    trials_asked: int | None
+    best_value: float | None
+    best_number: int | None
+    started: datetime | None
+    updated: datetime | None
+    duration_seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One trial.
+
+    Attributes:
+        number: Optuna's trial number.
+        state: `waiting`, `running`, `complete`, `pruned`, `diverged` or `failed`.
+        value: The objective; None if the trial has none.
+        params: Optuna's name of each active parameter and its value.
+        config: The complete LightningCLI configuration; empty if the trial never got one.
+        reason: Why a pruned, diverged or failed trial ended, in one line.
+        metrics: Every metric logged by the validation that gave `value`.
+        timing: `started` (seconds since the epoch), `slot_seconds`, `fit_seconds`, `wait_seconds`.
+        intermediate: The objective at each validation, counted from 1.
+        worker: Which worker ran it.
+        device: What it ran on.
+        started: When it was asked for.
+        ended: When it was told.
+    """
+
+    number: int
+    state: str
+    value: float | None
+    params: dict[str, Any]
+    config: dict[str, Any]
+    reason: str
+    metrics: dict[str, float]
+    timing: dict[str, float]
+    intermediate: dict[int, float]
+    worker: str
+    device: str
+    started: datetime | None
+    ended: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """One sweep, completely.
+
+    Attributes:
+        summary: Its row in the list of sweeps.
+        spec: The sweep file's content.
+        trials: Every trial, by number.
+        files: The folder of the trials' logs and checkpoints.
+        mlflow: `tracking_uri` and `experiment`; empty if the sweep was not recorded there.
+        versions: The libraries it was started with.
+        git_commit: The commit it was started from, if any.
+    """
+
+    summary: SweepSummary
+    spec: dict[str, Any]
+    trials: tuple[Trial, ...]
+    files: str | None
+    mlflow: dict[str, str]
+    versions: dict[str, str]
+    git_commit: str | None
+
+    @property
+    def name(self) -> str:
+        """The sweep's name."""
+        return self.summary.name
+
+    @property
+    def best(self) -> Trial | None:
+        """The best complete trial, the lowest number among equals; None if there is none."""
+        return next(iter(self.ranking()), None)
+
+    def ranking(self) -> list[Trial]:
+        """The complete trials, best first."""
+        return ranked(self.trials, self.summary.direction)
+
+
+def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
+    """Return the complete trials, best first, the lowest number first among equals."""
+    sign = -1 if direction == "maximize" else 1
+    complete = [(sign * t.value, t.number, t) for t in trials if t.state == "complete" and t.value is not None]
+    return [trial for *_, trial in sorted(complete, key=lambda item: item[:2])]
+
+
+def to_json(value: Any) -> Any:
+    """Return a record, or anything in one, as plain JSON: NaN and infinities become None, times ISO text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        plain = {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        return plain | {"finished": value.finished} if isinstance(value, Counts) else plain
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

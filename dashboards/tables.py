@@ -1,0 +1,119 @@
+"""Sweeps and trials as tables for a terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from dashboards.records import Counts, Sweep, SweepSummary, Trial
+
+STYLES = {
+    "complete": "green", "finished": "green", "running": "cyan", "waiting": "dim", "pruned": "yellow",
+    "diverged": "magenta", "failed": "red", "interrupted": "red",
+}  # fmt: skip
+_ALL_UP_TO = 100
+_BEST, _LATEST = 20, 20
+
+
+def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
+    """The sweeps, one a row."""
+    if not sweeps:
+        return Text("no sweeps here yet; `sweeps launch FILE` makes one")
+    table = _table("sweep", "state", "trials", "running", "best", "trial", "started", "took")
+    for sweep in sweeps:
+        asked = f"/{sweep.trials_asked}" if sweep.trials_asked else ""
+        best = "-" if sweep.best_value is None else f"{sweep.metric} {sweep.best_value:.5g}"
+        started = f"{sweep.started.astimezone():%Y-%m-%d %H:%M}" if sweep.started else "-"
+        table.add_row(
+            Text(sweep.name, "bold"), _styled(sweep.state), f"{sweep.counts.finished}{asked}",
+            str(sweep.counts.running), Text(best), "-" if sweep.best_number is None else str(sweep.best_number),
+            started, _duration(sweep.duration_seconds),
+        )  # fmt: skip
+    return table
+
+
+def status_table(sweep: Sweep) -> RenderableType:
+    """One sweep: its counts, its best trial, and its trials (of many: the best and the latest)."""
+    summary = sweep.summary
+    head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state),
+                         f"  {summary.direction} {summary.metric}  {_duration(summary.duration_seconds)}")  # fmt: skip
+    parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
+    if sweep.best is not None:
+        parts += ["", *_best(sweep.best, summary.metric)]
+    if sweep.files:
+        parts += ["", Text(f"logs and checkpoints: {sweep.files}/trial-NUMBER", "dim")]
+    if sweep.trials:
+        parts += ["", *_trials(sweep)]
+    return Group(*parts)
+
+
+def _best(trial: Trial, metric: str) -> list[Text]:
+    others = "  ".join(f"{key} {value:.4g}" for key, value in trial.metrics.items() if key != metric)
+    head = Text.assemble(("best ", "bold"), f"trial {trial.number}  {metric} ",
+                         (f"{trial.value:.6g}", "bold green"), f"  {others}")  # fmt: skip
+    return [head, *(Text(f"  {name}: {_value(value)}") for name, value in trial.params.items())]
+
+
+def _counted(counts: Counts, asked: int | None) -> Text:
+    text = Text(f"{counts.finished}/{asked} finished" if asked else f"{counts.finished} finished")
+    for state in ("running", "complete", "pruned", "diverged", "failed"):
+        if number := getattr(counts, state):
+            text.append(f"  {number} {state}", STYLES[state])
+    return text
+
+
+def _trials(sweep: Sweep) -> list[RenderableType]:
+    if len(sweep.trials) <= _ALL_UP_TO:
+        return [_trial_table(sweep.trials)]
+    return [
+        Text(f"the best {_BEST} of {len(sweep.trials)} trials (--json gives all)", "bold"),
+        _trial_table(sweep.ranking()[:_BEST]),
+        Text(f"the latest {_LATEST}", "bold"),
+        _trial_table(sweep.trials[-_LATEST:]),
+    ]
+
+
+def _trial_table(trials: Iterable[Trial]) -> Table:
+    table = _table("trial", "state", "value", "validations", "took", "parameters")
+    for trial in trials:
+        about = " ".join(f"{_short(name)}={_value(value)}" for name, value in trial.params.items())
+        if trial.state in ("failed", "diverged"):
+            about = f"{trial.reason}  {about}"
+        table.add_row(
+            str(trial.number), _styled(trial.state), "-" if trial.value is None else f"{trial.value:.5g}",
+            str(len(trial.intermediate)), _duration(trial.timing.get("slot_seconds")), Text(about),
+        )  # fmt: skip
+    return table
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _styled(state: str) -> Text:
+    return Text(state, STYLES.get(state, ""))
+
+
+def _short(name: str) -> str:
+    """An Optuna name without what every LightningCLI path repeats."""
+    return name.replace(".init_args.", ".").removeprefix("model.").removeprefix("data.")
+
+
+def _value(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _duration(seconds: float | None) -> str:
+    """Seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
+    if seconds is None:
+        return "-"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

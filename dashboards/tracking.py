@@ -1,0 +1,146 @@
+"""What the reader must know of an MLflow tracking store before a server is put on it."""
+
+import base64
+import http.client
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from dashboards.errors import ResultsError
+from dashboards.storages import connect_readonly, sqlite_path
+from dashboards.uris import expand, hide_password, is_url
+
+_DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+_TIMEOUT_SECONDS = 15.0
+
+
+def is_server(uri: str) -> bool:
+    """Tell an MLflow server, which has its own pages, from a database."""
+    return uri.startswith(("http://", "https://"))
+
+
+def check_database(tracking_uri: str) -> str:
+    """Return the address of a tracking database that a server can be put on without changing it.
+
+    `mlflow server` creates a missing database and migrates an old one without a question; neither may
+    happen to somebody who only wants to look.
+
+    Args:
+        tracking_uri: The address; `${NAME}` is taken from the environment.
+
+    Returns:
+        The address with references replaced and an SQLite path made absolute. It may hold a password.
+
+    Raises:
+        ResultsError: It is not a database of MLflow's, it has another version's schema, or it cannot be read.
+    """
+    from sqlalchemy import NullPool, create_engine, inspect, text
+    from sqlalchemy.exc import SQLAlchemyError
+
+    uri, label = expand(tracking_uri), hide_password(tracking_uri)
+    if not is_url(uri) or not uri.startswith(_DATABASES):
+        raise ResultsError(f"{label}: not an MLflow database; such as sqlite:////absolute/path/mlflow.db")
+    path = sqlite_path(uri)
+    options: dict[str, Any] = {"poolclass": NullPool}
+    if path is not None:
+        _check_file(path, label)
+        uri, options["creator"] = f"sqlite:///{path.resolve()}", lambda: connect_readonly(path)
+    try:
+        engine = create_engine(uri, **options)
+        if not set(inspect(engine).get_table_names()) >= {"alembic_version", "experiments", "runs"}:
+            raise ResultsError(
+                f"{label}: a database, but not one of MLflow's; run a sweep that records there"
+            )
+        with engine.connect() as connection:
+            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    except ImportError as error:
+        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise ResultsError(f"{label}: {hide_password(reason)}") from None
+    _check_schema(found, label)
+    return uri
+
+
+def find_experiment(server: str, name: str, label: str) -> str:
+    """Ask an MLflow server for the id of an experiment.
+
+    Args:
+        server: The server's address; a user and password in it, or else those of MLflow's own environment
+            variables, are sent along.
+        name: The experiment's name.
+        label: What to call the store in a message.
+
+    Raises:
+        ResultsError: The server does not answer, refuses, or has no such experiment.
+    """
+    path = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}"
+    try:
+        status, body = get(server, path)
+    except (OSError, http.client.HTTPException) as error:
+        raise ResultsError(f"{label}: the MLflow server does not answer: {error}") from None
+    if status == http.HTTPStatus.NOT_FOUND:
+        raise ResultsError(
+            f"{label}: no experiment {name!r}; was the sweep recorded in another MLflow store?"
+        )
+    if status != http.HTTPStatus.OK:
+        raise ResultsError(f"{label}: the MLflow server refused with status {status}")
+    return str(json.loads(body)["experiment"]["experiment_id"])
+
+
+def get(server: str, path: str) -> tuple[int, bytes]:
+    """Send one GET request and return status and body.
+
+    Raises:
+        OSError: There was no connection.
+    """
+    url = urlsplit(server)
+    # Not urllib.request: it would send requests for this very machine to the user's proxy.
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=_TIMEOUT_SECONDS)
+    try:
+        connection.request(
+            "GET", url.path.rstrip("/") + path, headers=_authorization(url.username, url.password)
+        )
+        response = connection.getresponse()
+        return response.status, response.read()
+    finally:
+        connection.close()
+
+
+def _authorization(user: str | None, password: str | None) -> Mapping[str, str]:
+    token = os.environ.get("MLFLOW_TRACKING_TOKEN")
+    if user is None:
+        user, password = (os.environ.get(f"MLFLOW_TRACKING_{key}") for key in ("USERNAME", "PASSWORD"))
+    else:
+        user, password = unquote(user), unquote(password or "")
+    if user:
+        return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
+def _check_file(path: Path, label: str) -> None:
+    if not path.is_file():
+        raise ResultsError(f"{label}: no such MLflow database; run a sweep that records there first")
+    with path.open("rb") as file:
+        if file.read(16) not in (b"", b"SQLite format 3\x00"):
+            raise ResultsError(f"{label}: not an SQLite database")
+
+
+def _check_schema(found: str | None, label: str) -> None:
+    from alembic.script import ScriptDirectory
+    from mlflow import __version__
+    from mlflow.store import db_migrations
+
+    scripts = ScriptDirectory(str(Path(db_migrations.__file__).parent))
+    if found == scripts.get_current_head():
+        return
+    if found in {script.revision for script in scripts.walk_revisions()}:
+        raise ResultsError(
+            f"{label}: written by an older MLflow than {__version__};"
+            " back it up while no sweep runs, then run `mlflow db upgrade URL`"
+        )
+    raise ResultsError(f"{label}: written by a newer MLflow than {__version__}; update mlflow")

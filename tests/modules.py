@@ -1,0 +1,165 @@
+"""Modules as users write them, each with a habit that a sweep must stand; small enough to train in a blink."""
+
+import math
+import os
+import random
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+
+class Data(LightningDataModule):
+    """64 points of a line with noise; 8 training batches of 8, 2 validation batches."""
+
+    def __init__(self, batch_size: int = 8, size: int = 64) -> None:
+        super().__init__()
+        self.batch_size, self.size = batch_size, size
+
+    def setup(self, stage: str | None = None) -> None:
+        x = torch.linspace(-1, 1, self.size).unsqueeze(1)
+        self.set = TensorDataset(x, 2 * x + 0.1 * torch.sin(40 * x))
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.set, batch_size=self.batch_size, shuffle=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.set, batch_size=self.size // 2)
+
+
+class Line(LightningModule):
+    """Fits the line; logs `loss` in training, `val_loss` and `val/mae` in validation."""
+
+    def __init__(self, lr: float = 0.05, width: int = 4, name: str = "line") -> None:
+        super().__init__()
+        self.save_hyperparameters()
+        self.lr = lr
+        self.net = nn.Sequential(nn.Linear(1, width), nn.Tanh(), nn.Linear(width, 1))
+        self.batches = 0
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.batches += 1
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        self.log("loss", loss)
+        return loss
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        error = self.net(batch[0]) - batch[1]
+        self.log("val_loss", error.square().mean())
+        self.log("val/mae", error.abs().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=self.lr)
+
+
+class Scheduled(Line):
+    """Its `val_loss` is the next of a list of numbers, whatever it learns."""
+
+    def __init__(self, values: list[float], lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.values = values
+        self.validations = 0
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", torch.tensor(self.values[self.validations % len(self.values)]))
+
+    def on_validation_epoch_end(self) -> None:
+        self.validations += 1
+
+
+class Diverging(Line):
+    """NaN from the second validation on."""
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", torch.tensor(0.5 if self.current_epoch < 1 else math.nan))
+
+
+class Failing(Line):
+    """Raises when `lr` is above a limit."""
+
+    def __init__(self, lr: float = 0.05, limit: float = 0.0) -> None:
+        super().__init__(lr)
+        self.limit = limit
+
+    def on_train_start(self) -> None:
+        print("about to fail")
+        if self.trainer.max_epochs > 1 and self.lr > self.limit:  # one epoch: the probe
+            raise RuntimeError(f"lr {self.lr} is\ntoo high")
+
+
+class Exiting(Line):
+    """Ends its process as a script would."""
+
+    def on_train_epoch_end(self) -> None:
+        if self.trainer.max_epochs > 1:
+            sys.exit(4)
+
+
+class Chatty(Line):
+    """Writes to stdout, to stderr, through C, and from another process."""
+
+    def on_fit_start(self) -> None:
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
+        os.write(1, b"to descriptor 1\n")
+        subprocess.run(["echo", "from a child"], check=True)
+
+
+class Messy(Line):
+    """Changes everything of the process that it can reach."""
+
+    def on_fit_start(self) -> None:
+        torch.set_default_dtype(torch.float64)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = True
+        torch.set_num_threads(2)
+        torch.manual_seed(99)
+        random.seed(99)
+        np.random.seed(99)
+        os.environ["MESSY"] = "1"
+        os.chdir("/")
+        sys.path.insert(0, "/nowhere")
+
+
+class LogOutputs(Callback):
+    """Logs what a validation_step returns; Lightning's demo modules log nothing themselves."""
+
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        pl_module.log_dict({key: value for key, value in outputs.items() if value.ndim == 0})
+
+
+class WithoutValidation(LightningModule):
+    """Has no validation_step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return self.layer(batch[0]).square().mean()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class WrongShape(Line):
+    """Its layers do not fit the data."""
+
+    def __init__(self, lr: float = 0.05, width: int = 4) -> None:
+        super().__init__(lr, width)
+        self.net = nn.Linear(7, 1)
+
+
+class MissingFile(Data):
+    """Its data are not there."""
+
+    def setup(self, stage: str | None = None) -> None:
+        with open("data/points.csv") as file:
+            file.read()

@@ -1,0 +1,258 @@
+"""One trial with real Lightning fits, as a worker runs it, without Ray."""
+
+import os
+import random
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
+from sweeps.trial import make_trial_function
+from sweeps.worker import Worker
+
+Run = Callable[..., tuple[list[Report], Outcome]]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Trains a module of `tests.modules` in a worker; the answer to each report is `stop(report)`."""
+
+    def train(
+        name: str,
+        init_args: dict[str, Any] | None = None,
+        *,
+        trainer: dict[str, Any] | None = None,
+        stop: Callable[[Report], bool] = lambda report: False,
+        worker: Worker | None = None,
+        number: int = 0,
+        **config: Any,
+    ) -> tuple[list[Report], Outcome]:
+        worker = worker or new_worker(tmp_path)
+        settings = {"max_epochs": 4, "accelerator": "cpu", "log_every_n_steps": 4} | (trainer or {})
+        full = {
+            "seed_everything": 0,
+            "model": {"class_path": f"tests.modules.{name}", "init_args": init_args or {}},
+            "data": {"class_path": "tests.modules.Data"},
+            "trainer": settings,
+        }
+        event = worker.exchange(Assignment(number, {}, full | config))
+        reports = []
+        while isinstance(event, Report):
+            reports.append(event)
+            event = worker.exchange(stop(event))
+        return reports, event
+
+    return train
+
+
+def new_worker(files: Path, **changes: Any) -> Worker:
+    settings: dict[str, Any] = {
+        "metric": "val_loss", "minimize": True, "value": "best", "files": files, "folders": (str(Path.cwd()),)
+    }  # fmt: skip
+    context = TrialContext(**settings | changes)
+    return Worker(lambda: make_trial_function(context), "worker-0")
+
+
+def points(reports: list[Report], outcome: Outcome, key: str) -> list[Point]:
+    everything = [point for event in (*reports, outcome) for point in event.points]
+    return [point for point in everything if point.key == key]
+
+
+def test_each_validation_is_reported_once_and_the_last_one_as_the_last(run: Run) -> None:
+    reports, outcome = run("Line")
+    assert [report.step for report in reports] == [1, 2, 3, 4]
+    assert [report.last for report in reports] == [False, False, False, True]
+    assert outcome.state is State.COMPLETE
+    assert outcome.value == min(report.value for report in reports)
+    assert outcome.metrics["val_loss"] == outcome.value
+    assert outcome.device == "cpu"
+    assert 0 < outcome.timing.fit_seconds <= outcome.timing.slot_seconds
+
+
+def test_every_logged_value_travels_with_lightnings_own_step(run: Run) -> None:
+    reports, outcome = run("Line")
+    assert [p.step for p in points(reports, outcome, "loss")] == [3, 7, 11, 15, 19, 23, 27, 31]
+    validated = points(reports, outcome, "val_loss")
+    assert [p.step for p in validated] == [7, 15, 23, 31]
+    assert [p.value for p in validated] == [report.value for report in reports]
+    assert len(points(reports, outcome, "val/mae")) == 4
+    times = [p.time_ms for p in validated]
+    assert times == sorted(times)
+
+
+def test_a_pruned_trial_trains_no_further_epoch(run: Run) -> None:
+    reports, outcome = run("Line", stop=lambda report: report.step == 2)
+    assert (len(reports), outcome.state) == (2, State.PRUNED)
+    assert outcome.reason == "pruned at validation 2"
+    assert max(p.step for p in points(reports, outcome, "loss")) == 15
+
+
+def test_validations_within_an_epoch_are_reported_and_end_it_at_once(run: Run) -> None:
+    settings = {"val_check_interval": 0.25}
+    reports, outcome = run("Line", trainer=settings)
+    assert [report.step for report in reports] == list(range(1, 17))
+    assert reports[-1].last
+    reports, outcome = run("Line", trainer=settings, stop=lambda report: report.step == 3)
+    assert (len(reports), outcome.state) == (3, State.PRUNED)
+    assert max(p.step for p in points(reports, outcome, "val_loss")) == 5
+
+
+def test_pruning_does_not_wait_for_the_users_min_epochs(run: Run) -> None:
+    reports, outcome = run("Line", trainer={"min_epochs": 3, "min_steps": 30}, stop=lambda report: True)
+    assert (len(reports), outcome.state) == (1, State.PRUNED)
+
+
+def test_training_by_steps_marks_its_last_validation(run: Run) -> None:
+    reports, outcome = run("Line", trainer={"max_epochs": -1, "max_steps": 20})
+    assert [report.last for report in reports] == [False, True]
+    assert outcome.state is State.COMPLETE
+
+
+def test_a_diverged_trial_ends_at_its_first_nan(run: Run) -> None:
+    reports, outcome = run("Diverging")
+    assert [report.step for report in reports] == [1, 2]
+    assert (outcome.state, outcome.value) == (State.DIVERGED, 0.5)
+    assert outcome.reason == "val_loss became nan at validation 2"
+
+
+def test_early_stopping_completes_a_trial_even_where_it_would_be_pruned(run: Run) -> None:
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 1}}
+    reports, outcome = run(
+        "Scheduled", {"values": [1.0, 2.0, 3.0, 4.0]}, trainer={"callbacks": [stopping]},
+        stop=lambda report: report.step == 2,
+    )  # fmt: skip
+    assert len(reports) == 2
+    assert (outcome.state, outcome.value) == (State.COMPLETE, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param({"value": "best"}, 1.0, id="best when minimizing"),
+        pytest.param({"value": "last"}, 2.0, id="last"),
+        pytest.param({"value": "best", "minimize": False}, 3.0, id="best when maximizing"),
+    ],
+)
+def test_the_value_is_that_of_the_kept_checkpoint(
+    run: Run, tmp_path: Path, changes: dict[str, Any], expected: float
+) -> None:
+    values = [3.0, 1.0, 2.0]
+    worker = new_worker(tmp_path, **changes)
+    _, outcome = run("Scheduled", {"values": values}, trainer={"max_epochs": 3}, worker=worker)
+    best = torch.load(tmp_path / "trial-0" / "best.ckpt", weights_only=True)
+    last = torch.load(tmp_path / "trial-0" / "last.ckpt", weights_only=True)
+    assert outcome.value == expected
+    assert best["epoch"] == values.index(expected)
+    assert last["epoch"] == 2
+    assert sorted(p.name for p in (tmp_path / "trial-0").iterdir()) == ["best.ckpt", "last.ckpt", "log.txt"]
+
+
+def test_no_checkpoint_is_written_where_the_user_wants_none(run: Run, tmp_path: Path) -> None:
+    _, outcome = run("Line", trainer={"enable_checkpointing": False})
+    assert outcome.state is State.COMPLETE
+    assert [p.name for p in (tmp_path / "trial-0").iterdir()] == ["log.txt"]
+
+
+def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path: Path) -> None:
+    own = {"class_path": "ModelCheckpoint", "init_args": {"monitor": "val_loss", "filename": "mine"}}
+    logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path / "csv")}}
+    reports, outcome = run("Line", trainer={"callbacks": [own], "logger": logger})
+    assert outcome.state is State.COMPLETE, outcome.reason
+    assert len(list(tmp_path.rglob("mine.ckpt"))) == 1
+    assert len(list((tmp_path / "csv").rglob("metrics.csv"))) == 1
+    assert len(points(reports, outcome, "val_loss")) == 4
+    assert (tmp_path / "trial-0" / "best.ckpt").exists()
+
+
+def test_an_optimizer_of_the_configuration_replaces_the_modules_own(run: Run) -> None:
+    adam = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.0}}
+    reports, _ = run("Line", optimizer=adam)
+    assert len({report.value for report in reports}) == 1  # a rate of zero learns nothing
+
+
+def test_a_metric_that_is_not_logged_fails_the_trial_with_what_was_logged(run: Run, tmp_path: Path) -> None:
+    _, outcome = run("Line", worker=new_worker(tmp_path, metric="val_acc"))
+    assert outcome.state is State.FAILED
+    assert outcome.reason.endswith(
+        "did not log 'val_acc' by the end of a validation; it logged loss, val/mae, val_loss"
+    )
+
+
+def test_a_training_without_validation_fails_the_trial(run: Run) -> None:
+    _, outcome = run("WithoutValidation")
+    assert outcome.state is State.FAILED
+    assert "the training ended without a validation" in outcome.reason
+
+
+def test_an_exception_is_a_failed_trial_with_a_one_line_reason_and_a_traceback_in_its_log(
+    run: Run, tmp_path: Path
+) -> None:
+    _, outcome = run("Failing")
+    assert outcome.state is State.FAILED
+    assert outcome.reason == "RuntimeError: lr 0.05 is too high"
+    log = (tmp_path / "trial-0" / "log.txt").read_text()
+    assert "about to fail" in log
+    assert "Traceback" in log
+    assert "modules.py" in log
+
+
+def test_sys_exit_is_a_failed_trial_and_the_worker_goes_on(run: Run, tmp_path: Path) -> None:
+    worker = new_worker(tmp_path)
+    _, failed = run("Exiting", worker=worker)
+    _, complete = run("Line", worker=worker, number=1)
+    assert (failed.state, failed.reason) == (State.FAILED, "SystemExit: sys.exit(4)")
+    assert complete.state is State.COMPLETE
+
+
+def test_everything_that_a_trial_writes_is_in_its_own_log(run: Run, tmp_path: Path) -> None:
+    worker = new_worker(tmp_path)
+    run("Chatty", worker=worker)
+    run("Line", worker=worker, number=1)
+    log = (tmp_path / "trial-0" / "log.txt").read_text()
+    for text in ("to stdout", "to stderr", "to descriptor 1", "from a child"):
+        assert text in log
+        assert text not in (tmp_path / "trial-1" / "log.txt").read_text()
+
+
+def test_nothing_of_a_trial_is_left_for_the_next(run: Run, tmp_path: Path) -> None:
+    worker = new_worker(tmp_path)
+    first, _ = run("Line", worker=worker)
+    state = (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist())
+    _, messy = run("Messy", worker=worker, number=1)
+    again, _ = run("Line", worker=worker, number=2)
+    assert messy.state is State.COMPLETE, messy.reason
+    assert [r.value for r in again] == [r.value for r in first]
+    assert (torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist()) == state
+    assert torch.get_default_dtype() is torch.float32
+    assert torch.get_num_threads() == 1
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert not torch.backends.cudnn.benchmark
+    assert "MESSY" not in os.environ
+    assert "/nowhere" not in sys.path
+
+
+@pytest.mark.parametrize(
+    "demo",
+    [
+        pytest.param("BoringModel", id="BoringModel"),
+        pytest.param("ManualOptimBoringModel", id="manual optimization"),
+    ],
+)
+def test_lightnings_own_demo_modules_train_unchanged(
+    run: Run, tmp_path: Path, demo: str
+) -> None:
+    home = "lightning.pytorch.demos.boring_classes"
+    reports, outcome = run(
+        "",
+        model={"class_path": f"{home}.{demo}"},
+        data={"class_path": f"{home}.BoringDataModule"},
+        trainer={"callbacks": [{"class_path": "tests.modules.LogOutputs"}], "log_every_n_steps": 1},
+        worker=new_worker(tmp_path, metric="x"),
+    )
+    assert outcome.state is State.COMPLETE, outcome.reason
+    assert len(reports) == 4
