@@ -133,7 +133,9 @@ class Sweep:
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
     """Return the complete trials, best first, the lowest number first among equals."""
     sign = -1 if direction == "maximize" else 1
-    complete = [(sign * t.value, t.number, t) for t in trials if t.state == "complete" and t.value is not None]
+    complete = [
+        (sign * t.value, t.number, t) for t in trials if t.state == "complete" and t.value is not None
+    ]
     return [trial for *_, trial in sorted(complete, key=lambda item: item[:2])]
 
 

@@ -152,9 +152,7 @@ def _aware(time: datetime | None) -> datetime | None:
     return time.astimezone() if time is not None else None
 
 
-def _summary(
-    name: str, attrs: dict[str, Any], direction: str, trials: tuple[Trial, ...]
-) -> SweepSummary:
+def _summary(name: str, attrs: dict[str, Any], direction: str, trials: tuple[Trial, ...]) -> SweepSummary:
     spec = attrs.get("spec") or {}
     state = _sweep_state(attrs)
     best = next(iter(ranked(trials, direction)), None)

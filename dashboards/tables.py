@@ -25,11 +25,11 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
     for sweep in sweeps:
         asked = f"/{sweep.trials_asked}" if sweep.trials_asked else ""
         best = "-" if sweep.best_value is None else f"{sweep.metric} {sweep.best_value:.5g}"
+        number = "-" if sweep.best_number is None else str(sweep.best_number)
         started = f"{sweep.started.astimezone():%Y-%m-%d %H:%M}" if sweep.started else "-"
         table.add_row(
             Text(sweep.name, "bold"), _styled(sweep.state), f"{sweep.counts.finished}{asked}",
-            str(sweep.counts.running), Text(best), "-" if sweep.best_number is None else str(sweep.best_number),
-            started, _duration(sweep.duration_seconds),
+            str(sweep.counts.running), Text(best), number, started, _duration(sweep.duration_seconds),
         )  # fmt: skip
     return table
 
@@ -37,8 +37,8 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
 def status_table(sweep: Sweep) -> RenderableType:
     """One sweep: its counts, its best trial, and its trials (of many: the best and the latest)."""
     summary = sweep.summary
-    head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state),
-                         f"  {summary.direction} {summary.metric}  {_duration(summary.duration_seconds)}")  # fmt: skip
+    about = f"  {summary.direction} {summary.metric}  {_duration(summary.duration_seconds)}"
+    head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state), about)
     parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
     if sweep.best is not None:
         parts += ["", *_best(sweep.best, summary.metric)]

@@ -1,6 +1,6 @@
 """Hyperparameter sweeps for PyTorch Lightning: the engine.
 
-    load_spec   a YAML file becomes a checked `SweepSpec`          spec
+    load_spec   a YAML file becomes a checked `SweepSpec`          loading, spec
     run_sweep   its trials are asked, trained, recorded, told      runner
                     study       every decision (Optuna)
                     executors   where trials run (Ray)
@@ -13,8 +13,9 @@ What came of a sweep is read by `dashboards`; what may vary is said in `search_s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeps.loading import load_spec
     from sweeps.runner import SweepResult, run_sweep
-    from sweeps.spec import SweepSpec, load_spec
+    from sweeps.spec import SweepSpec
 
 __all__ = ["SweepResult", "SweepSpec", "load_spec", "run_sweep"]
 
@@ -25,5 +26,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "sweeps.spec" if name in ("SweepSpec", "load_spec") else "sweeps.runner"
-    return getattr(import_module(module), name)
+    homes = {"SweepSpec": "sweeps.spec", "load_spec": "sweeps.loading"}
+    return getattr(import_module(homes.get(name, "sweeps.runner")), name)

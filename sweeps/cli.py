@@ -28,11 +28,13 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML)
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False)]
 Storage = Annotated[
     str | None,
-    typer.Option(help="Study database: a URL or an SQLite file. Default: $SWEEPS_STORAGE, else ./sweeps.db."),
+    typer.Option(help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none."),
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a key, such as trainer.max_epochs=5; repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key, such as trainer.max_epochs=5; repeatable."
+    ),
 ]
 NewName = Annotated[str | None, typer.Option(help="The sweep's name, instead of the file's.")]
 Trials = Annotated[int | None, typer.Option(help="How many trials to finish, instead of the file's.")]
@@ -92,7 +94,7 @@ def launch(
 def _spec(
     file: str, name: str | None, trials: int | None, hours: float | None, overrides: list[str] | None
 ) -> "SweepSpec":
-    from sweeps.spec import load_spec
+    from sweeps.loading import load_spec
 
     fields = {"name": name, "budget.trials": trials, "budget.hours": hours}
     return load_spec(file, overrides=overrides or [], **fields)
@@ -103,9 +105,8 @@ def list_(storage: Storage = None, as_json: AsJson = False) -> None:
     """List the sweeps of a study database."""
     from dashboards import list_sweeps, tables
     from dashboards.records import to_json
-    from sweeps.storage import study_url
 
-    sweeps = list_sweeps(study_url(storage))
+    sweeps = list_sweeps(_database(storage))
     _print_json(to_json(sweeps)) if as_json else _print(tables.list_table(sweeps))
 
 
@@ -114,9 +115,8 @@ def status(name: Name, storage: Storage = None, as_json: AsJson = False) -> None
     """Show a sweep: its state, its best trial and its trials."""
     from dashboards import load, tables
     from dashboards.records import to_json
-    from sweeps.storage import study_url
 
-    sweep = load(study_url(storage), name)
+    sweep = load(_database(storage), name)
     _print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
 
 
@@ -135,9 +135,8 @@ def export(
     from dashboards import load
     from dashboards.export import export as exported
     from dashboards.export import write_text
-    from sweeps.storage import study_url
 
-    text = exported(load(study_url(storage), name), format, top)
+    text = exported(load(_database(storage), name), format, top)
     if output is None:
         sys.stdout.write(text)
         return
@@ -147,24 +146,31 @@ def export(
 
 @app.command()
 def dashboard(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The sweep; the latest if none.")] = None,
-    port: Annotated[int | None, typer.Option(help="Where to listen; 5000 or a free one if none.")] = None,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in a browser.")] = True,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The latest if none.")] = None,
+    port: Annotated[int | None, typer.Option(help="5000, or a free one, if none.")] = None,
+    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
     storage: Storage = None,
 ) -> None:
     """Show a sweep's runs in MLflow, on this machine only, until Ctrl-C."""
     from dashboards import list_sweeps, load
     from dashboards.server import serve
-    from sweeps.storage import study_url
 
-    url = study_url(storage)
+    database = _database(storage)
     if name is None:
-        sweeps = list_sweeps(url)
+        sweeps = list_sweeps(database)
         if not sweeps:
             raise ResultsError("no sweeps here yet; `sweeps launch FILE` makes one")
         name = sweeps[-1].name
-    place = load(url, name).mlflow
+    place = load(database, name).mlflow
     serve(place["tracking_uri"], place["experiment"], port=port, open_browser=open_browser, say=typer.echo)
+
+
+def _database(storage: str | None) -> str | Path:
+    """The study database for a reader: SQLite by its path, which may hold what a URL may not."""
+    from sweeps.storage import sqlite_path, study_url
+
+    url = study_url(storage)
+    return sqlite_path(url) or url
 
 
 def _print_json(content: Any) -> None:

@@ -31,7 +31,9 @@ class SpecError(UserError):
         self.file, self.key, self.rule = file, key, rule
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.file, self.key, self.rule) if part)
+        text = ": ".join(part for part in (self.file, self.key, self.rule) if part)
+        # A key or value may hold a line break; the message is one line all the same.
+        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class SweepFailed(SweepsError):

@@ -88,7 +88,8 @@ def _process_settings() -> Callable[[], None]:
         for name in set(os.environ) - set(environment):
             del os.environ[name]
         os.environ.update(environment)
-        os.chdir(folder)
+        with contextlib.suppress(FileNotFoundError):  # the trial removed it
+            os.chdir(folder)
         sys.path[:], sys.argv[:] = path, arguments
         warnings.filters[:] = filters  # type: ignore[index]
 

@@ -59,6 +59,7 @@ class Study:
         self.best: Outcome | None = None
         self._study, self._spec, self._clock, self._patience = study, spec, clock, patience
         self._running: dict[int, optuna.Trial] = {}
+        self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
         self.last_failure = ""
         self._sign = 1 if spec.objective.direction == "minimize" else -1
@@ -112,7 +113,7 @@ class Study:
             return True
         trial = self._running[report.number]
         trial.report(report.value, report.step)
-        return not report.last and trial.should_prune()
+        return self._prunes and not report.last and trial.should_prune()
 
     def tell(self, outcome: Outcome) -> None:
         """Ends a trial."""

@@ -30,11 +30,17 @@ from sweeps.schedule import Schedule
 def make_trial_function(context: TrialContext) -> TrialFunction:
     """Prepares a worker process and gives the function that trains one assignment in it."""
     prepare_process(context)
+    is_warm = False
 
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        nonlocal is_warm
         folder = context.files / f"trial-{assignment.number}"
         with isolated(), output_to(folder / "log.txt"):
-            return _train(assignment, reporter, context, folder)
+            outcome = _train(assignment, reporter, context, folder)
+        if not is_warm:
+            is_warm = True
+            freeze()  # what the first trial imported
+        return outcome
 
     return train
 
@@ -108,7 +114,9 @@ class Progress(Checkpoint):
     """Reports each validation, saves the checkpoints, and ends the training when told to.
 
     As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
-    checkpoint callback of its own. The report is sent before the checkpoint is written and its answer read after the epoch's other
+    checkpoint callback of its own.
+
+    The report is sent before the checkpoint is written and its answer read after the epoch's other
     callbacks, so that the way to the driver and back costs nothing.
 
     Args:

@@ -9,8 +9,9 @@ import optuna
 
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Script, Step
+from sweeps.loading import load_spec
 from sweeps.records import Assignment, Event, Outcome, Report, State
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.spec import SweepSpec
 from sweeps.study import Study, create_study
 
 
@@ -38,6 +39,11 @@ def study(of: SweepSpec | None = None, *, validations: int = 4, **options: Any) 
 def optuna_study(of: Study) -> optuna.Study:
     """The Optuna study inside, to look at what was told."""
     return of._study
+
+
+def assignment(number: int, x: float = 0.5) -> Assignment:
+    """A trial of `spec()`."""
+    return Assignment(number, {"model.init_args.x": x}, {})
 
 
 def x_of(assignment: Assignment) -> float:

@@ -1,4 +1,4 @@
-"""Modules as users write them, each with a habit that a sweep must stand; small enough to train in a blink."""
+"""Modules as users write them, each with a habit that a sweep must stand; they train in a blink."""
 
 import math
 import os

@@ -79,6 +79,8 @@ def test_a_trials_page_draws_its_loss_curves(
     )
     tabs[0].click()
     # Four validations: a path of four points; and the curve of the training loss has more.
-    outlines = wait_for(lambda: [o for o in drawn_curves(driver) if o.count("L") == 3] and drawn_curves(driver))
+    outlines = wait_for(
+        lambda: [o for o in drawn_curves(driver) if o.count("L") == 3] and drawn_curves(driver)
+    )
     driver.save_screenshot(str(tmp_path / "curves.png"))
     assert any(outline.count("L") > 3 for outline in outlines)

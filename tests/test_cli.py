@@ -189,11 +189,19 @@ def test_check_prints_the_plan_and_creates_nothing(tmp_path: Path) -> None:
 
 MISTAKES = [
     pytest.param("trainr: {max_epochs: 3}", "trainr: unknown key, did you mean 'trainer'?", id="unknown key"),
-    pytest.param("resources: {gpus: 1}", "resources.gpus: a trial needs 1, but there are 0 here", id="too many GPUs"),
-    pytest.param("objective: {metric: val_los, direction: minimize}", "did you mean 'val_loss'?", id="unknown metric"),
-    pytest.param("trainer: {max_epochs: -1}", "a pruner needs a training that ends", id="unbounded with a pruner"),
-    pytest.param("data: {class_path: sweeps.examples.digits.Digit}", "has no 'Digit'", id="a class that is not there"),
-]  # fmt: skip
+    pytest.param(
+        "resources: {gpus: 1}", "resources.gpus: a trial needs 1, but there are 0 here", id="too many GPUs"
+    ),
+    pytest.param(
+        "objective: {metric: val_los, direction: minimize}", "did you mean 'val_loss'?", id="unknown metric"
+    ),
+    pytest.param(
+        "trainer: {max_epochs: -1}", "a pruner needs a training that ends", id="unbounded with a pruner"
+    ),
+    pytest.param(
+        "data: {class_path: sweeps.examples.digits.Digit}", "has no 'Digit'", id="a class that is not there"
+    ),
+]
 
 
 @pytest.mark.parametrize(("line", "expected"), MISTAKES)

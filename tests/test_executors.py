@@ -146,7 +146,7 @@ def test_every_trial_has_exactly_one_outcome(make: Make) -> None:
             executor.reply(event.number, stop=event.number % 3 == 0)
         else:
             outcomes[event.number] += 1
-    assert outcomes == {number: 1 for number in range(20)}
+    assert outcomes == dict.fromkeys(range(20), 1)
 
 
 def test_an_outcome_says_who_ran_it_and_how_long_it_took(make: Make) -> None:

@@ -1,6 +1,5 @@
 """What only the user's classes can tell, found before a sweep begins."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +41,17 @@ def test_a_right_sweep_has_no_problem_and_shows_what_the_module_logs() -> None:
 
 
 def test_without_a_probe_nothing_is_trained_and_batches_are_counted_only_on_demand() -> None:
-    assert look(probe=False) .logged == ()
+    assert look(probe=False).logged == ()
     assert look(probe=False).batches is None
     assert look(probe=False, count=True).batches == 8
 
 
 def optimizer(**branches: Any) -> dict[str, Any]:
-    return {"optimizer": {name: {"class_path": path, "init_args": args} for name, (path, args) in branches.items()}}
+    return {
+        "optimizer": {
+            name: {"class_path": path, "init_args": args} for name, (path, args) in branches.items()
+        }
+    }
 
 
 LR = {"type": "float", "low": 0.1, "high": 1.0}
@@ -160,5 +163,5 @@ def test_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     own = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(tmp_path / "mine")}}
     found = look(base(trainer={"max_epochs": 3, "callbacks": [own], "accelerator": "cpu"}))
     assert found.problem is None
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []
     assert torch.get_rng_state().tolist() == state

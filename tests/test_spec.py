@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from sweeps.errors import SpecError, UserError
-from sweeps.spec import SweepSpec, load_spec
+from sweeps.loading import load_spec
+from sweeps.spec import SweepSpec
 from sweeps.study import stored_spec
 from tests import fakes
 

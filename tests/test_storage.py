@@ -4,6 +4,7 @@ import contextlib
 import multiprocessing
 import os
 import sqlite3
+import threading
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def url_of(path: Path) -> str:
     return f"sqlite:///{path}"
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
 
 
 def refusal(url: str) -> str:
@@ -153,14 +158,14 @@ def test_a_folder_may_have_any_name(here: Path, monkeypatch: pytest.MonkeyPatch,
     url = study_url()
     optuna.create_study(storage=open_storage(url), study_name="s")
     assert optuna.get_all_study_names(open_storage(url)) == ["s"]
-    assert "sweeps.db" in os.listdir(folder)
-    assert os.listdir(here) == [name]
+    assert "sweeps.db" in names_in(folder)
+    assert names_in(here) == [name]
 
 
 def test_checking_creates_nothing(here: Path) -> None:
     check_storage(url_of(here / "x.db"))
     check_storage("postgresql://host/db")
-    assert os.listdir(here) == []
+    assert names_in(here) == []
 
 
 def test_an_empty_file_becomes_a_database(here: Path) -> None:
@@ -177,7 +182,7 @@ def test_another_programs_database_is_refused_and_stays_as_it_is(here: Path) -> 
     assert "mlflow.db: not an Optuna database (it holds alembic_version, experiments, runs" in message
     assert "--storage" in message
     assert path.read_bytes() == before
-    assert os.listdir(here) == ["mlflow.db"]
+    assert names_in(here) == ["mlflow.db"]
 
 
 def test_a_text_file_is_refused_and_stays_as_it_is(here: Path) -> None:
@@ -185,7 +190,7 @@ def test_a_text_file_is_refused_and_stays_as_it_is(here: Path) -> None:
     path.write_text("not a database at all\n" * 10)
     assert "not a usable SQLite database" in refusal(url_of(path))
     assert path.read_text() == "not a database at all\n" * 10
-    assert os.listdir(here) == ["notes.txt"]
+    assert names_in(here) == ["notes.txt"]
 
 
 def test_a_folder_is_refused(here: Path) -> None:
@@ -226,23 +231,25 @@ def test_a_url_that_cannot_be_opened_is_one_line_without_its_password(url: str, 
 
 
 def test_a_database_that_is_just_being_made_is_waited_for(here: Path) -> None:
-    """Between two looks: the first sees another process's first table, the second all of them."""
     path = here / "x.db"
-    with contextlib.closing(sqlite3.connect(path)) as database:
+    refused: list[UserError] = []
+
+    def check() -> None:
+        try:
+            check_storage(url_of(path))
+        except UserError as error:
+            refused.append(error)
+
+    with folder_lock(here), contextlib.closing(sqlite3.connect(path)) as database:
         database.execute("CREATE TABLE studies (study_id INTEGER)")
-    maker = multiprocessing.get_context("fork").Process(target=_finish_under_lock, args=(path,))
-    with folder_lock(here):
-        maker.start()
-        database_is_whole = contextlib.closing(sqlite3.connect(path))
-        with database_is_whole as database:
-            database.execute("CREATE TABLE trials (trial_id INTEGER)")
-            database.execute("CREATE TABLE version_info (version_info_id INTEGER)")
-    maker.join()
-    assert maker.exitcode == 0
-
-
-def _finish_under_lock(path: Path) -> None:
-    check_storage(url_of(path))
+        other = threading.Thread(target=check)
+        other.start()
+        other.join(0.1)  # long enough to see the first table and to wait for the lock
+        assert other.is_alive()
+        database.execute("CREATE TABLE trials (trial_id INTEGER)")
+        database.execute("CREATE TABLE version_info (version_info_id INTEGER)")
+    other.join()
+    assert refused == []
 
 
 def _create(url: str, barrier: Barrier, name: str) -> None:

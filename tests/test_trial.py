@@ -243,9 +243,7 @@ def test_nothing_of_a_trial_is_left_for_the_next(run: Run, tmp_path: Path) -> No
         pytest.param("ManualOptimBoringModel", id="manual optimization"),
     ],
 )
-def test_lightnings_own_demo_modules_train_unchanged(
-    run: Run, tmp_path: Path, demo: str
-) -> None:
+def test_lightnings_own_demo_modules_train_unchanged(run: Run, tmp_path: Path, demo: str) -> None:
     home = "lightning.pytorch.demos.boring_classes"
     reports, outcome = run(
         "",

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from sweeps.errors import SweepsError
 from sweeps.launch import launch
-from sweeps.spec import load_spec
+from sweeps.loading import load_spec
 from sweeps.storage import study_url
 from sweeps.study import free_name
 

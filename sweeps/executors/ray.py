@@ -21,6 +21,9 @@ from sweeps.worker import Worker
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray takes 30 % of the memory by default; our messages are small."""
 
+TOKEN = secrets.token_hex(32)
+"""The token of this process's local clusters; Ray reads the first one it sees for good."""
+
 
 @contextlib.contextmanager
 def cluster(**options: Any) -> Iterator[None]:
@@ -42,7 +45,7 @@ def cluster(**options: Any) -> Iterator[None]:
         with contextlib.suppress(PermissionError):  # another user's: not ours to change
             token_file.chmod(0o600)
     else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
     logging.getLogger("ray").setLevel(logging.ERROR)
     settings: dict[str, Any] = {
         "address": "local",

@@ -1,0 +1,174 @@
+"""Reads a sweep file: YAML, then overrides, then the checks; every mistake becomes one line."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from search_spaces import SpaceError, read_yaml
+from sweeps.errors import SpecError, UserError
+from sweeps.spec import CLASSES, WANTED, Budget, Component, Objective, Resources, SweepSpec
+
+
+def load_spec(
+    source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), **fields: Any
+) -> SweepSpec:
+    """Reads and checks a sweep file.
+
+    Args:
+        source: The path of a YAML file, or its content as a mapping.
+        overrides: `key=value` items as `--set` takes them: a dotted path and a YAML value.
+        fields: Dotted paths and values that win over the file, such as `**{"budget.trials": 8}`;
+            None is ignored.
+
+    Raises:
+        SpecError: Something in the file is wrong; one line with file, key, rule and value.
+        UserError: An override is not of the form `key=value`, or its value is not YAML.
+    """
+    file = "" if isinstance(source, Mapping) else str(source)
+    raw = _copy(source) if isinstance(source, Mapping) else _read(Path(source), file)
+    if file:
+        raw.setdefault("name", Path(file).stem)
+    for item in overrides:
+        _override(raw, item, file)
+    for key, value in fields.items():
+        if value is not None:
+            _set(raw, key, value, file)
+    return _checked(raw, file)
+
+
+def _read(path: Path, file: str) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = _nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
+        raise SpecError(file, "", f"no such file{near}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpecError(file, "", f"cannot be read: {reason}") from None
+    try:
+        raw = read_yaml(text, file)
+    except SpaceError as error:
+        raise SpecError(file, "", error.rule) from None
+    if raw is None:
+        raise SpecError(file, "", "the file is empty; a sweep needs at least name, objective, budget, "
+                        "model and search_space")  # fmt: skip
+    if not isinstance(raw, dict):
+        raise SpecError(file, "", f"a sweep file is a mapping of keys, but this is a {type(raw).__name__}")
+    return raw
+
+
+def _checked(raw: dict[str, Any], file: str) -> SweepSpec:
+    if "file" in raw:
+        raise SpecError(file, *_unknown(["file"]))
+    try:
+        spec = SweepSpec.model_validate({**raw, "file": file})
+    except ValidationError as error:
+        raise SpecError(file, *_first_problem(error)) from None
+    _ = spec.space  # checked now, so that a loaded specification is a right one
+    return spec
+
+
+def _first_problem(error: ValidationError) -> tuple[str, str]:
+    """The key and the one-line rule of the first thing that pydantic found."""
+    # Where a key takes a name or a mapping, pydantic complains about both: the mapping's is the telling one.
+    problems = error.errors(include_url=False)
+    problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
+    *parents, last = [str(part) for part in problem["loc"]] or [""]
+    tags = ("str", "bool", "int", "Component")  # which of a key's types complains
+    location = [part for part in parents if part not in tags]
+    if problem["type"] == "extra_forbidden":
+        return _unknown([*location, last])
+    if last not in tags:
+        location.append(last)
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        message = "is missing"
+    elif wanted := WANTED.get(".".join(location)):
+        message = f"must be {wanted}, but got {problem['input']!r}"
+    elif problem["type"] == "model_type":
+        known = ", ".join(_model_at(location).model_fields)
+        message = f"must be a mapping with {known}, but got {problem['input']!r}"
+    elif problem["type"] == "dict_type":
+        message = f"must be a mapping of keys, but got {problem['input']!r}"
+    elif problem["type"] != "value_error" and not isinstance(problem["input"], dict | SweepSpec):
+        message = f"{message[0].lower()}{message[1:]}, but got {problem['input']!r}"
+    return ".".join(location), message
+
+
+def _unknown(path: Sequence[str]) -> tuple[str, str]:
+    """The key and the rule for a key that the file cannot have."""
+    known = [name for name in _model_at(path[:-1]).model_fields if name != "file"]
+    return ".".join(path), f"unknown key{_nearest(path[-1], known)}; known are {', '.join(known)}"
+
+
+def _model_at(path: Sequence[str]) -> type[BaseModel]:
+    sections: dict[str, type[BaseModel]] = {
+        "objective": Objective, "budget": Budget, "resources": Resources,
+        "sampler": Component, "pruner": Component,
+    }  # fmt: skip
+    return sections.get(path[0], SweepSpec) if path else SweepSpec
+
+
+def _override(raw: dict[str, Any], item: str, file: str) -> None:
+    """Applies one `key=value` of `--set`."""
+    key, separator, text = item.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {item}: write it as key=value, such as --set trainer.max_epochs=5")
+    try:
+        value = read_yaml(text, "")
+    except SpaceError as error:
+        raise UserError(f"--set {item}: {error.rule}") from None
+    _set(raw, key.strip(), value, file)
+
+
+def _set(raw: dict[str, Any], key: str, value: Any, file: str) -> None:
+    """Sets a dotted path, making what is missing on the way."""
+    at: Any = raw
+    head, _, rest = key.partition(".")
+    if head == "search_space" and rest:
+        # Its keys hold dots themselves: a known one is found whole, a new one is not split.
+        at = raw.setdefault(head, {})
+        whole = [known for known in at if rest == known or rest.startswith(f"{known}.")]
+        head = max(whole, key=len, default=rest)
+        rest = rest.removeprefix(head).removeprefix(".")
+    while rest:
+        at = _child(at, head, key, file)
+        head, _, rest = rest.partition(".")
+    if isinstance(at, list):
+        at[_index(at, head, key, file)] = value
+    else:
+        at[head] = value
+
+
+def _child(at: Any, head: str, key: str, file: str) -> Any:
+    """What `head` names in a mapping or list; an empty section becomes a mapping."""
+    if isinstance(at, list):
+        return at[_index(at, head, key, file)]
+    child = at.get(head)
+    if child is None:
+        child = at[head] = {}
+    elif isinstance(child, str) and head in CLASSES:
+        child = at[head] = {"class_path": child}  # LightningCLI's short form
+    elif not isinstance(child, dict | list):
+        raise SpecError(file, key, f"--set reaches into {child!r}, which is not a mapping")
+    return child
+
+
+def _index(at: list[Any], head: str, key: str, file: str) -> int:
+    if not head.isdigit() or int(head) >= len(at):
+        raise SpecError(file, key, f"the list has {len(at)} items, counted from 0, but got {head!r}")
+    return int(head)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _nearest(word: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(word, known, n=1)
+    return f", did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,203 @@
+"""What keeps trials apart: nothing that one does to its process outlives it, and its output is its own."""
+
+import contextlib
+import os
+import random
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from sweeps.isolation import describe_device, isolated, output_to, scrub_environment
+
+
+def flags() -> tuple[bool, ...]:
+    cudnn = torch.backends.cudnn
+    return (cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32)
+
+
+def set_flags() -> None:
+    cudnn = torch.backends.cudnn
+    cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = (not flag for flag in flags())
+
+
+def seed_everything() -> None:
+    random.seed(12)
+    np.random.seed(12)
+    torch.manual_seed(12)
+
+
+def numpy_state() -> list[Any]:
+    _, keys, *rest = np.random.get_state()
+    return [keys.tolist(), *rest]  # type: ignore[union-attr]
+
+
+def deterministic() -> tuple[bool, bool]:
+    return (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+
+
+def change_environment() -> None:
+    os.environ["PATH"] = "elsewhere"
+    os.environ["LEFT_BEHIND"] = "1"
+    os.environ.pop("HOME", None)
+
+
+def rebind(name: str) -> None:
+    setattr(sys, name, ["elsewhere"])
+
+
+PARTS: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
+    ("Python's random numbers", random.getstate, seed_everything),
+    ("NumPy's random numbers", numpy_state, seed_everything),
+    ("torch's random numbers", lambda: torch.get_rng_state().tolist(), seed_everything),
+    ("default dtype", torch.get_default_dtype, lambda: torch.set_default_dtype(torch.float64)),
+    ("default device", lambda: torch.empty(0).device, lambda: torch.set_default_device("meta")),
+    ("threads", torch.get_num_threads, lambda: torch.set_num_threads(torch.get_num_threads() + 1)),
+    ("cuDNN's flags", flags, set_flags),
+    (
+        "matmul precision",
+        torch.get_float32_matmul_precision,
+        lambda: torch.set_float32_matmul_precision("medium"),
+    ),
+    ("determinism", deterministic, lambda: torch.use_deterministic_algorithms(True, warn_only=True)),
+    ("anomaly detection", torch.is_anomaly_enabled, lambda: torch.autograd.set_detect_anomaly(True)),
+    ("environment", lambda: dict(os.environ), change_environment),
+    ("working directory", Path.cwd, lambda: os.chdir("/")),
+    ("sys.path", lambda: list(sys.path), lambda: sys.path.append("elsewhere")),
+    ("sys.path replaced", lambda: list(sys.path), lambda: rebind("path")),
+    ("sys.argv", lambda: list(sys.argv), lambda: sys.argv.append("--fast")),
+    ("sys.argv replaced", lambda: list(sys.argv), lambda: rebind("argv")),
+    ("warning filters", lambda: list(warnings.filters), lambda: warnings.simplefilter("error")),
+]
+every_part = pytest.mark.parametrize(
+    ("look", "change"), [pytest.param(*part[1:], id=part[0]) for part in PARTS]
+)
+
+
+@every_part
+def test_what_a_trial_changes_is_as_before_afterwards(
+    look: Callable[[], Any], change: Callable[[], Any]
+) -> None:
+    before = look()
+    with isolated():
+        change()
+        assert look() != before
+    assert look() == before
+
+
+@every_part
+def test_what_a_trial_changes_is_as_before_when_it_raises(
+    look: Callable[[], Any], change: Callable[[], Any]
+) -> None:
+    before = look()
+    with contextlib.suppress(SystemExit), isolated():
+        change()
+        raise SystemExit(1)
+    assert look() == before
+
+
+def test_a_trial_draws_the_same_numbers_whatever_ran_before_it() -> None:
+    def draw() -> tuple[float, float, float]:
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    with isolated():
+        first = draw()
+    with isolated():
+        seed_everything()
+        draw()
+    with isolated():
+        assert draw() == first
+
+
+def test_the_variables_of_other_launchers_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = (
+        "SLURM_NTASKS",
+        "TORCHELASTIC_RUN_ID",
+        "OMPI_COMM_WORLD_SIZE",
+        "RANK",
+        "WORLD_SIZE",
+        "MASTER_PORT",
+    )
+    own = ("SLURMY", "MY_RANK", "CUDA_VISIBLE_DEVICES")
+    for name in (*foreign, *own):
+        monkeypatch.setenv(name, "1")
+    scrub_environment()
+    assert [name for name in foreign if name in os.environ] == []
+    assert [name for name in own if name not in os.environ] == []
+
+
+def write_everywhere(word: str) -> None:
+    """Writes a word in all the ways that a trial's output comes about."""
+    print(f"{word} by print")  # noqa: T201
+    print(f"{word} by stderr", file=sys.stderr)  # noqa: T201
+    os.write(1, f"{word} to descriptor 1\n".encode())
+    os.write(2, f"{word} to descriptor 2\n".encode())
+    subprocess.run(["echo", f"{word} by a child"], check=True)
+
+
+WAYS = ["by print", "by stderr", "to descriptor 1", "to descriptor 2", "by a child"]
+
+
+def test_everything_that_a_trial_writes_is_in_its_log_in_order(tmp_path: Path) -> None:
+    log = tmp_path / "trial-0" / "log.txt"
+    with output_to(log):
+        write_everywhere("inside")
+    assert log.read_text().splitlines() == [f"inside {way}" for way in WAYS]
+
+
+def test_what_is_written_before_and_after_goes_where_it_went(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write_everywhere("before")
+    with output_to(tmp_path / "log.txt"):
+        write_everywhere("inside")
+    write_everywhere("after")
+    out, err = capfd.readouterr()
+    assert "inside" not in out + err
+    for word in ("before", "after"):
+        assert [way for way in WAYS if f"{word} {way}" not in out + err] == []
+
+
+def test_the_traceback_is_in_the_log_and_the_error_goes_on(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = tmp_path / "log.txt"
+    with pytest.raises(ValueError, match="the data are gone"), output_to(log):
+        raise ValueError("the data are gone")
+    write_everywhere("after")
+    lines = log.read_text().splitlines()
+    assert lines[0].startswith("Traceback")
+    assert lines[-1] == "ValueError: the data are gone"
+    assert "after by a child" in capfd.readouterr().out
+
+
+def test_a_log_is_continued_and_holds_any_text(tmp_path: Path) -> None:
+    log = tmp_path / "log.txt"
+    for text in ("größe", "half \udc80"):
+        with output_to(log):
+            print(text)  # noqa: T201
+    assert log.read_text(encoding="utf-8") == "größe\nhalf \\udc80\n"
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
+    def opened() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    before = opened()
+    for _ in range(3):
+        with contextlib.suppress(ValueError), output_to(tmp_path / "log.txt"):
+            raise ValueError
+    assert opened() == before
+
+
+def test_a_device_is_described() -> None:
+    assert describe_device(torch.device("cpu")) == "cpu"

@@ -1,0 +1,165 @@
+"""What a sweep is going to do: its places, its schedule, its slots."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.errors import SpecError, UserError
+from sweeps.loading import load_spec
+from sweeps.plan import Places, check_algorithms, context_of, places, raise_problem, schedule_of, slots_of
+from sweeps.records import Inspection
+from sweeps.schedule import Schedule
+from sweeps.spec import Resources
+from tests import fakes
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, without a setting of the user's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("SWEEPS_STORAGE", raising=False)
+    return tmp_path
+
+
+def test_everything_is_kept_in_the_current_folder_by_default(here: Path) -> None:
+    assert places(fakes.spec()) == Places(
+        storage=f"sqlite:///{here}/sweeps.db",
+        tracking_uri=f"sqlite:///{here}/mlflow.db",
+        artifacts=here / "mlartifacts" / "test",
+        files=here / "sweep-files" / "test",
+    )
+    assert list(here.iterdir()) == []
+
+
+def test_everything_may_be_kept_elsewhere(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA", str(here / "data"))
+    (here / "data").mkdir()
+    spec = fakes.spec(storage="sqlite:///${DATA}/s.db", tracking_uri="sqlite:///${DATA}/m.db", files="out")
+    where = places(spec)
+    assert where.storage == f"sqlite:///{here}/data/s.db"
+    assert where.tracking_uri == f"sqlite:///{here}/data/m.db"
+    assert where.artifacts == here / "data" / "mlartifacts" / "test"
+    assert where.files == here / "out" / "test"
+    assert places(spec, "sqlite:///o.db").storage == f"sqlite:///{here}/o.db"
+
+
+def test_a_tracking_server_leaves_the_artifacts_beside_the_sweep(here: Path) -> None:
+    where = places(fakes.spec(tracking_uri="http://mlflow.example:5000"))
+    assert where.tracking_uri == "http://mlflow.example:5000"
+    assert where.artifacts == here / "mlartifacts" / "test"
+
+
+@pytest.mark.usefixtures("here")
+def test_a_database_that_is_not_ours_is_refused() -> None:
+    Path("sweeps.db").write_text("something else")
+    with pytest.raises(UserError, match="not a usable SQLite database"):
+        places(fakes.spec())
+
+
+def test_a_folder_that_is_taken_is_refused(here: Path) -> None:
+    (here / "sweep-files" / "test" / "trial-0").mkdir(parents=True)
+    with pytest.raises(UserError, match="an earlier sweep"):
+        places(fakes.spec())
+
+
+def test_the_context_is_what_all_trials_share(here: Path) -> None:
+    spec = fakes.spec(
+        objective={"metric": "acc", "direction": "maximize", "value": "last"}, resources={"cpus": 2.5}
+    )
+    context = context_of(spec, here / "files", 0.5)
+    assert (context.metric, context.minimize, context.value) == ("acc", False, "last")
+    assert (context.cpus, context.gpus) == (2, 0.5)
+    assert (context.files, context.folders) == (here / "files", (str(here),))
+    assert context_of(fakes.spec(resources={"cpus": 0.25}), here, 0).cpus == 1
+
+
+@pytest.mark.parametrize(
+    ("trainer", "space", "expected"),
+    [
+        pytest.param({"max_epochs": 4}, {}, Schedule(4, -1), id="the base configuration"),
+        pytest.param({"max_epochs": 1e1}, {}, Schedule(10, -1), id="a whole number with an exponent"),
+        pytest.param({"max_epochs": 4}, {"trainer.max_epochs": [2, 9, 5]}, Schedule(9, -1),
+                     id="the longest of the space"),
+        pytest.param({"max_epochs": 9}, {"trainer.max_epochs": {"type": "int", "low": 1, "high": 3}},
+                     Schedule(3, -1), id="the space replaces the base configuration"),
+        pytest.param({}, {"trainer.max_steps": {"type": "int", "low": 1, "high": 30}}, Schedule(-1, 30),
+                     id="steps of the space"),
+        pytest.param({"max_epochs": 2}, {"trainer": {"short": {"max_epochs": 1}, "long": {"max_epochs": 7}}},
+                     Schedule(7, -1), id="inside named choices"),
+    ],
+)  # fmt: skip
+def test_the_schedule_is_that_of_the_longest_training(
+    trainer: dict[str, Any], space: dict[str, Any], expected: Schedule
+) -> None:
+    spec = fakes.spec(trainer=trainer, search_space=space or fakes.spec().search_space)
+    assert schedule_of(spec) == expected
+
+
+@pytest.mark.parametrize(
+    "key", ["max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch"]
+)
+@pytest.mark.parametrize("value", ["ten", 2.5, True, [3], float("inf")])
+def test_a_length_that_is_no_whole_number_is_one_line(key: str, value: object) -> None:
+    with pytest.raises(SpecError) as caught:
+        schedule_of(fakes.spec(trainer={key: value}))
+    assert str(caught.value) == f"trainer.{key}: must be a whole number, but got {value!r}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        pytest.param({"sampler": "tep"}, "sampler", id="sampler"),
+        pytest.param({"pruner": "medium"}, "pruner", id="pruner"),
+    ],
+)
+def test_a_mistake_in_the_algorithms_shows_before_anything_runs(changes: dict[str, Any], key: str) -> None:
+    check_algorithms(fakes.spec(), 4)
+    with pytest.raises(SpecError, match=f"^{key}: unknown {key}"):
+        check_algorithms(fakes.spec(**changes), 4)
+
+
+def test_what_an_inspection_found_is_raised_as_a_mistake_in_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(repr(fakes.spec().model_dump(exclude_none=True)))
+    spec = load_spec(path)
+    raise_problem(Inspection(), spec)
+    with pytest.raises(SpecError) as caught:
+        raise_problem(Inspection(problem=("model.init_args.z", "Model does not accept it")), spec)
+    assert str(caught.value) == f"{path}: model.init_args.z: Model does not accept it"
+
+
+@pytest.mark.parametrize(
+    ("there", "resources", "at_most", "expected"),
+    [
+        pytest.param({"CPU": 4.0}, {}, None, (4, 0.0), id="a CPU each"),
+        pytest.param({"CPU": 4.0}, {"cpus": 3}, None, (1, 0.0), id="three CPUs each"),
+        pytest.param({"CPU": 2.0}, {"cpus": 0.1}, None, (20, 0.0), id="a tenth each"),
+        pytest.param({"CPU": 8.0}, {}, 3, (3, 0.0), id="no more than there are trials"),
+        pytest.param({"CPU": 8.0, "GPU": 2.0}, {}, None, (2, 1.0), id="a GPU each where there are GPUs"),
+        pytest.param({"CPU": 8.0, "GPU": 2.0}, {"gpus": 0}, None, (8, 0.0), id="no GPU although there are"),
+        pytest.param({"CPU": 8.0, "GPU": 1.0}, {"gpus": 0.25}, None, (4, 0.25), id="four share a GPU"),
+        pytest.param(
+            {"CPU": 8.0, "GPU": 2.0}, {"gpus": 0.4}, None, (4, 0.4), id="a fraction spans no two GPUs"
+        ),
+        pytest.param({"CPU": 32.0, "GPU": 3.0}, {"gpus": 0.1}, None, (30, 0.1), id="tenths of a GPU"),
+        pytest.param({"CPU": 2.0, "GPU": 4.0}, {}, None, (2, 1.0), id="fewer CPUs than GPUs"),
+    ],
+)
+def test_as_many_trials_run_at_once_as_fit(
+    there: dict[str, float], resources: dict[str, float], at_most: int | None, expected: tuple[int, float]
+) -> None:
+    assert slots_of(there, Resources(**resources), at_most=at_most) == expected
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        pytest.param({"cpus": 8}, "resources.cpus: a trial needs 8, but there are 4 here", id="CPUs"),
+        pytest.param({"gpus": 0.5}, "resources.gpus: a trial needs 0.5, but there are 0 here", id="GPUs"),
+    ],
+)
+def test_a_trial_that_does_not_fit_is_a_mistake(resources: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError) as caught:
+        slots_of({"CPU": 4.0}, Resources(**resources))
+    assert str(caught.value) == message

@@ -1,0 +1,195 @@
+"""What a person sees: one line a finished trial in a log, a panel on a terminal."""
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from sweeps.progress import Progress, duration, short
+from sweeps.records import Assignment, Outcome, Report, State, Timing
+from sweeps.spec import SweepSpec
+from tests import fakes
+
+
+class Clock:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def trial(progress: Progress, number: int, state: State, value: float | None, **params: Any) -> None:
+    """A whole trial, as the runner shows it."""
+    progress.record(Assignment(number, params, {}))
+    progress.record(Report(number, 1, value or 0.0))
+    progress.record(
+        Outcome(number, state, value, reason=f"because {number}", timing=Timing(slot_seconds=1.5))
+    )
+
+
+def lines_of(spec: SweepSpec, *ends: tuple[State, float | None]) -> list[str]:
+    """What a log shows after these trials."""
+    out = StringIO()
+    with Progress(spec, Console(file=out, width=200)) as progress:
+        for number, (state, value) in enumerate(ends):
+            trial(progress, number, state, value, x=0.25)
+    return out.getvalue().splitlines()
+
+
+def test_a_log_has_one_plain_line_for_each_finished_trial() -> None:
+    ends = [(State.COMPLETE, 0.5), (State.PRUNED, 0.7), (State.DIVERGED, 0.9), (State.FAILED, None)]
+    assert lines_of(fakes.spec(), *ends) == [
+        "[1/10] trial 0 complete  loss 0.5  best so far  1.5 s  x=0.25",
+        "[2/10] trial 1 pruned  loss 0.7  1.5 s  x=0.25",
+        "[3/10] trial 2 diverged  loss 0.9  because 2  1.5 s  x=0.25",
+        "[4/10] trial 3 failed  because 3  1.5 s  x=0.25",
+    ]
+
+
+def test_a_long_line_of_a_log_is_not_broken() -> None:
+    out = StringIO()
+    with Progress(fakes.spec(), Console(file=out, width=40)) as progress:
+        trial(progress, 0, State.COMPLETE, 0.5, **{f"parameter_{i}": "long value" for i in range(20)})
+    assert len(out.getvalue().splitlines()) == 1
+
+
+def test_a_sweep_without_a_number_of_trials_counts_alone() -> None:
+    [line] = lines_of(fakes.spec(budget={"hours": 1}), (State.COMPLETE, 0.5))
+    assert line.startswith("[1] trial 0 complete")
+
+
+@pytest.mark.parametrize(
+    ("direction", "best"),
+    [pytest.param("minimize", [0, 2], id="minimize"), pytest.param("maximize", [0, 1], id="maximize")],
+)
+def test_a_line_says_when_a_trial_is_the_best_so_far(direction: str, best: list[int]) -> None:
+    spec = fakes.spec(objective={"metric": "loss", "direction": direction})
+    values = [0.5, 0.7, 0.2, 0.5]
+    lines = lines_of(spec, *((State.COMPLETE, value) for value in values))
+    assert [number for number, line in enumerate(lines) if "best so far" in line] == best
+
+
+def test_of_equal_trials_the_lower_number_is_the_best_as_in_the_study() -> None:
+    progress = Progress(fakes.spec(), Console(file=StringIO()))
+    assert progress.best is None
+    trial(progress, 3, State.COMPLETE, 0.5, x=3)
+    trial(progress, 1, State.COMPLETE, 0.5, x=1)
+    trial(progress, 2, State.COMPLETE, 0.5, x=2)
+    trial(progress, 4, State.PRUNED, 0.1, x=4)
+    assert progress.best is not None
+    outcome, params = progress.best
+    assert (outcome.number, params) == (1, {"x": 1})
+
+
+def panel(progress: Progress) -> str:
+    """What the panel shows now, without colours."""
+    console = Console(file=StringIO(), width=200)
+    with console.capture() as captured:
+        console.print(progress)
+    return captured.get()
+
+
+def half_done(spec: SweepSpec) -> Progress:
+    """Two minutes into a sweep: four trials ended, two running."""
+    clock = Clock()
+    progress = Progress(spec, Console(file=StringIO()), clock=clock)
+    trial(progress, 0, State.COMPLETE, 0.5, **{"model.init_args.hidden": 64, "lr": 0.0123456})
+    trial(progress, 1, State.PRUNED, 0.7)
+    trial(progress, 2, State.DIVERGED, 0.9)
+    trial(progress, 3, State.FAILED, None)
+    progress.record(fakes.assignment(4))
+    progress.record(fakes.assignment(5))
+    progress.record(Report(5, 1, 0.4))
+    clock.now += 120
+    return progress
+
+
+def test_the_panel_counts_what_ended_and_what_runs_and_shows_the_best() -> None:
+    text = panel(half_done(fakes.spec()))
+    assert "4/10 finished  2 running  1 pruned  1 diverged  1 failed" in text
+    assert "best loss 0.5  trial 0  hidden=64 lr=0.01235" in text
+
+
+@pytest.mark.parametrize(
+    ("budget", "left"),
+    [
+        pytest.param({"trials": 10}, "about 3 min 00 s left", id="by trials"),
+        pytest.param({"hours": 1}, "about 58 min 00 s left", id="by hours"),
+        pytest.param({"trials": 10, "hours": 0.05}, "about 1 min 00 s left", id="whichever ends first"),
+        pytest.param({"hours": 0.01}, "about 0 s left", id="over time"),
+    ],
+)
+def test_the_panel_shows_throughput_and_time_left(budget: dict[str, float], left: str) -> None:
+    text = panel(half_done(fakes.spec(budget=budget)))
+    assert "2 min 00 s elapsed  120 trials/h" in text
+    assert left in text
+
+
+def test_the_panel_waits_for_the_first_trial() -> None:
+    progress = Progress(fakes.spec(), Console(file=StringIO()))
+    progress.record(fakes.assignment(0))
+    text = panel(progress)
+    assert "0/10 finished  1 running" in text
+    assert "waiting for the first trial" in text
+    assert "best" not in text
+
+
+def test_a_trial_that_ends_in_the_same_instant_is_no_error() -> None:
+    progress = Progress(fakes.spec(), Console(file=StringIO()), clock=Clock())
+    trial(progress, 0, State.COMPLETE, 0.5)
+    assert "1/10 finished" in panel(progress)
+
+
+def test_on_a_terminal_the_panel_stays_when_the_sweep_ends() -> None:
+    out = StringIO()
+    console = Console(file=out, width=120, force_terminal=True, color_system=None)
+    with Progress(fakes.spec(), console) as progress:
+        trial(progress, 0, State.COMPLETE, 0.5, x=0.25)
+        trial(progress, 1, State.FAILED, None)
+    assert "trial 1 failed: because 1" in out.getvalue()
+    assert "[1/10]" not in out.getvalue()
+    assert "2/10 finished  0 running  1 failed" in out.getvalue().rpartition("trial 1 failed")[2]
+
+
+def test_names_and_values_that_look_like_markup_stay_text() -> None:
+    spec = fakes.spec(name="[red]", objective={"metric": "[bold]loss", "direction": "minimize"})
+    out = StringIO()
+    progress = Progress(spec, Console(file=out, width=200))
+    trial(progress, 0, State.COMPLETE, 0.5, **{"[x]": "[red]a[/red]"})
+    for text in (out.getvalue(), panel(progress)):
+        assert "[bold]loss 0.5" in text
+        assert "[x]=[red]a[/red]" in text
+    assert "[red] " in panel(progress)
+
+
+def test_a_reason_that_looks_like_markup_stays_text() -> None:
+    out = StringIO()
+    with Progress(fakes.spec(), Console(file=out, width=120, force_terminal=True)) as progress:
+        progress.record(Outcome(0, State.FAILED, reason="KeyError: [/red] :smile:"))
+    assert "KeyError: [/red] :smile:" in out.getvalue()
+
+
+def test_parameters_are_shown_without_what_every_path_repeats() -> None:
+    params = {
+        "model.init_args.hidden": 64,
+        "data.init_args.batch_size": 32,
+        "optimizer": "sgd",
+        "optimizer.sgd.init_args.lr": 0.0129999,
+        "model.init_args.bias": None,
+    }
+    assert short(params) == "hidden=64 batch_size=32 optimizer=sgd optimizer.sgd.lr=0.013 bias=None"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.0, "0 s"), (0.4, "0 s"), (42.0, "42 s"), (59.6, "1 min 00 s"), (200.0, "3 min 20 s"),
+        (3599.6, "1 h 00 min"), (7500.0, "2 h 05 min"), (360000.0, "100 h 00 min"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_written_as_people_say_it(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,205 @@
+"""Whole sweeps in simulated time: the loop, the study and what observers see."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from optuna.trial import TrialState
+
+from sweeps.errors import SweepFailed
+from sweeps.executors.scripted import Script, ScriptedExecutor, Step
+from sweeps.files import TrialFiles
+from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.runner import run
+from sweeps.spec import SweepSpec
+from sweeps.study import Study
+from tests import fakes
+
+HALVING = {"class_path": "successive_halving", "init_args": {"reduction_factor": 2}}
+
+
+class Swept:
+    """A sweep that was played, and everything about it."""
+
+    def __init__(self, spec: SweepSpec, script: Script = fakes.falling, *, slots: int = 1, length: int = 4):
+        direction = spec.objective.direction
+        executor = ScriptedExecutor(script, slots=slots, length=length, direction=direction)
+        self.study = fakes.study(spec, validations=length, clock=executor.now)
+        self.executor = executor
+        observer = fakes.Recorded()
+        self.events = observer.events
+        self.error: SweepFailed | None = None
+        try:
+            run(self.study, executor, [observer])
+        except SweepFailed as error:
+            self.error = error
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [event for event in self.events if isinstance(event, Outcome)]
+
+    @property
+    def trials(self) -> list[Any]:
+        return fakes.optuna_study(self.study).trials
+
+
+def mixed(assignment: Assignment) -> Iterator[Step]:
+    """Of four trials in a row, one fails, one diverges and two go on."""
+    script = [fakes.falling, fakes.falling, fakes.raising, fakes.diverging][assignment.number % 4]
+    yield from script(assignment)
+
+
+@pytest.mark.parametrize("slots", [1, 3])
+def test_the_budget_is_used_to_the_last_trial_and_no_further(slots: int) -> None:
+    swept = Swept(fakes.spec(budget={"trials": 10}, pruner=HALVING), mixed, slots=slots)
+    assert swept.study.finished == len(swept.outcomes) == len(swept.trials) == 10
+    assert sorted(outcome.number for outcome in swept.outcomes) == list(range(10))
+    assert {State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED} == set(swept.study.counts)
+    assert swept.executor.idle
+
+
+def test_every_trial_ends_in_optuna_as_it_ended() -> None:
+    swept = Swept(fakes.spec(budget={"trials": 12}, pruner=HALVING), mixed, slots=2)
+    expected = {
+        State.COMPLETE: TrialState.COMPLETE, State.PRUNED: TrialState.PRUNED,
+        State.DIVERGED: TrialState.PRUNED, State.FAILED: TrialState.FAIL,
+    }  # fmt: skip
+    for outcome in swept.outcomes:
+        trial = swept.trials[outcome.number]
+        assert trial.state is expected[outcome.state]
+        assert trial.user_attrs["outcome"]["state"] == outcome.state
+    diverged = [trial for trial in swept.trials if trial.user_attrs["outcome"]["state"] == "diverged"]
+    assert [trial.number for trial in diverged] == [3, 7, 11]
+    assert {tuple(trial.intermediate_values.items()) for trial in diverged} == {((1, 0.5), (2, 0.4))}
+
+
+def test_observers_see_each_trial_from_assignment_to_outcome_in_order() -> None:
+    swept = Swept(fakes.spec(budget={"trials": 5}), slots=2)
+    for number in range(5):
+        kinds = [type(event) for event in swept.events if event.number == number]
+        assert kinds == [Assignment, Report, Report, Report, Report, Outcome]
+
+
+def test_an_observer_sees_an_outcome_once_the_study_knows_it() -> None:
+    spec = fakes.spec(budget={"trials": 3})
+    study = fakes.study(spec)
+    finished: list[int] = []
+
+    class Looking:
+        def record(self, event: Assignment | Report | Outcome) -> None:
+            if isinstance(event, Outcome):
+                finished.append(study.finished)
+
+    run(study, ScriptedExecutor(fakes.falling, length=4), [Looking()])
+    assert finished == [1, 2, 3]
+
+
+def test_a_trial_is_never_pruned_at_its_last_validation() -> None:
+    spec = fakes.spec(budget={"trials": 40}, pruner=HALVING)
+    with_end = Swept(spec, length=4)
+    assert with_end.study.counts[State.PRUNED] > 0
+    pruned = [trial.last_step for trial in with_end.trials if trial.state is TrialState.PRUNED]
+    assert set(pruned) == {1, 2}
+    four_steps = [trial for trial in with_end.trials if trial.last_step == 4]
+    assert {trial.state for trial in four_steps} == {TrialState.COMPLETE}
+
+
+def test_a_pruned_trial_frees_its_slot_at_once() -> None:
+    spec = fakes.spec(budget={"trials": 20})
+    full, short = Swept(spec), Swept(spec.model_copy(update={"pruner": "successive_halving"}))
+    assert full.executor.now() == 80.0
+    steps = [len(trial.intermediate_values) for trial in short.trials]
+    assert short.executor.now() == sum(steps) < 80.0
+
+
+@pytest.mark.parametrize(("slots", "seconds"), [(1, 48.0), (2, 24.0), (4, 12.0), (12, 4.0)])
+def test_slots_share_the_work(slots: int, seconds: float) -> None:
+    assert Swept(fakes.spec(budget={"trials": 12}), slots=slots).executor.now() == seconds
+
+
+def test_the_hours_end_the_sweep_and_running_trials_are_trained_to_their_end() -> None:
+    def hourly(assignment: Assignment) -> Iterator[Step]:
+        for _ in range(4):
+            yield 900.0, fakes.x_of(assignment)
+
+    swept = Swept(fakes.spec(budget={"hours": 2.5}), hourly, slots=2)
+    # The last one was asked ahead of time, so it starts when a slot is free, after the hours are over.
+    assert swept.executor.now() / 3600 == 4.0
+    assert [outcome.number for outcome in swept.outcomes] == list(range(7))
+    assert {outcome.state for outcome in swept.outcomes} == {State.COMPLETE}
+
+
+def test_the_sweep_gives_up_when_the_first_trials_all_fail() -> None:
+    swept = Swept(fakes.spec(budget={"trials": 50}), fakes.raising)
+    assert str(swept.error).startswith("the first 3 trials all failed; the last one: trial ")
+    assert "ValueError: the data are gone" in str(swept.error)
+    assert swept.study.counts == {State.FAILED: 3}
+    swept.executor.close()
+    swept.study.abandon("the sweep ended")
+    assert {trial.state for trial in swept.trials} == {TrialState.FAIL}
+
+
+def test_the_sweep_goes_on_when_later_trials_all_fail() -> None:
+    def once(assignment: Assignment) -> Iterator[Step]:
+        yield from (fakes.falling if assignment.number == 0 else fakes.raising)(assignment)
+
+    swept = Swept(fakes.spec(budget={"trials": 10}), once)
+    assert swept.error is None
+    assert swept.study.counts == {State.COMPLETE: 1, State.FAILED: 9}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_the_same_sweep_with_one_slot_is_the_same_to_the_last_event(sampler: str) -> None:
+    spec = fakes.spec(budget={"trials": 20}, sampler=sampler, pruner=HALVING, seed_everything=3)
+    first, second = Swept(spec, mixed), Swept(spec, mixed)
+    assert len(first.events) > 60
+    assert repr(first.events) == repr(second.events)  # as text, since NaN is not equal to itself
+    other = Swept(spec.model_copy(update={"seed_everything": 4}), mixed)
+    assert repr(first.events) != repr(other.events)
+
+
+@pytest.mark.parametrize(
+    ("direction", "better"),
+    [pytest.param("minimize", min, id="min"), pytest.param("maximize", max, id="max")],
+)
+def test_the_best_trial_of_a_sweep_is_the_best_of_all_complete_ones(direction: str, better: Any) -> None:
+    spec = fakes.spec(objective={"metric": "loss", "direction": direction}, budget={"trials": 15})
+    swept = Swept(spec, slots=3)
+    best = swept.study.best
+    assert best is not None
+    assert best.value == better(outcome.value for outcome in swept.outcomes)
+
+
+def test_a_script_that_diverges_at_once_has_no_value() -> None:
+    def lost(assignment: Assignment) -> Iterator[Step]:
+        yield 1.0, math.nan
+
+    swept = Swept(fakes.spec(budget={"trials": 4}), lost)
+    assert [(o.state, o.value) for o in swept.outcomes] == [(State.DIVERGED, None)] * 4
+    assert swept.study.best is None
+    assert swept.error is None
+
+
+def test_the_checkpoint_that_stays_is_the_best_trials(tmp_path: Any) -> None:
+    spec = fakes.spec(budget={"trials": 12}, pruner=HALVING)
+
+    def saving(assignment: Assignment) -> Iterator[Step]:
+        folder = tmp_path / f"trial-{assignment.number}"
+        folder.mkdir()
+        for seconds, value in fakes.falling(assignment):
+            (folder / "best.ckpt").touch()
+            yield seconds, value
+
+    study: Study = fakes.study(spec)
+    run(study, ScriptedExecutor(saving, slots=3, length=4), [TrialFiles(tmp_path, minimize=True)])
+    assert study.best is not None
+    assert list(tmp_path.glob("*/*.ckpt")) == [tmp_path / f"trial-{study.best.number}" / "best.ckpt"]
+
+
+def test_a_thousand_trials_run_through() -> None:
+    swept = Swept(fakes.spec(budget={"trials": 1000}, pruner="median"), slots=8)
+    assert swept.study.finished == 1000
+    assert swept.study.counts[State.PRUNED] > swept.study.counts[State.COMPLETE] > 5
+    assert swept.study.best is not None
+    assert swept.study.best.value == pytest.approx(0.0, abs=0.01)

@@ -1,0 +1,165 @@
+"""One warm worker, without Ray: one message in, one event out."""
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from sweeps.executors import Reporter
+from sweeps.executors.scripted import Step
+from sweeps.records import Assignment, Outcome, Report, State, Timing
+from sweeps.worker import Worker, failure
+from tests import fakes
+
+
+def worker(script: object = fakes.falling) -> Worker:
+    return Worker(fakes.Scripted(script), "worker-7")  # type: ignore[arg-type]
+
+
+def test_a_trial_is_a_conversation_of_one_message_at_a_time() -> None:
+    there = worker()
+    events = [there.exchange(fakes.assignment(3))]
+    while isinstance(events[-1], Report):
+        events.append(there.exchange(False))
+    *reports, outcome = events
+    assert [(r.number, r.step) for r in reports if isinstance(r, Report)] == [(3, 1), (3, 2), (3, 3), (3, 4)]
+    assert isinstance(outcome, Outcome)
+    assert (outcome.number, outcome.state, outcome.value) == (3, State.COMPLETE, 0.5)
+
+
+def test_an_answer_of_true_ends_the_trial() -> None:
+    there = worker()
+    assert isinstance(there.exchange(fakes.assignment(0)), Report)
+    outcome = there.exchange(True)
+    assert isinstance(outcome, Outcome)
+    assert outcome.state is State.PRUNED
+
+
+def test_a_worker_runs_one_trial_after_the_other() -> None:
+    there = worker()
+    for number in range(3):
+        assert there.exchange(fakes.assignment(number)).number == number
+        assert isinstance(there.exchange(True), Outcome)
+
+
+def test_the_outcome_says_who_ran_the_trial_and_when_and_keeps_what_the_trial_knew() -> None:
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        timing = Timing(fit_seconds=5.0, wait_seconds=2.0)
+        return Outcome(
+            assignment.number, State.COMPLETE, 0.5, metrics={"a": 1.0}, device="cpu", timing=timing
+        )
+
+    outcome = Worker(lambda: train, "worker-7").exchange(fakes.assignment(0))
+    assert isinstance(outcome, Outcome)
+    assert (outcome.worker, outcome.device, outcome.metrics) == ("worker-7", "cpu", {"a": 1.0})
+    assert (outcome.timing.fit_seconds, outcome.timing.wait_seconds) == (5.0, 2.0)
+    assert outcome.timing.started > 0
+    assert outcome.timing.slot_seconds > 0
+
+
+def interrupted(assignment: Assignment) -> Iterator[Step]:
+    """A trial that a signal handler of its own ends."""
+    raise KeyboardInterrupt
+    yield 1.0, 0.0
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        pytest.param(fakes.raising, "ValueError: the data are gone", id="an exception"),
+        pytest.param(fakes.exiting, "SystemExit: sys.exit(3)", id="sys.exit"),
+        pytest.param(interrupted, "KeyboardInterrupt", id="an interrupt"),
+    ],
+)
+def test_whatever_a_trial_raises_is_its_outcome_and_the_worker_goes_on(script: object, reason: str) -> None:
+    there = worker(script)
+    for number in range(2):
+        event = there.exchange(fakes.assignment(number))
+        if isinstance(event, Report):
+            event = there.exchange(False)
+        assert isinstance(event, Outcome)
+        assert (event.number, event.state, event.reason) == (number, State.FAILED, reason)
+        assert event.worker == "worker-7"
+
+
+def test_each_trial_has_a_thread_of_its_own() -> None:
+    threads: list[threading.Thread] = []
+
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        threads.append(threading.current_thread())
+        return Outcome(assignment.number, State.COMPLETE, 0.0)
+
+    there = Worker(lambda: train, "w")
+    for number in (4, 5):
+        there.exchange(fakes.assignment(number))
+    assert [thread.name for thread in threads] == ["trial-4", "trial-5"]
+    assert threads[0] is not threads[1]
+    assert threading.current_thread() not in threads
+
+
+def test_what_one_trial_leaves_in_its_thread_the_next_does_not_see() -> None:
+    local = threading.local()
+
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        found = hasattr(local, "left")
+        local.left = True
+        return Outcome(assignment.number, State.COMPLETE, float(found))
+
+    there = Worker(lambda: train, "w")
+    outcomes = [there.exchange(fakes.assignment(number)) for number in range(2)]
+    assert [outcome.value for outcome in outcomes] == [0.0, 0.0]
+
+
+def test_the_reporter_counts_the_time_that_the_answers_took() -> None:
+    waited: list[float] = []
+
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        waited.append(reporter.wait_seconds)
+        for step in (1, 2):
+            reporter.send(Report(assignment.number, step, 0.5))
+            reporter.stop_requested()
+            waited.append(reporter.wait_seconds)
+        return Outcome(assignment.number, State.COMPLETE, 0.5)
+
+    there = Worker(lambda: train, "w")
+    event = there.exchange(fakes.assignment(0))
+    while isinstance(event, Report):
+        event = there.exchange(False)
+    assert waited[0] == 0.0
+    assert waited[0] < waited[1] < waited[2]
+
+
+def test_the_trial_function_is_made_once_in_the_worker() -> None:
+    made: list[int] = []
+
+    def make() -> object:
+        made.append(1)
+        return fakes.Scripted(fakes.falling)()
+
+    there = Worker(make, "w")  # type: ignore[arg-type]
+    for number in range(2):
+        there.exchange(fakes.assignment(number))
+        there.exchange(True)
+    assert made == [1]
+
+
+def test_a_function_may_be_called_in_the_worker() -> None:
+    assert worker().call(divmod, 7, 2) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        pytest.param(ValueError("a\n  b\n"), "ValueError: a b", id="several lines"),
+        pytest.param(ValueError(), "ValueError", id="no text"),
+        pytest.param(SystemExit("bye"), "SystemExit: sys.exit('bye')", id="sys.exit with a text"),
+        pytest.param(SystemExit(), "SystemExit: sys.exit(None)", id="sys.exit"),
+    ],
+)
+def test_a_failure_is_told_in_one_line(error: BaseException, reason: str) -> None:
+    outcome = failure(3, error)
+    assert (outcome.number, outcome.state, outcome.value, outcome.reason) == (3, State.FAILED, None, reason)
+
+
+def test_a_failure_is_not_told_at_endless_length() -> None:
+    assert len(failure(0, ValueError("x" * 10_000)).reason) == 1000
