@@ -38,7 +38,7 @@ class SweepInfo:
         direction: Whether smaller or larger is better.
         tracking_uri: Where MLflow keeps runs, such as `sqlite:////data/mlflow.db`; its folder is made.
         artifact_location: An absolute path or URI for a new experiment; "" leaves it to the server.
-        spec_text: The sweep file, word for word.
+        spec_text: The sweep as YAML, for the `sweep.yaml` of the parent run.
         files: The folder that holds `trial-7/log.txt` and `trial-7/best.ckpt`.
         tags: Further tags, such as versions and the git commit; they win over the recorder's own.
         params: What is fixed for the whole sweep.

@@ -68,8 +68,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
     packages = ("torch", "lightning", "ray", "optuna", "mlflow")
-    print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()})",
-          ff"Python {platform.python_version()}", *(f"{p} {version(p)}" for p in packages), sep=", ")
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()})",
+        f"Python {platform.python_version()}",
+        *(f"{p} {version(p)}" for p in packages),
+        sep=", ",
+    )
     for name, epochs, batch_size, trials in (("0.5 s", 6, 64, 64), ("5 s", 44, 32, 20)):
         rows = []
         for seed in range(arguments.rounds):
