@@ -10,8 +10,10 @@ and a configuration is a mapping. A user's mistake is a `SpaceError`, one line l
 """
 
 from search_spaces.choices import Branch, Choice, Site, Slot
+from search_spaces.constraints import Constraints
 from search_spaces.documents import read_yaml
 from search_spaces.errors import SpaceError
+from search_spaces.includes import catalog, included
 from search_spaces.labels import Scalar
 from search_spaces.loading import load_space
 from search_spaces.parameters import (
@@ -22,11 +24,13 @@ from search_spaces.parameters import (
     Trial,
 )
 from search_spaces.space import Params, Row, SearchSpace
+from search_spaces.starts import start_params
 
 __all__ = [
     "Branch",
     "CategoricalParameter",
     "Choice",
+    "Constraints",
     "FloatParameter",
     "IntParameter",
     "Parameter",
@@ -38,6 +42,9 @@ __all__ = [
     "Slot",
     "SpaceError",
     "Trial",
+    "catalog",
+    "included",
     "load_space",
     "read_yaml",
+    "start_params",
 ]

@@ -4,8 +4,10 @@ A `Choice` is to Optuna a categorical parameter over its branches' names; to the
 chosen branch's template with that branch's own parameters filled in. Branches may hold choices again.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from search_spaces.conditions import Condition, When
 from search_spaces.errors import SpaceError
 from search_spaces.labels import Scalar, alternatives, choice_text
 from search_spaces.parameters import Parameter, Trial
@@ -20,10 +22,12 @@ class Slot:
     Attributes:
         path: Where, relative to the configuration or to the branch; empty for the branch as a whole.
         content: What may stand there.
+        when: What other parameters must be for this one to be active, beside its branch.
     """
 
     path: Path
     content: "Parameter | Choice"
+    when: When = ()
 
 
 @dataclass(frozen=True)
@@ -98,15 +102,22 @@ class Site:
         name: Optuna's parameter name, such as `optimizer.sgd.init_args.lr`.
         config_path: The dotted path in the configuration, such as `optimizer.init_args.lr`.
         content: What may stand there.
-        conditions: The choices that make it active, outermost first, as (name, branch) pairs.
+        conditions: What earlier parameters must be for it to be active, in their order.
     """
 
     name: str
     config_path: str
     content: Parameter | Choice
-    conditions: tuple[tuple[str, str], ...] = ()
+    conditions: tuple[Condition, ...] = ()
 
     @property
     def condition(self) -> str:
         """The conditions as text, such as `optimizer = sgd`; empty when always active."""
-        return " and ".join(f"{name} = {branch}" for name, branch in self.conditions)
+        return " and ".join(
+            f"{name} = {alternatives([choice_text(value) for value in values])}"
+            for name, values in self.conditions
+        )
+
+    def is_active(self, params: Mapping[str, object]) -> bool:
+        """Return whether the earlier parameters are what this one needs."""
+        return all(name in params and params[name] in values for name, values in self.conditions)

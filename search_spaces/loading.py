@@ -10,18 +10,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces.choices import Branch, Choice, Slot
+from search_spaces.conditions import When, read_when
 from search_spaces.errors import SpaceError
 from search_spaces.parameters import CategoricalParameter, FloatParameter, IntParameter, Parameter
-from search_spaces.paths import Path, split, unshared
+from search_spaces.paths import Path, is_index, split, unshared
 from search_spaces.space import SearchSpace
 from search_spaces.wording import KEY_HABITS, shown, unknown_key, unknown_type, untyped
 
-RANGE_KEYS = ("type", "low", "high", "log", "step")
+RANGE_KEYS = ("type", "low", "high", "log", "step", "when")
 KEYS: dict[str, tuple[str, ...]] = {
     "float": RANGE_KEYS,
     "int": RANGE_KEYS,
-    "categorical": ("type", "choices"),
-    "choice": ("type", "choices"),
+    "categorical": ("type", "choices", "when"),
+    "choice": ("type", "choices", "when"),
 }
 VOCABULARY = {*RANGE_KEYS, "choices", "value", *KEY_HABITS}
 
@@ -40,7 +41,8 @@ def load_space(raw: object) -> SearchSpace:
     if not isinstance(raw, Mapping):
         rule = f"must be a mapping from configuration paths to what may vary, but is {shown(raw)}."
         raise SpaceError("", rule)
-    return SearchSpace(tuple(Slot(split(key), _top_level(key, value)) for key, value in raw.items()))
+    slots = (Slot(split(key), _top_level(key, value), _when(key, value)) for key, value in raw.items())
+    return SearchSpace(tuple(slots))
 
 
 def _top_level(key: str, raw: object) -> Parameter | Choice:
@@ -53,7 +55,17 @@ def _top_level(key: str, raw: object) -> Parameter | Choice:
         return _parameter(key, raw)
     if _looks_untyped(raw):
         raise SpaceError(key, untyped(raw))
+    if "when" in raw:
+        rule = "`when` needs the long form of named choices: {type: choice, choices: {...}, when: {...}}."
+        raise SpaceError(key, rule)
     return _choice(key, raw)
+
+
+def _when(key: str, raw: object) -> When:
+    """Read the `when` of a parameter, if it has one."""
+    if not isinstance(raw, Mapping) or "when" not in raw or not isinstance(raw.get("type"), str):
+        return ()
+    return read_when(key, raw["when"])
 
 
 def _parameter(key: str, raw: Mapping[Any, object]) -> Parameter | Choice:
@@ -70,7 +82,7 @@ def _parameter(key: str, raw: Mapping[Any, object]) -> Parameter | Choice:
         return _checked(key, CategoricalParameter, choices=_choices(key, _required(key, raw, "choices")))
     for name in ("low", "high"):
         _required(key, raw, name)
-    fields = {name: value for name, value in raw.items() if name != "type"}
+    fields = {name: value for name, value in raw.items() if name not in ("type", "when")}
     return _checked(key, FloatParameter if kind == "float" else IntParameter, **fields)
 
 
@@ -145,7 +157,7 @@ class _Search:
     def _mapping(self, key: str, path: Path, raw: Mapping[Any, object]) -> object:
         kind = raw.get("type")
         if isinstance(kind, str) and (kind in KEYS or _looks_mistyped(kind, raw)):
-            self._vary(key, path, _parameter(key, raw))
+            self._vary(key, path, _parameter(key, raw), _when(key, raw))
             return None
         for name in raw:
             if not isinstance(name, str):
@@ -163,13 +175,16 @@ class _Search:
                 found.append(self._search(here, inner, item))
         return found
 
-    def _vary(self, key: str, path: Path, content: Parameter | Choice) -> None:
+    def _vary(self, key: str, path: Path, content: Parameter | Choice, when: When = ()) -> None:
         """Note that `content` fills the place at `path`."""
+        if when and (not path or is_index(path[-1])):
+            rule = "`when` can leave out a key; this is a branch as a whole or an item of a list."
+            raise SpaceError(f"{key}.when", rule)
         for segment in path:
             if "." in segment:
                 rule = f"the key {segment!r} has a dot: inside a branch write nested mappings."
                 raise SpaceError(key, rule)
-        self.slots.append(Slot(path, content))
+        self.slots.append(Slot(path, content, when))
 
 
 def _only_item(key: str, item: object) -> object:

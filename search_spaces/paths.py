@@ -74,6 +74,13 @@ def put(target: object, path: Path, value: object) -> object:
     return target
 
 
+def removed(target: object, path: Path) -> None:
+    """Take away the key at `path`, in place, if it is there."""
+    inner = get(target, path[:-1])
+    if isinstance(inner, dict):
+        inner.pop(path[-1], None)
+
+
 def is_index(segment: str) -> bool:
     """Return whether a segment can address a list: 0, 1, 2, ... without sign or leading zero."""
     return segment.isascii() and segment.isdigit() and (segment == "0" or segment[0] != "0")

@@ -12,10 +12,11 @@ from functools import cached_property
 from typing import NamedTuple, cast
 
 from search_spaces.choices import Choice, Site, Slot
+from search_spaces.conditions import Condition, combined
 from search_spaces.errors import SpaceError
 from search_spaces.labels import Scalar
 from search_spaces.parameters import CategoricalParameter, Parameter, Trial
-from search_spaces.paths import Path, get, put, unshared
+from search_spaces.paths import Path, get, put, removed, unshared
 from search_spaces.wording import nearest
 
 Params = dict[str, Scalar]
@@ -37,7 +38,8 @@ class SearchSpace:
         slots: The top-level places, in the order in which a trial is asked.
 
     Raises:
-        SpaceError: If it is empty, one place lies inside another, or two parameters get the same name.
+        SpaceError: If it is empty, one place lies inside another, two parameters get the same name, or a
+            condition cannot be met.
     """
 
     slots: tuple[Slot, ...]
@@ -53,7 +55,9 @@ class SearchSpace:
     @cached_property
     def sites(self) -> tuple[Site, ...]:
         """Every place that varies, active or not, in file order."""
-        return tuple(_sites(self.slots))
+        found: list[Site] = []
+        _collect(found, self.slots)
+        return tuple(found)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -103,6 +107,15 @@ class SearchSpace:
         """Return the parameters in the middle of their ranges, and the first of all choices."""
         return self._decide(lambda site: site.content.centre)
 
+    def is_complete(self, params: Mapping[str, object]) -> bool:
+        """Return whether every parameter that is active with `params` has a value in it."""
+        return all(site.name in params for site in self.sites if site.is_active(params))
+
+    def always_replaces(self, config_path: str) -> bool:
+        """Return whether every configuration gets its value at a path from here, never from the base."""
+        here = [site for site in self.sites if f"{config_path}.".startswith(f"{site.config_path}.")]
+        return any(not site.conditions for site in here)
+
     def variations(self) -> Iterator[tuple[str, Params]]:
         """Yield each parameter's edges and each branch, with everything else at the centre.
 
@@ -113,7 +126,7 @@ class SearchSpace:
         seen = set()
         for site in self.sites:
             for edge in site.content.edges:
-                pinned = {**dict(site.conditions), site.name: edge}
+                pinned = {**{name: values[0] for name, values in site.conditions}, site.name: edge}
                 params = self._decide(lambda s, pinned=pinned: pinned.get(s.name, s.content.centre))  # type: ignore[misc]
                 if (key := tuple(params.items())) not in seen:
                     seen.add(key)
@@ -144,7 +157,7 @@ class SearchSpace:
             The largest number over ranges, choices and branches' literal values; None when there is none.
         """
         path = tuple(config_path.split("."))
-        found = [value for site in self.sites for value in _possible(site, path)]
+        found = [value for site in self.sites for value in possible(site, path)]
         numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
         return max(numbers, default=None)
 
@@ -152,8 +165,8 @@ class SearchSpace:
         """Collect a value for each site whose conditions hold, in file order."""
         params: Params = {}
         for site in self.sites:
-            # A choice precedes its branches' parameters, so its value is known by now.
-            if all(params.get(name) == branch for name, branch in site.conditions):
+            # What a condition names comes earlier, so its value is known by now.
+            if site.is_active(params):
                 params[site.name] = decide(site)
         return params
 
@@ -164,22 +177,35 @@ class SearchSpace:
         return f"the search space has no such parameter{nearest(name, self.names)}"
 
 
-def _sites(
-    slots: tuple[Slot, ...], name: str = "", path: str = "", conditions: tuple[tuple[str, str], ...] = ()
-) -> Iterator[Site]:
+def _collect(
+    found: list[Site],
+    slots: tuple[Slot, ...],
+    name: str = "",
+    path: str = "",
+    conditions: tuple[Condition, ...] = (),
+) -> None:
+    """Append every place that varies, those of branches after their choice."""
     for slot in slots:
-        site = Site(_join(name, slot.path), _join(path, slot.path), slot.content, conditions)
-        yield site
+        site_name = _join(name, slot.path)
+        active = combined(site_name, conditions, slot.when, found)
+        site = Site(site_name, _join(path, slot.path), slot.content, active)
+        found.append(site)
         for branch in slot.content.branches if isinstance(slot.content, Choice) else ():
-            inner = (*conditions, (site.name, branch.name))
-            yield from _sites(branch.slots, f"{site.name}.{branch.name}", site.config_path, inner)
+            inner = (*site.conditions, (site.name, (branch.name,)))
+            _collect(found, branch.slots, f"{site.name}.{branch.name}", site.config_path, inner)
 
 
 def _fill(target: object, slots: tuple[Slot, ...], name: str, params: Params) -> object:
-    """Put each slot's value into `target`, in place, and return it."""
+    """Put each slot's value into `target`, in place, and return it.
+
+    A slot without a value leaves its place in the base as it is, and in a branch empty.
+    """
     for slot in slots:
         slot_name = _join(name, slot.path)
-        target = put(target, slot.path, _value(slot.content, slot_name, params))
+        if slot_name in params:
+            target = put(target, slot.path, _value(slot.content, slot_name, params))
+        elif name:
+            removed(target, slot.path)
     return target
 
 
@@ -190,7 +216,7 @@ def _value(content: Parameter | Choice, name: str, params: Params) -> object:
     return _fill(unshared(branch.template), branch.slots, f"{name}.{branch.name}", params)
 
 
-def _possible(site: Site, path: Path) -> list[object]:
+def possible(site: Site, path: Path) -> list[object]:
     """Return the values that one site can put at `path`."""
     here = tuple(site.config_path.split("."))
     if path[: len(here)] != here:

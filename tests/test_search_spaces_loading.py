@@ -146,7 +146,7 @@ def test_a_branch_is_literal_but_for_the_parameters_in_it(
         ),
         pytest.param(
             "a: {type: int, zzz: 1}",
-            "a: unknown key 'zzz'; there is type, low, high, log, step.",
+            "a: unknown key 'zzz'; there is type, low, high, log, step, when.",
             id="unknown key",
         ),
         pytest.param("a: {type: float, low: 0}", "a: `high` is missing: type float needs it.", id="no high"),
