@@ -100,14 +100,15 @@ def _nothing_complete(sweep: Sweep) -> str:
     return f"{sweep.name}: no complete trial to export (trials: {found}); {advice}"
 
 
-def _ordered(config: dict[str, Any]) -> dict[str, Any]:
+def ordered(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config with its sections in LightningCLI's order."""
     keys = [key for key in _SECTIONS if key in config] + [key for key in config if key not in _SECTIONS]
     return {key: config[key] for key in keys}
 
 
 def _lightning(sweep: Sweep, trials: list[Trial], several: bool) -> str:
     documents = [
-        "".join(f"# {line}\n" for line in _header(sweep, trial)) + _yaml(_ordered(trial.config))
+        "".join(f"# {line}\n" for line in _header(sweep, trial)) + yaml_text(ordered(trial.config))
         for trial in trials
     ]
     return "---\n".join(documents)
@@ -128,7 +129,7 @@ def _header(sweep: Sweep, trial: Trial) -> list[str]:
 
 def _params(sweep: Sweep, trials: list[Trial], several: bool) -> str:
     params = [dict(trial.params) for trial in trials]
-    return _yaml(params if several else params[0])
+    return yaml_text(params if several else params[0])
 
 
 def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
@@ -139,7 +140,7 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
             "value": trial.value,
             "metric": sweep.summary.metric,
             "params": trial.params,
-            "config": _ordered(trial.config),
+            "config": ordered(trial.config),
         }
         for trial in trials
     ]
@@ -148,7 +149,7 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
 
 
 def _args(sweep: Sweep, trials: list[Trial], several: bool) -> str:
-    return "".join(shlex.join(_flags(_ordered(trial.config))) + "\n" for trial in trials)
+    return "".join(shlex.join(_flags(ordered(trial.config))) + "\n" for trial in trials)
 
 
 def _flags(config: dict[str, Any]) -> list[str]:
@@ -185,7 +186,8 @@ def _flag_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _yaml(value: Any) -> str:
+def yaml_text(value: Any) -> str:
+    """Return a value as YAML that PyYAML and jsonargparse read alike, keys in their order."""
     import yaml
 
     class Dumper(yaml.SafeDumper):

@@ -59,6 +59,27 @@ class SweepSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class Parameter:
+    """What one parameter may be: the widest range, or all choices, that any trial of the sweep was given.
+
+    Attributes:
+        name: Optuna's name.
+        kind: `float`, `int` or `categorical`.
+        low: The lower bound; None for a categorical one.
+        high: The upper bound; None for a categorical one.
+        log: Whether it is searched on a logarithmic scale.
+        choices: What a categorical one may be; empty for a number.
+    """
+
+    name: str
+    kind: str
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One trial.
 
@@ -105,6 +126,7 @@ class Sweep:
         mlflow: `tracking_uri` and `experiment`; empty if the sweep was not recorded there.
         versions: The libraries it was started with.
         git_commit: The commit it was started from, if any.
+        space: Every parameter that a trial had, in the order in which they first came up.
     """
 
     summary: SweepSummary
@@ -114,6 +136,7 @@ class Sweep:
     mlflow: dict[str, str]
     versions: dict[str, str]
     git_commit: str | None
+    space: tuple[Parameter, ...] = ()
 
     @property
     def name(self) -> str:

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dashboards.errors import ResultsError
+from dashboards.parameters import parameters
 from dashboards.records import Counts, Sweep, SweepSummary, Trial, ranked, to_json
 from dashboards.storages import Store, reading
 
@@ -96,7 +97,8 @@ def _check_ours(store: Store, name: str, attrs: dict[str, Any]) -> None:
 def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
     direction = study.direction.name.lower()
     with _no_garbage_collection():
-        trials = tuple(_trial(frozen) for frozen in study.get_trials(deepcopy=False))
+        frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_invalid(trial)]
+        trials = tuple(_trial(frozen) for frozen in frozen_trials)
     mark = attrs[MARK]
     return Sweep(
         summary=_summary(study.study_name, attrs, direction, trials),
@@ -106,6 +108,7 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
         mlflow=attrs.get("mlflow") or {},
         versions=mark.get("versions") or {},
         git_commit=mark.get("git_commit"),
+        space=parameters(frozen.distributions for frozen in frozen_trials),
     )
 
 
@@ -119,6 +122,11 @@ def _no_garbage_collection() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
+
+
+def _is_invalid(frozen: "FrozenTrial") -> bool:
+    """Whether this is a configuration that broke a constraint and was never trained."""
+    return (frozen.user_attrs.get("outcome") or {}).get("state") == "invalid"
 
 
 def _trial(frozen: "FrozenTrial") -> Trial:

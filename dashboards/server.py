@@ -20,11 +20,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO
-from urllib.parse import urlsplit
 
 from dashboards import guard, ports, tracking
 from dashboards.errors import ResultsError
-from dashboards.uris import expand, hide_password
+from dashboards.uris import expand, hide_password, without_password
 
 START_SECONDS = 120.0
 _STOP_SECONDS = guard.GRACE_SECONDS + 5.0
@@ -138,7 +137,7 @@ def start(
     label = hide_password(tracking_uri)
     if tracking.is_server(expand(tracking_uri)):
         address = expand(tracking_uri).rstrip("/")
-        return Server(_page(_public(address), tracking.find_experiment(address, experiment, label)))
+        return Server(_page(without_password(address), tracking.find_experiment(address, experiment, label)))
     port = ports.choose(port)
     uri = tracking.check_database(tracking_uri)
     address = f"http://{ports.LOOPBACK}:{port}"
@@ -227,12 +226,6 @@ def _environment(uri: str, port: int, artifact_root: str | None) -> dict[str, st
 def _page(address: str, experiment_id: str) -> str:
     # MLflow opens on its pages for language models; this parameter asks for those of training.
     return f"{address}/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
-
-
-def _public(address: str) -> str:
-    """Return a server's address without user and password."""
-    url = urlsplit(address)
-    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
 
 def _has_screen() -> bool:

@@ -1,13 +1,13 @@
 """Sweeps and trials as tables for a terminal."""
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from dashboards.records import Counts, Sweep, SweepSummary, Trial
+from dashboards.wording import duration_text, value_text
 
 STYLES = {
     "complete": "green", "finished": "green", "running": "cyan", "waiting": "dim", "pruned": "yellow",
@@ -29,7 +29,7 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
         started = f"{sweep.started.astimezone():%Y-%m-%d %H:%M}" if sweep.started else "-"
         table.add_row(
             Text(sweep.name, "bold"), _styled(sweep.state), f"{sweep.counts.finished}{asked}",
-            str(sweep.counts.running), Text(best), number, started, _duration(sweep.duration_seconds),
+            str(sweep.counts.running), Text(best), number, started, duration_text(sweep.duration_seconds),
         )  # fmt: skip
     return table
 
@@ -37,7 +37,7 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
 def status_table(sweep: Sweep) -> RenderableType:
     """One sweep: its counts, its best trial, and its trials (of many: the best and the latest)."""
     summary = sweep.summary
-    about = f"  {summary.direction} {summary.metric}  {_duration(summary.duration_seconds)}"
+    about = f"  {summary.direction} {summary.metric}  {duration_text(summary.duration_seconds)}"
     head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state), about)
     parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
     if sweep.best is not None:
@@ -53,7 +53,7 @@ def _best(trial: Trial, metric: str) -> list[Text]:
     others = "  ".join(f"{key} {value:.4g}" for key, value in trial.metrics.items() if key != metric)
     head = Text.assemble(("best ", "bold"), f"trial {trial.number}  {metric} ",
                          (f"{trial.value:.6g}", "bold green"), f"  {others}")  # fmt: skip
-    return [head, *(Text(f"  {name}: {_value(value)}") for name, value in trial.params.items())]
+    return [head, *(Text(f"  {name}: {value_text(value)}") for name, value in trial.params.items())]
 
 
 def _counted(counts: Counts, asked: int | None) -> Text:
@@ -78,12 +78,12 @@ def _trials(sweep: Sweep) -> list[RenderableType]:
 def _trial_table(trials: Iterable[Trial]) -> Table:
     table = _table("trial", "state", "value", "validations", "took", "parameters")
     for trial in trials:
-        about = " ".join(f"{_short(name)}={_value(value)}" for name, value in trial.params.items())
+        about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
         if trial.state in ("failed", "diverged"):
             about = f"{trial.reason}  {about}"
         table.add_row(
             str(trial.number), _styled(trial.state), "-" if trial.value is None else f"{trial.value:.5g}",
-            str(len(trial.intermediate)), _duration(trial.timing.get("slot_seconds")), Text(about),
+            str(len(trial.intermediate)), duration_text(trial.timing.get("slot_seconds")), Text(about),
         )  # fmt: skip
     return table
 
@@ -102,18 +102,3 @@ def _styled(state: str) -> Text:
 def _short(name: str) -> str:
     """An Optuna name without what every LightningCLI path repeats."""
     return name.replace(".init_args.", ".").removeprefix("model.").removeprefix("data.")
-
-
-def _value(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def _duration(seconds: float | None) -> str:
-    """Seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
-    if seconds is None:
-        return "-"
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

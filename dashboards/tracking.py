@@ -91,8 +91,8 @@ def find_experiment(server: str, name: str, label: str) -> str:
     return str(json.loads(body)["experiment"]["experiment_id"])
 
 
-def get(server: str, path: str) -> tuple[int, bytes]:
-    """Send one GET request and return status and body.
+def get(server: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:
+    """Send one GET request, or a POST request with JSON, and return status and body.
 
     Raises:
         OSError: There was no connection.
@@ -102,8 +102,14 @@ def get(server: str, path: str) -> tuple[int, bytes]:
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname or "", url.port, timeout=_TIMEOUT_SECONDS)
     try:
+        headers = dict(_authorization(url.username, url.password))
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         connection.request(
-            "GET", url.path.rstrip("/") + path, headers=_authorization(url.username, url.password)
+            "GET" if body is None else "POST",
+            url.path.rstrip("/") + path,
+            body=None if body is None else json.dumps(body),
+            headers=headers,
         )
         response = connection.getresponse()
         return response.status, response.read()

@@ -2,6 +2,7 @@
 
 import os
 import re
+from urllib.parse import urlsplit
 
 from dashboards.errors import ResultsError
 
@@ -29,6 +30,12 @@ def expand(uri: str) -> str:
 def hide_password(text: str) -> str:
     """Return an address, or a message that holds one, with its passwords as `***`."""
     return _SECRET_OPTION.sub(r"\1***", _USER_AND_PASSWORD.sub(r"\1:***@", text))
+
+
+def without_password(address: str) -> str:
+    """Return a server's address without user and password."""
+    url = urlsplit(address)
+    return url._replace(netloc=url.netloc.rpartition("@")[2]).geturl()
 
 
 def is_url(address: str) -> bool:

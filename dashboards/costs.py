@@ -1,0 +1,127 @@
+"""What a sweep cost, in seconds, validations and money. Plain values, nothing is drawn."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from dashboards.records import Sweep, Trial
+
+
+@dataclass(frozen=True, slots=True)
+class Occupied:
+    """A trial in its slot; seconds since the first trial started, slots counted from 1."""
+
+    number: int
+    state: str
+    worker: str
+    slot: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a sweep cost.
+
+    Attributes:
+        wall_seconds: From the start of the first trial to the end of the last.
+        slot_seconds: The trials' time, added up.
+        fit_seconds: The part of it inside `Trainer.fit`, without waiting for answers.
+        slots: How many slots there were: see `occupied`.
+        validations: Validations done.
+        validations_saved: Validations that pruned trials did not do; None if no full training is known.
+        seconds_saved: The fit time these would have taken at each trial's own pace; None as above.
+        price_per_hour: Of one slot, as the sweep file says; None if it does not.
+    """
+
+    wall_seconds: float
+    slot_seconds: float
+    fit_seconds: float
+    slots: int
+    validations: int
+    validations_saved: int | None
+    seconds_saved: float | None
+    price_per_hour: float | None
+
+    @property
+    def utilisation(self) -> float | None:
+        """The share of the slots' time in which a trial ran, from 0 to 1."""
+        whole = self.wall_seconds * self.slots
+        return min(self.slot_seconds / whole, 1.0) if whole else None
+
+    @property
+    def money(self) -> float | None:
+        """The slots' time at the price per hour, idle time included; in the currency of the price."""
+        if self.price_per_hour is None:
+            return None
+        return self.price_per_hour * self.slots * self.wall_seconds / 3600
+
+
+def occupied(trials: Iterable[Trial]) -> list[Occupied]:
+    """Return the trials whose times are known in the slots they took, by start.
+
+    A worker stays in its slot. A new worker takes the first slot whose last trial had ended, as when a worker
+    was replaced.
+    """
+    timed = sorted((t for t in trials if t.timing.get("started")), key=lambda t: t.timing["started"])
+    if not timed:
+        return []
+    origin = timed[0].timing["started"]
+    slot_of: dict[str, int] = {}
+    free_at: list[float] = []
+    found = []
+    for trial in timed:
+        start = trial.timing["started"] - origin
+        end = start + max(trial.timing.get("slot_seconds", 0.0), 0.0)
+        slot = _slot(trial.worker, start, slot_of, free_at)
+        free_at[slot] = max(free_at[slot], end)
+        found.append(Occupied(trial.number, trial.state, trial.worker, slot + 1, start, end))
+    return found
+
+
+def _slot(worker: str, start: float, slot_of: dict[str, int], free_at: list[float]) -> int:
+    known = slot_of.get(worker) if worker else None
+    if known is not None and free_at[known] <= start:
+        return known
+    slot = next((i for i, end in enumerate(free_at) if end <= start), len(free_at))
+    if slot == len(free_at):
+        free_at.append(0.0)
+    if worker:
+        slot_of[worker] = slot
+    return slot
+
+
+def planned_validations(sweep: Sweep) -> int | None:
+    """Return the validations of a full training: the most that a complete trial did; None without any."""
+    return max((max(t.intermediate) for t in sweep.trials if t.state == "complete" and t.intermediate),
+               default=None)  # fmt: skip
+
+
+def cost(sweep: Sweep) -> Cost:
+    """Return what a sweep cost so far; trials that still run are not counted."""
+    found = occupied(sweep.trials)
+    planned = planned_validations(sweep)
+    missed = [(t, planned - max(t.intermediate)) for t in _pruned(sweep)] if planned is not None else []
+    return Cost(
+        wall_seconds=max((stretch.end for stretch in found), default=0.0),
+        slot_seconds=sum(stretch.end - stretch.start for stretch in found),
+        fit_seconds=sum(trial.timing.get("fit_seconds", 0.0) for trial in sweep.trials),
+        slots=max((stretch.slot for stretch in found), default=0),
+        validations=sum(len(trial.intermediate) for trial in sweep.trials),
+        validations_saved=sum(count for _, count in missed) if planned is not None else None,
+        seconds_saved=sum(count * _pace(trial) for trial, count in missed) if planned is not None else None,
+        price_per_hour=_price(sweep),
+    )
+
+
+def _pruned(sweep: Sweep) -> list[Trial]:
+    return [trial for trial in sweep.trials if trial.state == "pruned" and trial.intermediate]
+
+
+def _pace(trial: Trial) -> float:
+    """Return the fit seconds that one validation of a trial took."""
+    return trial.timing.get("fit_seconds", 0.0) / len(trial.intermediate)
+
+
+def _price(sweep: Sweep) -> float | None:
+    price = sweep.spec.get("price_per_hour", (sweep.spec.get("resources") or {}).get("price_per_hour"))
+    return float(price) if isinstance(price, int | float) and not isinstance(price, bool) else None

@@ -1,0 +1,123 @@
+"""Every figure as a pure pair: `..._data` makes a plain frozen value, `draw_...` makes it a Plotly figure.
+
+    records -> history, curves, importances, space, cost, comparison -> report
+
+Optuna's own figures are used for slice, contour, parallel coordinates and EDF, and its importances. The
+functions here without a prefix do both steps:
+
+    from dashboards import figures, load
+    figures.history(load("sweeps.db", "digits")).show()
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+from dashboards.errors import ResultsError
+from dashboards.figures.comparison import Comparison, comparison_data, draw_comparison, draw_edf
+from dashboards.figures.cost import Saved, Timeline, draw_saved, draw_timeline, saved_data, timeline_data
+from dashboards.figures.curves import Curves, Logged, curves_data, draw_curves, draw_logged, logged_data
+from dashboards.figures.history import History, draw_history, history_data
+from dashboards.figures.importances import Importances, draw_importances, importances_data
+from dashboards.figures.space import (
+    Space,
+    contour_data,
+    draw_contour,
+    draw_parallel,
+    draw_slice,
+    parallel_data,
+    slices_data,
+)
+from dashboards.records import Sweep
+
+T = TypeVar("T")
+
+__all__ = [
+    "Comparison", "Curves", "History", "Importances", "Logged", "Saved", "Space", "Timeline",
+    "best_so_far", "comparison_data", "contour", "contour_data", "curves", "curves_data", "draw_comparison",
+    "draw_contour", "draw_curves", "draw_edf", "draw_history", "draw_importances", "draw_logged",
+    "draw_parallel", "draw_saved", "draw_slice", "draw_timeline", "edf", "history", "history_data",
+    "importances", "importances_data", "logged_data", "parallel", "parallel_data", "saved", "saved_data",
+    "slices", "slices_data", "timeline", "timeline_data",
+]  # fmt: skip
+
+
+def history(sweep: Sweep) -> go.Figure:
+    """Return each trial's value and the best so far."""
+    return draw_history(history_data(sweep))
+
+
+def curves(sweep: Sweep) -> go.Figure:
+    """Return the objective of all trials, validation by validation."""
+    return draw_curves(curves_data(sweep))
+
+
+def importances(sweep: Sweep) -> go.Figure:
+    """Return the parameters' importances."""
+    return draw_importances(importances_data(sweep))
+
+
+def slices(sweep: Sweep) -> list[go.Figure]:
+    """Return the value against each of the most important parameters."""
+    return [draw_slice(data) for data in slices_data(sweep)]
+
+
+def contour(sweep: Sweep) -> go.Figure:
+    """Return the value over the two most important parameters.
+
+    Raises:
+        ResultsError: Fewer than four complete trials share two parameters that vary.
+    """
+    return draw_contour(_known(contour_data(sweep), "four complete trials with two parameters that vary"))
+
+
+def parallel(sweep: Sweep) -> go.Figure:
+    """Return the complete trials in parallel coordinates.
+
+    Raises:
+        ResultsError: There are no two complete trials with two parameters.
+    """
+    return draw_parallel(_known(parallel_data(sweep), "two complete trials with two parameters"))
+
+
+def timeline(sweep: Sweep) -> go.Figure:
+    """Return the trials over slots and time.
+
+    Raises:
+        ResultsError: No trial has ended.
+    """
+    return draw_timeline(_known(timeline_data(sweep), "a trial that has ended"))
+
+
+def saved(sweep: Sweep) -> go.Figure:
+    """Return at which validation trials were pruned.
+
+    Raises:
+        ResultsError: None was pruned, or none is complete.
+    """
+    return draw_saved(_known(saved_data(sweep), "a pruned and a complete trial"))
+
+
+def best_so_far(sweeps: Sequence[Sweep], budget: str = "trials") -> go.Figure:
+    """Return several sweeps' best so far against `trials`, `validations` or `seconds`.
+
+    Raises:
+        ResultsError: The sweeps do not have the same objective, or there is none.
+    """
+    return draw_comparison(comparison_data(sweeps), budget)
+
+
+def edf(sweeps: Sequence[Sweep]) -> go.Figure:
+    """Return several sweeps' distributions of values.
+
+    Raises:
+        ResultsError: The sweeps do not have the same objective, or there is none.
+    """
+    return draw_edf(sweeps)
+
+
+def _known(data: T | None, needed: str) -> T:
+    if data is None:
+        raise ResultsError(f"nothing to draw: this figure needs {needed}")
+    return data

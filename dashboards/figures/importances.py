@@ -1,0 +1,125 @@
+"""Which parameters mattered, by Optuna's measure."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import optuna
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+
+from dashboards.figures.studies import study_of
+from dashboards.figures.style import BLUE, ORANGE, laid_out, plain
+from dashboards.records import Parameter, Sweep, Trial
+from dashboards.values import ranking
+from dashboards.wording import short_names
+
+# Below these an importance is mostly chance (a rule of thumb of this project: a sampler's random start alone
+# takes 10 trials, and each parameter needs a few values tried beside each other).
+ENOUGH_TRIALS, ENOUGH_PER_PARAMETER = 20, 10
+_FEWEST = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """One parameter's share of what all parameters explain.
+
+    Attributes:
+        name: Optuna's name.
+        share: From 0 to 1; the shares of the parameters that every trial has add up to 1.
+        trials: Among how many trials it was measured.
+        is_conditional: Whether only these trials have it; its share is among their parameters.
+    """
+
+    name: str
+    share: float
+    trials: int
+    is_conditional: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Importances:
+    """What the figure of importances shows.
+
+    Attributes:
+        entries: The parameters, most important first.
+        trials: How many complete trials there are.
+        is_enough: Whether they are enough to rely on it.
+    """
+
+    entries: tuple[Importance, ...]
+    trials: int
+    is_enough: bool
+
+
+def importances_data(sweep: Sweep) -> Importances:
+    """Return each parameter's importance by PED-ANOVA (Watanabe et al., 2023), Optuna's default.
+
+    It measures how much the best tenth of the trials differs from all of them in a parameter. Parameters that
+    only some trials have are measured among those. Parameters that never varied are left out.
+    """
+    trials = ranking(sweep)
+    names = {trial.number: frozenset(trial.params) for trial in trials}
+    everywhere = frozenset.intersection(*names.values()) if names else frozenset()
+    entries = _measured(sweep, trials, everywhere, everywhere, is_conditional=False)
+    owners: dict[frozenset[int], set[str]] = {}
+    for parameter in sweep.space:
+        if parameter.name not in everywhere:
+            having = frozenset(number for number, own in names.items() if parameter.name in own)
+            owners.setdefault(having, set()).add(parameter.name)
+    for having, conditional in owners.items():
+        own_trials = [trial for trial in trials if trial.number in having]
+        measured = everywhere | conditional
+        entries += _measured(sweep, own_trials, measured, conditional, is_conditional=True)
+    enough = max(ENOUGH_TRIALS, ENOUGH_PER_PARAMETER * len(sweep.space))
+    ordered = sorted(entries, key=lambda entry: (-entry.share, entry.name))
+    return Importances(tuple(ordered), len(trials), len(trials) >= enough)
+
+
+def _measured(
+    sweep: Sweep, trials: list[Trial], measured: Iterable[str], wanted: Iterable[str], *, is_conditional: bool
+) -> list[Importance]:
+    space = [p for p in sweep.space if p.name in set(measured) and _varies(p, trials)]
+    if len(trials) < _FEWEST or not space or len({trial.value for trial in trials}) < 2:
+        return []
+    study = study_of(trials, space, sweep.summary.direction)
+    shares = optuna.importance.get_param_importances(study, params=[p.name for p in space])
+    return [
+        Importance(name, float(share), len(trials), is_conditional)
+        for name, share in shares.items()
+        if name in set(wanted)
+    ]
+
+
+def _varies(parameter: Parameter, trials: list[Trial]) -> bool:
+    return len({repr(trial.params[parameter.name]) for trial in trials if parameter.name in trial.params}) > 1
+
+
+def by_importance(sweep: Sweep, data: Importances) -> list[Parameter]:
+    """Return the search space, the most important parameters first."""
+    place = {entry.name: index for index, entry in enumerate(data.entries)}
+    return sorted(sweep.space, key=lambda parameter: place.get(parameter.name, len(place)))
+
+
+def draw_importances(data: Importances) -> go.Figure:
+    """Draw one bar a parameter, the most important on top."""
+    figure = go.Figure()
+    labels = short_names(entry.name for entry in data.entries)
+    for is_conditional, name, colour in (
+        (False, "in all trials", BLUE),
+        (True, "only in some trials, measured among those", ORANGE),
+    ):
+        entries = [entry for entry in data.entries if entry.is_conditional is is_conditional]
+        if entries:
+            figure.add_bar(
+                x=[100 * entry.share for entry in entries],
+                y=[plain(labels[entry.name], 40) for entry in entries],
+                customdata=[(plain(entry.name, 200), entry.trials) for entry in entries],
+                orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0f} %",
+                textposition="outside", cliponaxis=False,
+                hovertemplate="%{customdata[0]}: %{x:.1f} %, %{customdata[1]} trials<extra></extra>",
+            )  # fmt: skip
+    order = [plain(labels[entry.name], 40) for entry in reversed(data.entries)]
+    laid_out(figure, x="importance (%)", height=130 + 26 * max(len(order), 2))
+    widest = max((100 * entry.share for entry in data.entries), default=100.0)
+    figure.update_xaxes(range=[0, 1.15 * widest])  # room for the texts behind the bars
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=order)
+    return figure.update_layout(barmode="overlay", showlegend=any(e.is_conditional for e in data.entries))

@@ -1,0 +1,40 @@
+"""A sweep's trials as a table for a notebook."""
+
+from typing import TYPE_CHECKING
+
+from dashboards.records import Sweep
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]
+
+
+def frame(sweep: Sweep) -> "pd.DataFrame":
+    """Return one row a trial, with its number as the index.
+
+    Columns are `state`, `value`, `reason`, `validations`, `fit_seconds`, `slot_seconds`, `wait_seconds`,
+    `worker`, `device`, `started` and `ended` (in UTC), then `params_NAME` and `metrics_NAME` as Optuna and
+    MLflow call them; missing where a trial has none.
+    """
+    import pandas as pd
+
+    rows = [
+        {
+            "state": trial.state,
+            "value": trial.value,
+            "reason": trial.reason,
+            "validations": len(trial.intermediate),
+            **{name: trial.timing.get(name) for name in ("fit_seconds", "slot_seconds", "wait_seconds")},
+            "worker": trial.worker,
+            "device": trial.device,
+            "started": trial.started,
+            "ended": trial.ended,
+            **{f"params_{name}": value for name, value in trial.params.items()},
+            **{f"metrics_{name}": value for name, value in trial.metrics.items()},
+        }
+        for trial in sweep.trials
+    ]
+    found = pd.DataFrame(rows, index=pd.Index([trial.number for trial in sweep.trials], name="number"))
+    for column in ("started", "ended"):
+        if column in found:
+            found[column] = pd.to_datetime(found[column], utc=True)
+    return found

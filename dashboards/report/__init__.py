@@ -1,0 +1,101 @@
+"""A sweep, or several beside each other, as one HTML page that needs no network.
+
+dashboards.figures, insights, costs, runs -> sections -> page
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from dashboards.errors import ResultsError
+from dashboards.records import Sweep
+from dashboards.report import comparison, sections, training
+from dashboards.report.page import Page, cards, paragraph, text
+from dashboards.report.trials import trial_table
+from dashboards.runs import Runs, find_runs
+from dashboards.values import ranking
+from dashboards.wording import counted, duration_text, number_text
+
+__all__ = ["build"]
+
+
+def build(sweeps: Sweep | Sequence[Sweep], *, with_mlflow: bool = True) -> str:
+    """Return the report as HTML.
+
+    Args:
+        sweeps: One sweep, for everything about it; or several of one objective, for a comparison.
+        with_mlflow: Whether to read from MLflow what only MLflow has: the training's own curves of the best
+            trial, and the runs' addresses. A store that cannot be read is named in the report and left out.
+
+    Raises:
+        ResultsError: There is no sweep, or several have different objectives.
+    """
+    several = [sweeps] if isinstance(sweeps, Sweep) else list(sweeps)
+    if len(several) == 1:
+        return _single(several[0], with_mlflow)
+    return comparison.build(several)
+
+
+def _single(sweep: Sweep, with_mlflow: bool) -> str:
+    page = Page(f"{sweep.name} - sweep report")
+    runs, trouble = _runs(sweep, with_mlflow)
+    page.parts.append(_header(sweep))
+    page.section("What is the best configuration, and how sure are we?", *sections.best(sweep))
+    if sweep.trials:
+        page.section("Is the search done?", *sections.history(page, sweep))
+        importances = sections.importances_of(sweep)
+        page.section("What mattered?", *sections.importances(page, sweep, importances))
+        page.section("Where to look next?", *sections.space(page, sweep, importances))
+        page.section("How did training go?", *training.curves(page, sweep, runs, trouble))
+        page.section("What did it cost?", *training.cost(page, sweep))
+        page.section("What ended early, and why?", *training.stops(sweep))
+        page.section("All trials", trial_table(page, sweep, runs))
+    page.parts.append(_footer(sweep))
+    return page.html()
+
+
+def _runs(sweep: Sweep, with_mlflow: bool) -> tuple[Runs, str]:
+    if not with_mlflow:
+        return Runs(), ""
+    try:
+        return find_runs(sweep), ""
+    except ResultsError as error:
+        return Runs(), str(error)
+
+
+def _header(sweep: Sweep) -> str:
+    summary, counts = sweep.summary, sweep.summary.counts
+    asked = f" of {summary.trials_asked:,}" if summary.trials_asked else ""
+    best = ranking(sweep)
+    items = [
+        (f"best {summary.metric}", number_text(best[0].value if best else None)),
+        ("trials ended", f"{counts.finished:,}{asked}"),
+        *(
+            (state, f"{number:,}")
+            for state in ("complete", "pruned", "diverged", "failed", "running")
+            if (number := getattr(counts, state))
+        ),
+    ]
+    if summary.duration_seconds is not None:
+        items.append(("took", duration_text(summary.duration_seconds)))
+    started = f", started {summary.started.astimezone():%Y-%m-%d %H:%M}" if summary.started else ""
+    about = f"{summary.direction} {summary.metric}, {summary.state}{started}{_methods(sweep)}"
+    return f"<header><h1>{text(sweep.name)}</h1>{paragraph(about)}{cards(items)}</header>"
+
+
+def _methods(sweep: Sweep) -> str:
+    found = []
+    for key in ("sampler", "pruner"):
+        method = sweep.spec.get(key)
+        name = method.get("class_path") if isinstance(method, dict) else method
+        if name:
+            found.append(f"{key} {name}")
+    return "".join(f", {method}" for method in found)
+
+
+def _footer(sweep: Sweep) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in sweep.versions.items())
+    commit = f"; commit {sweep.git_commit}" if sweep.git_commit else ""
+    made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
+    software = f"; the sweep ran with {versions}{commit}" if versions else ""
+    said = f"Made {made} from {counted(len(sweep.trials), 'trial')}{software}."
+    return f"<footer>{paragraph(said)}</footer>"

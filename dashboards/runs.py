@@ -1,0 +1,169 @@
+"""Reads a sweep's runs and metric histories from MLflow, without MLflow's own client.
+
+The client takes seconds to import and would create or migrate a database that is only to be looked at.
+"""
+
+import http.client
+import json
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from dashboards import ports, tracking
+from dashboards.errors import ResultsError
+from dashboards.records import Sweep
+from dashboards.storages import connect_readonly, sqlite_path
+from dashboards.uris import expand, hide_password, without_password
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+_PAGE = 1_000
+_LARGEST = 1.79e308
+_RUNS = """
+SELECT runs.run_uuid, number.value FROM runs
+JOIN experiments ON experiments.experiment_id = runs.experiment_id
+JOIN tags AS number ON number.run_uuid = runs.run_uuid AND number.key = 'trial_number'
+WHERE experiments.experiment_id = :experiment AND runs.lifecycle_stage = 'active'
+ORDER BY runs.start_time
+"""
+_METRICS = 'SELECT "key", step, value, is_nan FROM metrics WHERE run_uuid = :run ORDER BY timestamp'
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Where a sweep's runs are.
+
+    Attributes:
+        address: Of MLflow's pages; for a database, where `sweeps dashboard` usually puts them.
+        is_server: Whether an MLflow server has the runs, so that its pages are there already.
+        experiment_id: MLflow's id of the experiment; "" if it is not recorded.
+        run_ids: MLflow's id of each trial's run, by the trial's number.
+    """
+
+    address: str = ""
+    is_server: bool = False
+    experiment_id: str = ""
+    run_ids: dict[int, str] = field(default_factory=dict)
+
+    def page(self, number: int) -> str | None:
+        """Return the address of a trial's page; None if the trial has no run."""
+        run_id = self.run_ids.get(number)
+        return f"{self.address}/#/experiments/{self.experiment_id}/runs/{run_id}" if run_id else None
+
+
+def find_runs(sweep: Sweep) -> Runs:
+    """Return where the runs of a sweep's trials are; an empty answer if it was not recorded.
+
+    Raises:
+        ResultsError: MLflow's database or server cannot be read, or does not know the experiment.
+    """
+    uri, experiment = sweep.mlflow.get("tracking_uri"), sweep.mlflow.get("experiment")
+    if not uri or not experiment:
+        return Runs()
+    address = expand(uri)
+    if tracking.is_server(address):
+        experiment_id = tracking.find_experiment(address, experiment, hide_password(uri))
+        return Runs(without_password(address.rstrip("/")), True, experiment_id,
+                    _server_runs(address, experiment_id))  # fmt: skip
+    with _connected(uri) as connection:
+        found = _rows(connection, "SELECT experiment_id FROM experiments WHERE name = :name", name=experiment)
+        if not found:
+            raise ResultsError(f"{hide_password(uri)}: no experiment {experiment!r}")
+        rows = _rows(connection, _RUNS, experiment=found[0][0])
+    run_ids = {int(number): run_id for run_id, number in rows if str(number).isdigit()}
+    return Runs(f"http://{ports.LOOPBACK}:{ports.USUAL}", False, str(found[0][0]), run_ids)
+
+
+def histories(sweep: Sweep, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    """Return every metric of one run: steps and values in the order of logging.
+
+    Raises:
+        ResultsError: MLflow's database or server cannot be read.
+    """
+    uri = sweep.mlflow["tracking_uri"]
+    if tracking.is_server(expand(uri)):
+        return _server_histories(expand(uri), run_id)
+    found: dict[str, list[tuple[int, float]]] = {}
+    with _connected(uri) as connection:
+        for key, step, value, is_nan in _rows(connection, _METRICS, run=run_id):
+            # Databases hold no NaN, and the largest float for infinity.
+            number = math.nan if is_nan or abs(value) > _LARGEST else float(value)
+            found.setdefault(key, []).append((int(step), number))
+    return found
+
+
+@contextmanager
+def _connected(uri: str) -> Iterator["Connection"]:
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    label, address = hide_password(uri), expand(uri)
+    options: dict[str, Any] = {"poolclass": NullPool}
+    try:
+        path = sqlite_path(address)
+        if path is not None:
+            if not path.is_file():
+                raise ResultsError(f"{label}: no such MLflow database")
+            address, options["creator"] = "sqlite:///", lambda: connect_readonly(path)
+        engine = create_engine(address, **options)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+    except ImportError as error:
+        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
+    except SQLAlchemyError as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise ResultsError(f"{label}: {hide_password(reason)}") from None
+
+
+def _rows(connection: "Connection", query: str, **values: object) -> list[Any]:
+    from sqlalchemy import text
+
+    if connection.dialect.name in ("mysql", "mariadb"):
+        query = query.replace('"', "`")
+    return list(connection.execute(text(query), values))
+
+
+def _server_runs(server: str, experiment_id: str) -> dict[int, str]:
+    run_ids: dict[int, str] = {}
+    token = ""
+    while True:
+        body = {"experiment_ids": [experiment_id], "max_results": _PAGE, "order_by": ["start_time ASC"],
+                "filter": "tags.trial_number LIKE '%'", "page_token": token}  # fmt: skip
+        answer = _ask(server, "/api/2.0/mlflow/runs/search", body)
+        for run in answer.get("runs", []):
+            tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
+            if tags.get("trial_number", "").isdigit():
+                run_ids[int(tags["trial_number"])] = run["info"]["run_id"]
+        token = answer.get("next_page_token", "")
+        if not token:
+            return run_ids
+
+
+def _server_histories(server: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
+    run = _ask(server, f"/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}")["run"]
+    names = [metric["key"] for metric in run["data"].get("metrics", [])]
+    found: dict[str, list[tuple[int, float]]] = {}
+    for name in names:
+        query = urlencode({"run_id": run_id, "metric_key": name})
+        points = _ask(server, f"/api/2.0/mlflow/metrics/get-history?{query}").get("metrics", [])
+        found[name] = [(int(point.get("step", 0)), float(point["value"])) for point in points]
+    return found
+
+
+def _ask(server: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    label = hide_password(server)
+    try:
+        status, answer = tracking.get(server, path, body)
+        if status != http.HTTPStatus.OK:
+            raise ResultsError(f"{label}: the MLflow server refused with status {status}")
+        found: dict[str, Any] = json.loads(answer)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise ResultsError(f"{label}: the MLflow server does not answer: {error}") from None
+    return found

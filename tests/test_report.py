@@ -1,0 +1,299 @@
+"""The page: what it says for every kind of sweep, what it never lets through, and its size."""
+
+import json
+import math
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards import ports, report, server
+from dashboards.errors import ResultsError
+from dashboards.records import Parameter, Sweep
+from dashboards.report.configs import pack
+from dashboards.report.page import in_script, text
+from dashboards.runs import Runs, find_runs, histories
+from tests.browser import record_experiment
+from tests.studies import EVIL, REALISTIC_SPACE, realistic_sweep, sweep_record, trial_record
+
+HEADINGS = [
+    "What is the best configuration, and how sure are we?",
+    "Is the search done?",
+    "What mattered?",
+    "Where to look next?",
+    "How did training go?",
+    "What did it cost?",
+    "What ended early, and why?",
+    "All trials",
+]
+
+
+class Outline(HTMLParser):
+    """Collects a page's elements, headings and text outside of scripts and styles."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.headings: list[str] = []
+        self.words: list[str] = []
+        self._open: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: Any) -> None:
+        self.tags.append(tag)
+        self._open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        while self._open and self._open.pop() != tag:
+            pass
+
+    def handle_data(self, data: str) -> None:
+        if "script" in self._open or "style" in self._open:
+            return
+        self.words.append(data)
+        if self._open and self._open[-1] == "h2":
+            self.headings.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(self.words)
+
+
+def page_data(page: str) -> dict[str, Any]:
+    found = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+def all_of(state: str, count: int = 12) -> Sweep:
+    trials = [
+        trial_record(
+            n, state, None, params={"lr": 0.1 + n / 100}, intermediate={1: 1.0 + n}, reason="because"
+        )
+        for n in range(count)
+    ]
+    return sweep_record(trials, Parameter("lr", "float", 0.0, 1.0))
+
+
+def wide() -> Sweep:
+    space = [Parameter(f"model.init_args.p{n}", "float", 0.0, 1.0) for n in range(40)]
+    trials = []
+    for n in range(60):
+        params = {parameter.name: (n * 13 + i) % 60 / 60 for i, parameter in enumerate(space)}
+        trials.append(trial_record(n, "complete", n * 7 % 60 / 60, params=params))
+    return sweep_record(trials, *space)
+
+
+def odd() -> Sweep:
+    values: list[float | None] = [math.inf, math.nan, 1e300, -1e300, 0.0, None, 5e-324]
+    trials = [
+        trial_record(n, "complete" if value is not None else "failed", value, params={"lr": value or 0.5},
+                     intermediate={1: math.nan, 2: math.inf}, timing={"started": 5.0})
+        for n, value in enumerate(values)
+    ]  # fmt: skip
+    return sweep_record(
+        trials,
+        Parameter("lr", "float", -1e300, 1e300),
+        Parameter("none", "categorical", choices=(None, True, 1)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        pytest.param(lambda: sweep_record([]), "There is no trial yet", id="empty"),
+        pytest.param(lambda: realistic_sweep(1), "no other configuration to compare it with", id="one"),
+        pytest.param(lambda: realistic_sweep(2), "Too few trials have ended", id="two"),
+        pytest.param(lambda: all_of("failed"), "so there is no best one: 12 failed", id="failed"),
+        pytest.param(lambda: all_of("pruned"), "so there is no best one: 12 pruned", id="pruned"),
+        pytest.param(lambda: all_of("diverged"), "so there is no best one: 12 diverged", id="diverged"),
+        pytest.param(lambda: all_of("running", 2), "No trial has ended yet", id="running"),
+        pytest.param(lambda: all_of("waiting", 2), "No trial has ended yet", id="waiting"),
+        pytest.param(wide, "32 less important parameters left out", id="40 parameters"),
+        pytest.param(odd, "All trials", id="NaN and infinities"),
+        pytest.param(lambda: realistic_sweep(60), "parameters that only some trials have", id="conditional"),
+    ],
+)
+def test_every_kind_of_sweep_makes_a_sensible_page(make: Callable[[], Sweep], said: str) -> None:
+    sweep = make()
+    page = report.build(sweep)
+    outline = Outline(page)
+    assert said in outline.text
+    assert outline.headings == (HEADINGS if sweep.trials else HEADINGS[:1])
+    assert page.count("plotly.js v") <= 1
+    assert "None" not in outline.text
+
+
+def test_the_page_names_the_best_its_margin_and_what_the_last_third_brought() -> None:
+    trials = [
+        trial_record(n, "complete", value, params={"lr": 0.1 * (n + 1)})
+        for n, value in enumerate([0.5, 0.4, 0.45, 0.44, 0.3, 0.6])
+    ]
+    said = Outline(report.build(sweep_record(trials, Parameter("lr", "float", 0.0, 1.0)))).text
+    assert "Trial 4: val_loss = 0.3, the best of 6 complete trials." in said
+    assert "The next configuration is worse by 0.1. No configuration was repeated" in said
+    assert "The last third of the trials (4 to 5) improved val_loss from 0.4 to 0.3" in said
+    assert "Take this with caution: 6 complete trials for 1 parameter is few" in said
+
+
+def test_names_and_values_full_of_markup_stay_text() -> None:
+    space = [
+        Parameter(f"model.{EVIL}", "categorical", choices=(EVIL, "b")),
+        Parameter("x", "float", 0.0, 1.0),
+    ]
+    trials = [
+        trial_record(n, "complete" if n else "failed", n / 9 if n else None, reason=EVIL, worker=EVIL,
+                     params={f"model.{EVIL}": (EVIL, "b")[n % 2], "x": n / 20}, config={EVIL: {EVIL: EVIL}},
+                     timing={"started": 1.0 + n, "slot_seconds": 1.0}, intermediate={1: 1.0, 2: 0.5})
+        for n in range(16)
+    ]  # fmt: skip
+    sweep = sweep_record(
+        trials, *space, name=EVIL, metric=EVIL, spec={"sampler": EVIL}, versions={EVIL: EVIL}
+    )
+    ordinary = Outline(report.build(realistic_sweep(40)))
+    for page in (report.build(sweep), report.build([sweep, sweep])):
+        outline = Outline(page)
+        assert set(outline.tags) <= {*ordinary.tags, "ul", "li"}
+        assert "<b>x</b> </script><img src=x" in outline.text
+        assert "<img" not in page.replace("&lt;img", "").split("<script>/**")[0]
+    config = page_data(report.build(sweep))["trials"]["configs"]
+    assert yaml.safe_load(written(config, 0)) == {EVIL: {EVIL: EVIL}}
+
+
+def written(configs: dict[str, Any], row: int) -> str:
+    """What the page's script makes of a row."""
+    place, *values = configs["rows"][row]
+    parts = configs["shapes"][place]
+    return "".join(part + value for part, value in zip(parts, [*values, ""], strict=True))
+
+
+def test_packed_configs_are_yaml_of_the_same_values() -> None:
+    configs: list[dict[str, Any]] = [
+        {
+            "model": {"lr": 1e-5, "name": "1e3", "none": None, "deep": [{"a": [1, 2]}, {}]},
+            "seed_everything": 7,
+        },
+        {
+            "model": {"lr": 2.0, "name": "on", "none": None, "deep": [{"a": [1, 3]}, {}]},
+            "seed_everything": 2**63,
+        },
+        {"model": {"lr": 0.5, "name": "two\nlines: 'é'", "none": None, "deep": [{"a": []}, {}]}},
+        {
+            "model": {"lr": math.inf, "name": "", "none": True, "deep": [{"a": [1, 2]}, {}]},
+            "seed_everything": 7,
+        },
+        {},
+    ]
+    packed = json.loads(json.dumps(pack(configs)))
+    assert len(packed["shapes"]) == 2
+    for row, config in enumerate(configs[:4]):
+        assert yaml.safe_load(written(packed, row)) == config
+    assert packed["rows"][4] == []
+
+
+def test_configs_that_share_most_values_take_little_room() -> None:
+    configs = [{"model": {"lr": n / 7, "same": "x" * 1000}} for n in range(100)]
+    assert len(json.dumps(pack(configs))) < 5_000
+
+
+def test_the_page_asks_for_nothing_from_anywhere() -> None:
+    page = report.build(realistic_sweep(30))
+    assert "default-src 'none'" in page
+    assert set(re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"([^\"]*)", page)) == {"data:,"}
+    assert page.count("plotly.js v") == 1
+
+
+def test_a_comparison_ranks_the_sweeps() -> None:
+    first, second = realistic_sweep(30, name="one"), realistic_sweep(20, seed=1, name="two")
+    outline = Outline(report.build([first, second]))
+    winner = min((first, second), key=lambda sweep: sweep.summary.best_value or 0.0)
+    assert f"{winner.name}: val_loss = " in outline.text
+    assert outline.headings == [
+        "Which sweep found the best?", "What did each spend on it?", "How good are the trials as a whole?",
+        "The best configurations",
+    ]  # fmt: skip
+    empty = Outline(report.build([sweep_record([], name="a"), sweep_record([], name="b")]))
+    assert "None of the sweeps has a complete trial." in empty.text
+    with pytest.raises(ResultsError, match="cannot be compared"):
+        report.build([first, sweep_record([], name="other", metric="acc")])
+    with pytest.raises(ResultsError, match="name at least one"):
+        report.build([])
+
+
+def test_text_is_escaped_and_stays_writable() -> None:
+    assert text("<a href=\"x\">'&'") == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;&#x27;"
+    assert text("a\x00b\ud800") == "a b?"
+    assert in_script({"a": "</script><!--"}) == '{"a":"\\u003c/script>\\u003c!--"}'
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """A sweep of three trials that MLflow's own client has recorded."""
+    from mlflow.tracking import MlflowClient
+
+    uri = record_experiment(tmp_path_factory.mktemp("mlflow"), "digits")
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("digits")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id]):
+        if run.info.run_name.startswith("trial-"):
+            client.set_tag(run.info.run_id, "trial_number", run.info.run_name.removeprefix("trial-"))
+            client.log_metric(run.info.run_id, "train_loss", 0.25, step=2)
+            client.log_metric(run.info.run_id, "train_loss", math.inf, step=3)
+    trials = [trial_record(n, "complete", float(n), intermediate={1: float(n)}) for n in range(3)]
+    return sweep_record(trials, mlflow={"tracking_uri": uri, "experiment": "digits"})
+
+
+def test_runs_and_histories_are_read_without_mlflows_client(recorded: Sweep) -> None:
+    runs = find_runs(recorded)
+    assert sorted(runs.run_ids) == [0, 1, 2]
+    assert runs.page(0) == f"http://127.0.0.1:5000/#/experiments/1/runs/{runs.run_ids[0]}"
+    assert runs.page(7) is None
+    found = histories(recorded, runs.run_ids[1])
+    assert found["val_loss"][:2] == [(1, 0.5), (2, pytest.approx(1 / 3))]
+    assert found["train_loss"][0] == (2, 0.25)
+    assert math.isnan(found["train_loss"][1][1])
+
+
+def test_an_mlflow_server_tells_the_same(recorded: Sweep) -> None:
+    with server.start(recorded.mlflow["tracking_uri"], "digits", port=ports.free()) as started:
+        address = started.url.partition("/#")[0]
+        remote = replace(recorded, mlflow=recorded.mlflow | {"tracking_uri": address})
+        runs, local = find_runs(remote), find_runs(recorded)
+        assert (runs.address, runs.is_server, runs.run_ids) == (address, True, local.run_ids)
+        assert (
+            histories(remote, runs.run_ids[1])["val_loss"] == histories(recorded, runs.run_ids[1])["val_loss"]
+        )
+    with pytest.raises(ResultsError, match="does not answer"):
+        find_runs(remote)
+
+
+def test_the_page_shows_training_against_validation_and_links_the_runs(recorded: Sweep) -> None:
+    page = report.build(recorded)
+    assert "Training against validation, trial 0 (the best)" in Outline(page).text
+    runs = page_data(page)["trials"]["runs"]
+    assert runs["address"] == "http://127.0.0.1:5000/#/experiments/1/runs/"
+    assert runs["ids"] == [find_runs(recorded).run_ids[n] for n in range(3)]
+
+
+def test_an_mlflow_store_that_is_gone_is_named_and_left_out(tmp_path: Path) -> None:
+    where = {"tracking_uri": f"sqlite:///{tmp_path}/gone.db", "experiment": "digits"}
+    page = report.build(realistic_sweep(5, mlflow=where))
+    assert "MLflow could not be read: sqlite:///" in Outline(page).text
+    assert not (tmp_path / "gone.db").exists()
+    assert (
+        "MLflow could not"
+        not in Outline(report.build(realistic_sweep(5, mlflow=where), with_mlflow=False)).text
+    )
+    assert find_runs(realistic_sweep(1)) == Runs()
+
+
+def test_a_hundred_trials_weigh_less_than_six_megabytes() -> None:
+    assert len(report.build(realistic_sweep(100)).encode()) < 6_000_000
+    assert len(REALISTIC_SPACE) == 7
