@@ -1,149 +1,114 @@
 """The door to LightningCLI: a configuration becomes model, data and Trainer, through one cached parser."""
 
-import copy
+import functools
 import json
-import sys
-import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
-import yaml
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.cli import LightningCLI
 
-TRAINER_DEFAULTS: dict[str, Any] = {
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-    "devices": 1,
+from sweeps.command_line import Base, CliProblem, Enough, Extras, TrialCLI
+from sweeps.records import CliCall
+from sweeps.user_code import ImportProblem, import_object, of_other_package, where
+
+LIGHTNING = CliCall()
+"""LightningCLI itself, as `LightningCLI()` calls it."""
+
+CLASS_KEYWORDS = {
+    "model": "model_class",
+    "data": "datamodule_class",
+    "trainer_class": "trainer_class",
+    "parser_class": "parser_class",
 }
-"""What a person would not want from each of hundreds of trials; a configuration's own settings win."""
+"""The keywords of LightningCLI whose values are classes, by their names in a sweep file."""
 
 
-class ParsedConfig(LightningCLI):
-    """A LightningCLI that takes its configuration from a mapping, checks it, and makes nothing of it.
-
-    The parser is made once a process (about 0.6 s); after that parsing takes about 15 ms.
+def prepare(call: CliCall = LIGHTNING) -> TrialCLI:
+    """Makes only the parser.
 
     Args:
-        config: The LightningCLI configuration.
-        options: More of LightningCLI's own.
+        call: How the user's script calls LightningCLI.
+
+    Raises:
+        CliProblem: The user's LightningCLI class cannot be used.
+    """
+    return _run(None, call, None)
+
+
+def parse(config: Mapping[str, Any], call: CliCall = LIGHTNING) -> TrialCLI:
+    """Checks a configuration and makes nothing of it.
+
+    Args:
+        config: What stands in the user's own configuration files.
+        call: How the user's script calls LightningCLI.
 
     Raises:
         argparse.ArgumentError: The configuration is not accepted.
+        CliProblem: The user's LightningCLI class cannot be used.
     """
-
-    _cached: ClassVar[LightningArgumentParser | None] = None
-
-    def __init__(self, config: Mapping[str, Any], **options: Any) -> None:
-        self._given = config
-        defaults = {**TRAINER_DEFAULTS, **options.pop("trainer_defaults", {})}
-        sys.argv[1:] = []  # LightningCLI warns about a command line beside `args`
-        with warnings.catch_warnings():
-            # That the file's optimizer replaces the module's own is what was asked for.
-            warnings.filterwarnings("ignore", message=".*configure_optimizers. will be overridden")
-            super().__init__(
-                args=copy.deepcopy(dict(config)),
-                run=False,
-                save_config_callback=None,
-                seed_everything_default=0,
-                trainer_defaults=defaults,
-                parser_kwargs={"exit_on_error": False},  # the default exits, and with it a worker
-                **options,
-            )
-
-    def setup_parser(
-        self, add_subcommands: bool, main_kwargs: dict[str, Any], subparser_kwargs: dict[str, Any]
-    ) -> None:
-        """Takes the process's parser, or makes it."""
-        if ParsedConfig._cached is None:
-            super().setup_parser(add_subcommands, main_kwargs, subparser_kwargs)
-            ParsedConfig._cached = self.parser
-        self.parser = ParsedConfig._cached
-
-    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
-        """Parses, and keeps the plain form that `save_hyperparameters` puts into checkpoints.
-
-        LightningCLI would make that form itself, through YAML and a second validation: 6 ms slower.
-        """
-        super().parse_arguments(parser, args)
-        text = parser.dump(self.config, format="json", skip_validation=True,
-                           skip_none=False, skip_link_targets=False)  # fmt: skip
-        self.config_dump = json.loads(text)
-
-    def instantiate_classes(self) -> None:
-        """Makes nothing."""
-
-    def resolved(self) -> str:
-        """The configuration as YAML, with the defaults of the classes filled in.
-
-        Of the Trainer's forty settings only those appear that the configuration or we gave.
-        """
-        dumped = yaml.safe_load(self.parser.dump(self.config, skip_none=True, skip_link_targets=False))
-        named = self._given.get("trainer", {}).keys() | TRAINER_DEFAULTS
-        dumped["trainer"] = {key: value for key, value in dumped["trainer"].items() if key in named}
-        text: str = yaml.safe_dump(dumped, sort_keys=False, allow_unicode=True)
-        return text
+    return _run(config, call, None)
 
 
-class TrialCLI(ParsedConfig):
-    """Model, data and Trainer of one trial, in about 25 ms.
+def build(config: Mapping[str, Any], extras: Extras, call: CliCall = LIGHTNING) -> TrialCLI:
+    """Makes model, data and Trainer of one trial, in about 25 ms.
 
     Args:
-        config: The LightningCLI configuration.
-        folder: `default_root_dir` unless the configuration has one.
-        callback: Our callback, after the user's.
-        logger: Our logger, beside the user's.
-        limits: Trainer arguments that win over the configuration, for a probe; the user's loggers and
-            checkpoints are then left out, too.
+        config: What stands in the user's own configuration files.
+        extras: What the trial adds.
+        call: How the user's script calls LightningCLI.
 
     Raises:
         argparse.ArgumentError: The configuration is not accepted.
+        CliProblem: The user's LightningCLI class cannot be used.
     """
-
-    def __init__(
-        self,
-        config: Mapping[str, Any],
-        *,
-        folder: str,
-        callback: Callback,
-        logger: Logger,
-        limits: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._folder, self._logger, self._limits = folder, logger, limits
-        super().__init__(config, trainer_defaults={"callbacks": callback})
-
-    def instantiate_classes(self) -> None:
-        """Makes model, data and Trainer."""
-        LightningCLI.instantiate_classes(self)
-
-    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
-        """Makes the Trainer with what a trial adds to the configuration."""
-        given = self.config_init["trainer"]
-        callbacks, loggers = _as_list(given.get("callbacks")), _as_list(given.get("logger"))
-        loggers = [logger for logger in loggers if isinstance(logger, Logger)]
-        if self._limits is not None:
-            callbacks = [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
-            loggers = []
-        kwargs |= {
-            "callbacks": callbacks,
-            "logger": [self._logger, *loggers],
-            "enable_checkpointing": True,  # our callback is one; it does not save where the user wants none
-            "default_root_dir": given.get("default_root_dir") or self._folder,
-            "plugins": [*_as_list(given.get("plugins")), LightningEnvironment()],
-        }
-        return super().instantiate_trainer(**kwargs | dict(self._limits or {}))
-
-    def release(self) -> None:
-        """Drops what was made: the cached parser refers to its last user."""
-        for name in ("model", "datamodule", "trainer", "config_init"):
-            self.__dict__.pop(name, None)
+    cli = _run(config, call, extras)
+    trainer = getattr(cli, "trainer", None)
+    if trainer is None or extras.callback not in trainer.callbacks:
+        rule = f"{call.class_path} must make its Trainer through LightningCLI.instantiate_trainer"
+        raise CliProblem("cli", rule)
+    before_fit = getattr(cli, "before_fit", None)
+    if cli.subcommand and callable(before_fit):  # LightningCLI calls it between the classes and the training
+        before_fit()
+    return cli
 
 
-def _as_list(value: Any) -> list[Any]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list | tuple) else [value]
+def _run(config: Mapping[str, Any] | None, call: CliCall, extras: Extras | None) -> TrialCLI:
+    cls, keywords = _class_of(json.dumps([call.class_path, call.keywords], sort_keys=True))
+    cli = cls.__new__(cls)
+    cli._given, cli._extras = config, extras
+    try:
+        cli.__init__(**keywords)  # type: ignore[misc]
+    except Enough:
+        pass
+    except TypeError as error:
+        if cls._set_up is None:  # its signature, not the configuration
+            raise CliProblem("cli", f"{call.class_path or 'LightningCLI'}: {where(error)}") from None
+        raise
+    return cli
+
+
+@functools.cache
+def _class_of(text: str) -> tuple[type[TrialCLI], dict[str, Any]]:
+    """The class for a call of LightningCLI, given as JSON, and the call's keywords."""
+    class_path, given = json.loads(text)
+    user = _imported("cli.class_path", class_path) if class_path else LightningCLI
+    if not (isinstance(user, type) and issubclass(user, LightningCLI)):
+        raise CliProblem("cli", f"{class_path} is no subclass of lightning.pytorch.cli.LightningCLI")
+    keywords = {CLASS_KEYWORDS.get(key, key): value for key, value in given.items()}
+    for key, keyword in CLASS_KEYWORDS.items():
+        if isinstance(keywords.get(keyword), str):
+            keywords[keyword] = _imported(f"cli.{key}", keywords[keyword])
+    if user is LightningCLI:
+        keywords.setdefault("run", False)  # no code of the user's sees the difference, and it is quicker
+        return type("LightningCLI", (TrialCLI, Base), {}), keywords
+    return type(user.__name__, (TrialCLI, user, Base), {"__module__": user.__module__}), keywords
+
+
+def _imported(key: str, class_path: str) -> Any:
+    try:
+        found = import_object(class_path)
+    except ImportProblem as problem:
+        raise CliProblem(key, str(problem)) from None
+    if rule := of_other_package(found):
+        raise CliProblem(key, rule)
+    return found
