@@ -1,11 +1,12 @@
 # make quickstart   set up .venv and sweep a small CNN on handwritten digits
 # make test         set up .venv if needed, then the whole test suite
 # make check        ruff and mypy
+# make chaos        200 kills of a real sweep, about half an hour
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test check lock clean
+.PHONY: quickstart test check chaos lock clean
 
 # The stamp is written last: an interrupted installation is done again.
 $(READY): pyproject.toml requirements.lock
@@ -19,6 +20,10 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# 200 kills of real sweeps; CHAOS_SEED chooses the instants.
+chaos: $(READY)
+	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Hyperparameter sweeps for PyTorch Lightning: the engine.
 
     load_spec   a YAML file becomes a checked `SweepSpec`          loading, spec
-    run_sweep   its trials are asked, trained, recorded, told      runner
+    run_sweep   its trials are asked, trained, recorded, told      sweep, runner
                     study       every decision (Optuna)
                     executors   where trials run (Ray)
                     trial       one Lightning training
@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweeps.loading import load_spec
-    from sweeps.runner import SweepResult, run_sweep
+    from sweeps.runner import SweepResult
     from sweeps.spec import SweepSpec
+    from sweeps.sweep import resume_sweep, run_sweep
 
-__all__ = ["SweepResult", "SweepSpec", "load_spec", "run_sweep"]
+__all__ = ["SweepResult", "SweepSpec", "load_spec", "resume_sweep", "run_sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -26,5 +27,5 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    homes = {"SweepSpec": "sweeps.spec", "load_spec": "sweeps.loading"}
-    return getattr(import_module(homes.get(name, "sweeps.runner")), name)
+    homes = {"SweepSpec": "sweeps.spec", "load_spec": "sweeps.loading", "SweepResult": "sweeps.runner"}
+    return getattr(import_module(homes.get(name, "sweeps.sweep")), name)

@@ -51,11 +51,13 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_sampler(spec: SweepSpec) -> "BaseSampler":
+def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
     """Makes the sampler of a sweep.
 
     It is seeded with `seed_everything` unless it has a seed of its own, so that with one worker a sweep
-    is reproducible. TPE searches the parameters of each branch of a choice jointly (`group=True`).
+    is reproducible. A sampler that goes on after `trials` trials gets another seed: its own random numbers
+    are not kept, and the first ones would give the first trials again. TPE searches the parameters of each
+    branch of a choice jointly (`group=True`).
 
     Raises:
         SpecError: An unknown name, class or argument, or a value that the class refuses.
@@ -65,7 +67,10 @@ def make_sampler(spec: SweepSpec) -> "BaseSampler":
     defaults: dict[str, Any] = {"seed": int(spec.seed_everything), "warn_independent_sampling": False}
     if cls.__name__ == "TPESampler" and any(row.condition for row in spec.space.rows()):
         defaults["group"] = True
-    sampler: BaseSampler = _build(spec, "sampler", cls, _fitting(defaults, accepted) | given)
+    settings = _fitting(defaults, accepted) | given
+    if trials and isinstance(settings.get("seed"), int) and cls.__name__ != "QMCSampler":
+        settings["seed"] += trials  # a quasi-random sequence goes on by itself, and only with its seed
+    sampler: BaseSampler = _build(spec, "sampler", cls, settings)
     return sampler
 
 

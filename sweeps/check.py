@@ -29,12 +29,16 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
         UserError: Something in the sweep is not right.
     """
     where = places(spec, storage)
+    if not schedule_of(spec).needs_batches:  # at once, before the seconds that torch takes
+        check_algorithms(spec, schedule_of(spec).validations())
     with console.status("importing torch, Lightning and your classes ..."):
         gpus, slots = _slots(spec)
         inspection = inspect(context_of(spec, where.files, gpus), spec, False)
     raise_problem(inspection, spec)
-    validations = schedule_of(spec).validations(inspection.batches)
+    validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
+    for note in spec.notes:
+        console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection.resolved, slots, gpus, validations):
         console.print(part)
 
@@ -44,7 +48,7 @@ def _slots(spec: SweepSpec) -> tuple[float, int]:
     import torch
 
     there = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-    slots, gpus = slots_of(there, spec.resources, at_most=spec.budget.trials)
+    slots, gpus = slots_of(there, spec)
     return gpus, slots
 
 
@@ -58,6 +62,10 @@ def _plan(
     yield Syntax(resolved.strip(), "yaml", background_color="default", word_wrap=True)
     yield ""
     yield _space_table(spec)
+    if spec.constraints:
+        yield Text.assemble(("Always  ", "bold"), ", ".join(spec.constraints))
+    if spec.start_with:
+        yield Text.assemble(("First   ", "bold"), "; ".join(map(str, spec.start_with_params)))
     yield ""
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
     yield Text.assemble(

@@ -3,12 +3,15 @@
 import json
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from dashboards.errors import ResultsError
+from sweeps.cli_running import Name, Storage, running
 from sweeps.errors import SweepFailed, UserError
 
 if TYPE_CHECKING:
@@ -24,12 +27,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(running)
+
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False)]
-Storage = Annotated[
-    str | None,
-    typer.Option(help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none."),
-]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,11 +84,38 @@ def launch(
     from sweeps.launch import launch as launch_and_show
 
     spec = _spec(file, name, trials, hours, overrides)
-    try:
+    with _interruptible(spec.name):
         launch_and_show(spec, storage, Console())
-    except KeyboardInterrupt as error:  # caught here: typer would say nothing of it
-        code = 128 + getattr(error, "signal", signal.SIGINT)
-        sys.exit(_complain(f"{spec.name} was interrupted; what was finished is kept", code))
+
+
+@app.command()
+def resume(
+    name: Name,
+    trials: Annotated[str | None, typer.Option(help="How many trials to finish, or +N more.")] = None,
+    hours: Hours = None,
+    storage: Storage = None,
+) -> None:
+    """Go on with a sweep, whatever ended it; or end its pause."""
+    from rich.console import Console
+
+    from sweeps.commands import end_pause
+    from sweeps.launch import resume as resume_and_show
+
+    if trials is None and hours is None and end_pause(name, storage):
+        return
+    with _interruptible(name):
+        resume_and_show(name, storage, trials, hours, Console())
+
+
+@contextmanager
+def _interruptible(name: str) -> Iterator[None]:
+    """Says what an interruption means; typer would say nothing of it."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = getattr(error, "signal", signal.SIGINT)
+        code = 128 + number if number else 0
+        sys.exit(_complain(f"{name} was interrupted; `sweeps resume {name}` goes on with it", code))
 
 
 def _spec(
@@ -163,6 +190,47 @@ def dashboard(
         name = sweeps[-1].name
     place = load(database, name).mlflow
     serve(place["tracking_uri"], place["experiment"], port=port, open_browser=open_browser, say=typer.echo)
+
+
+@app.command()
+def report(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="One sweep, or several to compare.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path("report.html"),
+    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Write a report: one HTML page that needs no network."""
+    import webbrowser
+
+    from dashboards import load, report
+    from dashboards.export import write_text
+
+    database = _database(storage)
+    write_text(output, report.build([load(database, name) for name in names]))
+    typer.echo(f"{output}: the report of {', '.join(names)}")
+    if open_browser:
+        webbrowser.open(output.resolve().as_uri())
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of sweep files, for editors."""
+    from sweeps.schema import schema as made
+
+    _print_json(made())
+
+
+@app.command()
+def init(
+    model: Annotated[str, typer.Argument(metavar="MODEL_CLASS", help="Such as my_project.Net.")],
+    data: Annotated[str | None, typer.Argument(metavar="[DATA_CLASS]")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.")] = None,
+) -> None:
+    """Write a first sweep file from the signatures of your classes."""
+    from sweeps.init import init as write
+
+    path = write(model, data, None if output is None else str(output))
+    typer.echo(f"{path}: `sweeps check {path}` says what it would do")
 
 
 def _database(storage: str | None) -> str | Path:

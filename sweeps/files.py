@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from sweeps.errors import UserError
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.records import News, Outcome, State
 
-CHECKPOINTS = ("best.ckpt", "last.ckpt", "new.ckpt", "new-best.ckpt")
+CHECKPOINTS = "*.ckpt*"
 
 
 class TrialFiles:
@@ -24,12 +24,17 @@ class TrialFiles:
         self.folder = folder
         self._sign = -1.0 if minimize else 1.0
         self._keep = keep
+        self._failed: set[int] = set()
         self._kept: list[tuple[float, int, int]] = []
         """A heap whose first is the worst kept: signed value, minus the number, the number."""
 
-    def record(self, event: Assignment | Report | Outcome) -> None:
-        """Removes the checkpoints that an outcome makes superfluous."""
+    def record(self, event: News) -> None:
+        """Removes the checkpoints that an outcome makes superfluous; a failed trial's may be needed again."""
         if not isinstance(event, Outcome):
+            self._failed.discard(event.number)
+            return
+        if event.state is State.FAILED:
+            self._failed.add(event.number)
             return
         if event.state is not State.COMPLETE or event.value is None or self._keep == 0:
             self._remove(event.number)
@@ -38,10 +43,15 @@ class TrialFiles:
         if len(self._kept) > self._keep:
             self._remove(heapq.heappop(self._kept)[-1])
 
+    def close(self) -> None:
+        """Removes the checkpoints of the failed trials: none of them goes on any more."""
+        for number in self._failed:
+            self._remove(number)
+
     def _remove(self, number: int) -> None:
-        for name in CHECKPOINTS:
-            with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep
-                (self.folder / f"trial-{number}" / name).unlink()
+        with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep
+            for path in (self.folder / f"trial-{number}").glob(CHECKPOINTS):
+                path.unlink()
 
 
 def sweep_folder(root: str, name: str) -> Path:

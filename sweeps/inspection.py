@@ -5,24 +5,31 @@ nothing behind.
 """
 
 import argparse
-import difflib
-import importlib
-import re
 import tempfile
-import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
-from lightning.pytorch import Trainer
 
-from search_spaces import SearchSpace
+from search_spaces import SearchSpace, SpaceError
+from sweeps.callbacks import MetricNotLoggedError, Points, TrialCallback
+from sweeps.command_line import CliProblem, Extras, TrialCLI
 from sweeps.isolation import isolated, output_to
-from sweeps.lightning import ParsedConfig, TrialCLI
-from sweeps.records import Inspection, Report, TrialContext
-from sweeps.trial import MetricNotLoggedError, Points, Progress, find_modules
+from sweeps.lightning import build, parse, prepare
+from sweeps.outline import Outline
+from sweeps.records import CliCall, Inspection, Report, TrialContext
+from sweeps.trial import find_modules
+from sweeps.user_code import (
+    ImportProblem,
+    import_object,
+    nearest,
+    not_accepted,
+    of_other_package,
+    readable,
+    where,
+)
 
 PROBE_LIMITS: dict[str, Any] = {
     "max_epochs": 1, "min_epochs": None, "max_steps": -1, "min_steps": None, "max_time": None,
@@ -36,6 +43,7 @@ def inspect(
     base: Mapping[str, Any],
     space: SearchSpace,
     *,
+    centre: Mapping[str, Any] | None = None,
     probe: bool = False,
     count: bool = False,
 ) -> Inspection:
@@ -45,20 +53,30 @@ def inspect(
         context: What the trials of the sweep share.
         base: The LightningCLI configuration.
         space: The search space over it.
-        probe: Also train and validate one batch at the centre of the space.
+        centre: The parameters to try, unless those at the centre of the space.
+        probe: Also train and validate one batch with these.
         count: Without a probe, set up the data all the same to count its batches.
     """
-    centre = space.configure(base, space.centre())
     with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
         find_modules(context.folders)
         try:
-            for name, params in [("", space.centre()), *space.variations()]:
-                _check(space.configure(base, params), _Naming(space, params), name)
-            resolved = ParsedConfig(centre).resolved()
-            logged, batches = _probe(context, centre, folder, train=probe) if probe or count else ((), None)
+            outline = _outline(context.cli)
+            _check_links(outline, space)
+            centre = centre or space.centre()
+            for name, params in [("", centre), *space.variations()]:
+                naming = _Naming(space, params, base)
+                _check(context.cli, outline, space.configure(base, params), naming, name)
+            config = space.configure(base, centre)
+            parsed = parse(config, context.cli)
+            logged, batches = _probe(context, config, folder, train=probe) if probe or count else ((), None)
         except _ProblemFound as found:
             return Inspection(problem=(found.key, found.rule))
-    return Inspection(resolved=resolved, batches=batches, logged=logged)
+        except SpaceError as error:  # a place that the base does not have
+            return Inspection(problem=(f"search_space.{error.key}", error.rule))
+    plain = {
+        key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
+    }
+    return Inspection(resolved=parsed.resolved(), batches=batches, logged=logged, trainer=plain)
 
 
 class _ProblemFound(Exception):  # the way out of the walk, shown to nobody
@@ -73,6 +91,7 @@ class _Naming:
 
     space: SearchSpace
     params: Mapping[str, Any]
+    base: Mapping[str, Any]
 
     def __call__(self, path: str) -> str:
         for name in sorted(self.params, key=len, reverse=True):
@@ -81,27 +100,52 @@ class _Naming:
                 return f"search_space.{name}"
             if path.startswith(f"{at}."):
                 return f"search_space.{name}.{self.params[name]}{path.removeprefix(at)}"
+            if at.startswith(f"{path}.") and path not in self.base:
+                return f"search_space.{name}"
         return path
 
 
-def _check(config: Mapping[str, Any], naming: _Naming, varied: str) -> None:
+def _outline(call: CliCall) -> Outline:
+    """The keys of the user's command line."""
+    try:
+        return Outline.of(prepare(call))
+    except CliProblem as problem:
+        raise _ProblemFound(problem.key, problem.rule) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
+        name = call.class_path or "LightningCLI"
+        raise _ProblemFound("cli", f"{name} cannot be made: {where(error)}") from None
+
+
+def _check_links(outline: Outline, space: SearchSpace) -> None:
+    """Refuses to vary what a link sets: LightningCLI would overwrite the value without a word."""
+    for site in space.sites:
+        if rule := outline.linked(site.config_path):
+            raise _ProblemFound(f"search_space.{site.name}", rule)
+
+
+def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _Naming, varied: str) -> None:
     """Checks one configuration: first what we can say well, then what only the parser knows."""
-    accepted = _accepted(Trainer)
-    for key in config.get("trainer", {}):
-        if key not in accepted:
-            raise _ProblemFound(naming(f"trainer.{key}"), _not_accepted("Trainer", key, accepted))
+    if found := outline.problem(config):
+        raise _ProblemFound(naming(found[0]), found[1])
     for path, node in _class_nodes(config, ""):
-        cls = _import(naming(f"{path}.class_path"), node["class_path"])
+        try:
+            cls = import_object(node["class_path"])
+        except ImportProblem as problem:
+            raise _ProblemFound(naming(f"{path}.class_path"), str(problem)) from None
+        if rule := of_other_package(cls):
+            raise _ProblemFound(naming(f"{path}.class_path"), rule)
         accepted = _accepted(cls)
         for key in node.get("init_args") or {}:
             if key not in accepted:
-                rule = _not_accepted(cls.__name__, key, accepted)
+                rule = not_accepted(cls.__name__, key, accepted)
                 raise _ProblemFound(naming(f"{path}.init_args.{key}"), rule)
     try:
-        ParsedConfig(config)
+        parse(config, call)
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
-        key, rule = _readable(str(error))
+        key, rule = readable(str(error))
         raise _ProblemFound(f"search_space.{varied}" if varied else naming(key), rule) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
+        raise _ProblemFound(f"search_space.{varied}" if varied else "cli", where(error)) from None
 
 
 def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -118,25 +162,6 @@ def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
         yield from _class_nodes(value, f"{path}.{key}" if path else str(key))
 
 
-def _import(key: str, class_path: Any) -> Any:
-    module_name, _, name = str(class_path).rpartition(".")
-    try:
-        module = importlib.import_module(module_name)
-    except ModuleNotFoundError as error:
-        # A module that is there but imports one that is not, is another mistake than a wrong name.
-        missing = f"no module {error.name!r}"
-        if not module_name.startswith(str(error.name)):
-            missing = f"{module_name} imports {error.name!r}, which is not installed"
-        raise _ProblemFound(key, f"{class_path!r} cannot be imported: {missing}") from None
-    except BaseException as error:  # noqa: BLE001 - whatever the user's module does at import
-        raise _ProblemFound(key, f"importing {module_name!r} failed: {_where(error)}") from None
-    if not hasattr(module, name):
-        near = difflib.get_close_matches(name, dir(module), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise _ProblemFound(key, f"module {module_name!r} has no {name!r}{hint}")
-    return getattr(module, name)
-
-
 def _accepted(cls: Any) -> list[str]:
     """The arguments that the class's constructor accepts, those passed on to its bases included."""
     parser = ArgumentParser(exit_on_error=False)
@@ -145,27 +170,6 @@ def _accepted(cls: Any) -> list[str]:
     except ValueError:  # a function that returns an instance
         names = parser.add_function_arguments(cls, as_group=False, fail_untyped=False)
     return names
-
-
-def _not_accepted(what: str, key: str, accepted: list[str]) -> str:
-    near = difflib.get_close_matches(key, accepted, n=1)
-    hint = f", did you mean {near[0]!r}?" if near else ""
-    return f"{what} does not accept {key!r}{hint}; it accepts {', '.join(accepted)}"
-
-
-_NOISE = re.compile(
-    r"Does not validate against any|Subtypes:|Errors:|Given value type:|Expected a <class 'NoneType'>"
-    r"|Problem with given class_path|Parser key|Given value: (Namespace|\{)"
-)
-
-
-def _readable(text: str) -> tuple[str, str]:
-    """Key and one-line rule from jsonargparse's nested messages."""
-    group, *inner = re.findall(r'[Pp]arser key "([^"]+)"', text)[:2] or [""]
-    key = f"{group}.init_args.{inner[0]}" if inner else group
-    lines = [line.strip().removeprefix("- ").strip() for line in text.splitlines()]
-    telling = [line for line in lines if line and not _NOISE.match(line)]
-    return key, "; ".join(dict.fromkeys(telling)) or " ".join(text.split())
 
 
 class _Answering:
@@ -186,9 +190,9 @@ def _probe(
 ) -> tuple[tuple[str, ...], int | None]:
     """Trains and validates one batch, or none; gives what was logged, and the batches of a full epoch."""
     points = Points()
-    progress = Progress(0, _Answering(), context, points, None)
+    callback = TrialCallback(0, _Answering(), context, points, None)
     try:
-        cli = TrialCLI(config, folder=folder, callback=progress, logger=points, limits=PROBE_LIMITS)
+        cli = build(config, Extras(folder, callback, points, PROBE_LIMITS), context.cli)
         try:
             if train:
                 cli.trainer.fit(cli.model, datamodule=cli.datamodule)
@@ -200,12 +204,12 @@ def _probe(
         finally:
             cli.release()
     except MetricNotLoggedError as error:
-        near = difflib.get_close_matches(error.metric, error.logged, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise _ProblemFound("objective.metric", f"{error}{hint}") from None
+        raise _ProblemFound("objective.metric", f"{error}{nearest(error.metric, error.logged)}") from None
+    except CliProblem as problem:
+        raise _ProblemFound(problem.key, problem.rule) from None
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
         raise _ProblemFound(
-            "", f"one batch of the base configuration does not train: {_where(error)}"
+            "", f"one batch of the base configuration does not train: {where(error)}"
         ) from None
 
 
@@ -227,13 +231,3 @@ def _batches(loader: Any, limit: float | None) -> int | None:
     if limit is None:
         return count
     return min(limit, count) if isinstance(limit, int) else int(count * limit)
-
-
-def _where(error: BaseException) -> str:
-    """The error in one line, with the innermost place of it that is not in a library."""
-    _, rule = _readable(str(error)) if str(error) else ("", "")
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
-    ours = str(Path(__file__).parent)
-    frames = [f for f in frames if not f.filename.startswith(ours) or "/examples/" in f.filename]
-    place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {rule}{place}" if rule else f"{type(error).__name__}{place}"

@@ -1,16 +1,19 @@
 """`sweeps launch`: a sweep with its progress, and at the end the best trial and where to look."""
 
+import shlex
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from sweeps.errors import SweepFailed
+from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress, duration, short_value
 from sweeps.records import Outcome, State
-from sweeps.runner import SweepResult, run_sweep
+from sweeps.runner import SweepResult
 from sweeps.spec import SweepSpec
-from sweeps.storage import study_url
+from sweeps.storage import masked, study_url
+from sweeps.sweep import resume_sweep, run_sweep
 
 
 def launch(spec: SweepSpec, storage: str | None, console: Console) -> SweepResult:
@@ -21,15 +24,41 @@ def launch(spec: SweepSpec, storage: str | None, console: Console) -> SweepResul
         SweepFailed: The trials fail, or none could be completed.
     """
     console.print(Text.assemble((spec.name, "bold"), ": starting the workers and training one batch ..."))
+    for note in spec.notes:
+        console.print(Text(f"note: {note}", "yellow"))
     with Progress(spec, console) as progress:
         result = run_sweep(spec, storage=storage, observers=[progress])
+    return _show(spec, storage, result, console)
+
+
+def resume(
+    name: str, storage: str | None, trials: str | None, hours: float | None, console: Console
+) -> SweepResult:
+    """Goes on with a sweep and shows it.
+
+    Raises:
+        UserError: It cannot go on.
+        SweepFailed: The trials fail, or none could be completed.
+    """
+    spec = loaded_spec(load_study(name, study_url(storage)))
+    console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))
+    with Progress(spec, console) as progress:
+        result = resume_sweep(name, storage=storage, trials=trials, hours=hours, observers=[progress])
+    return _show(spec, storage, result, console)
+
+
+def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Console) -> SweepResult:
     counts = ", ".join(f"{result.counts[state]} {state.value}" for state in State if result.counts[state])
     console.print(Text(f"{result.counts.total()} trials finished: {counts}"))
     for problem in result.problems:
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
-    if progress.best is None:
+    if result.is_stopped:
+        console.print(Text(f"stopped; `sweeps resume {shlex.quote(spec.name)}` goes on with it"))
+    if result.best is None:
+        if result.is_stopped:
+            return result
         raise SweepFailed(f"no trial of {spec.name} was completed, so there is no best one: {counts}")
-    for line in _best(spec, *progress.best):
+    for line in _best(spec, result.best, result.best_params):
         console.print(line, soft_wrap=True)
     for line in _next_steps(spec, storage, result):
         console.print(line, soft_wrap=True)
@@ -47,10 +76,9 @@ def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Tex
 
 
 def _next_steps(spec: SweepSpec, storage: str | None, result: SweepResult) -> list[Text]:
-    option = f" --storage {storage}" if storage else ""
-    if not storage and study_url(None) != study_url(None, spec.storage):
-        option = f" --storage {spec.storage}"
-    name = f"'{spec.name}'" if any(c in spec.name for c in " '&;()$") else spec.name
+    url = storage or (spec.storage if study_url(None) != study_url(None, spec.storage) else None)
+    option = f" --storage {shlex.quote(masked(url))}" if url else ""
+    name = shlex.quote(spec.name)
     steps = [
         (
             f"sweeps export {name} -o best.yaml{option}",

@@ -9,7 +9,11 @@ from pydantic import BaseModel, ValidationError
 
 from search_spaces import SpaceError, read_yaml
 from sweeps.errors import SpecError, UserError
-from sweeps.spec import CLASSES, WANTED, Budget, Component, Objective, Resources, SweepSpec
+from sweeps.existing import check_cli, take_config, take_includes, take_own_keys
+from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
+
+RESOLVED = ("config", "include")
+"""The keys that name other files; what these hold may be overridden like the sweep file's own."""
 
 
 def load_spec(
@@ -31,12 +35,17 @@ def load_spec(
     raw = _copy(source) if isinstance(source, Mapping) else _read(Path(source), file)
     if file:
         raw.setdefault("name", Path(file).stem)
-    for item in overrides:
-        _override(raw, item, file)
-    for key, value in fields.items():
-        if value is not None:
+    changes = [_override(item) for item in overrides]
+    changes += [(key, value) for key, value in fields.items() if value is not None]
+    for key, value in changes:
+        if key in RESOLVED:
+            raw[key] = value
+    notes = take_config(raw, file)
+    take_includes(raw, file)
+    for key, value in changes:
+        if key not in RESOLVED:
             _set(raw, key, value, file)
-    return _checked(raw, file)
+    return _checked(raw, file, notes)
 
 
 def _read(path: Path, file: str) -> dict[str, Any]:
@@ -60,14 +69,22 @@ def _read(path: Path, file: str) -> dict[str, Any]:
     return raw
 
 
-def _checked(raw: dict[str, Any], file: str) -> SweepSpec:
-    if "file" in raw:
-        raise SpecError(file, *_unknown(["file"]))
+def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpec:
+    for key in INTERNAL:
+        if key in raw:
+            raise SpecError(file, *_unknown([key]))
+    if raw.get("cli") is not None:
+        raw["cli"] = check_cli(raw["cli"], file)
+        raw.setdefault("seed_everything", raw["cli"].get("seed_everything_default", 0))
+    take_own_keys(raw, list(SweepSpec.model_fields), file)
     try:
-        spec = SweepSpec.model_validate({**raw, "file": file})
+        spec = SweepSpec.model_validate({**raw, "file": file, "notes": notes})
     except ValidationError as error:
         raise SpecError(file, *_first_problem(error)) from None
-    _ = spec.space  # checked now, so that a loaded specification is a right one
+    if spec.model is None and spec.cli is None:
+        raise SpecError(file, "model", "is missing")
+    # Checked now, so that a loaded specification is a right one.
+    _ = spec.space, spec.checked_constraints, spec.start_with_params
     return spec
 
 
@@ -85,7 +102,10 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
         location.append(last)
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
-        message = "is missing"
+        # With a command line of the user's, a key that is written wrong is taken for one of its own.
+        own = problem["input"].get("config") if isinstance(problem["input"], dict) else None
+        near = difflib.get_close_matches(last, own or [], n=1)
+        message = f"is missing; is {near[0]!r} meant for it?" if near else "is missing"
     elif wanted := WANTED.get(".".join(location)):
         message = f"must be {wanted}, but got {problem['input']!r}"
     elif problem["type"] == "model_type":
@@ -100,20 +120,20 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
 
 def _unknown(path: Sequence[str]) -> tuple[str, str]:
     """The key and the rule for a key that the file cannot have."""
-    known = [name for name in _model_at(path[:-1]).model_fields if name != "file"]
+    known = [name for name in _model_at(path[:-1]).model_fields if name not in INTERNAL]
     return ".".join(path), f"unknown key{_nearest(path[-1], known)}; known are {', '.join(known)}"
 
 
 def _model_at(path: Sequence[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
-        "objective": Objective, "budget": Budget, "resources": Resources,
+        "objective": Objective, "budget": Budget, "resources": Resources, "retries": Retries,
         "sampler": Component, "pruner": Component,
     }  # fmt: skip
     return sections.get(path[0], SweepSpec) if path else SweepSpec
 
 
-def _override(raw: dict[str, Any], item: str, file: str) -> None:
-    """Applies one `key=value` of `--set`."""
+def _override(item: str) -> tuple[str, Any]:
+    """Key and value of one `key=value` of `--set`."""
     key, separator, text = item.partition("=")
     if not separator or not key:
         raise UserError(f"--set {item}: write it as key=value, such as --set trainer.max_epochs=5")
@@ -121,7 +141,7 @@ def _override(raw: dict[str, Any], item: str, file: str) -> None:
         value = read_yaml(text, "")
     except SpaceError as error:
         raise UserError(f"--set {item}: {error.rule}") from None
-    _set(raw, key.strip(), value, file)
+    return key.strip(), value
 
 
 def _set(raw: dict[str, Any], key: str, value: Any, file: str) -> None:
@@ -150,7 +170,7 @@ def _child(at: Any, head: str, key: str, file: str) -> Any:
     child = at.get(head)
     if child is None:
         child = at[head] = {}
-    elif isinstance(child, str) and head in CLASSES:
+    elif isinstance(child, str) and head in (*CLASSES, "cli"):
         child = at[head] = {"class_path": child}  # LightningCLI's short form
     elif not isinstance(child, dict | list):
         raise SpecError(file, key, f"--set reaches into {child!r}, which is not a mapping")

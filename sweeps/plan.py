@@ -5,15 +5,18 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sweeps.algorithms import make_pruner, make_sampler
-from sweeps.errors import UserError
 from sweeps.files import sweep_folder
+from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
 from sweeps.schedule import Schedule
-from sweeps.spec import Resources, SweepSpec
-from sweeps.storage import absolute, check_storage, expand, sqlite_path, study_url
-from sweeps.study import ensure_name_is_free
+from sweeps.spec import SweepSpec
+from sweeps.storage import absolute, check_storage, check_tracking, expand, sqlite_path, study_url
+
+if TYPE_CHECKING:
+    import optuna
 
 
 @dataclass(frozen=True)
@@ -43,9 +46,18 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     check_storage(url)
     ensure_name_is_free(spec.name, url)
     tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
+    check_tracking(tracking)
     database = sqlite_path(tracking)
     root = database.parent if database else Path.cwd()
     return Places(url, tracking, root / "mlartifacts" / spec.name, sweep_folder(spec.files, spec.name))
+
+
+def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
+    """Where an earlier driver kept what."""
+    attributes = study.user_attrs
+    mlflow = attributes["mlflow"]
+    tracking = absolute(expand(spec.tracking_uri or mlflow["tracking_uri"]))
+    return Places(url, tracking, Path(mlflow["artifacts"]), Path(attributes["files"]))
 
 
 def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
@@ -58,16 +70,21 @@ def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
         folders=tuple(spec.folders),
         cpus=max(1, int(spec.resources.cpus)),
         gpus=gpus,
+        cli=spec.cli_call,
     )
 
 
-def schedule_of(spec: SweepSpec) -> Schedule:
+def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedule:
     """When the longest training of the space validates and ends.
+
+    Args:
+        spec: The sweep.
+        inspection: Of the same sweep: knows the Trainer's defaults of the user's own command line.
 
     Raises:
         SpecError: One of the numbers that decide it is none.
     """
-    trainer = dict(spec.trainer)
+    trainer = (inspection.trainer if inspection else {}) | spec.trainer
     for key in ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         value = trainer.get(key)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -75,7 +92,8 @@ def schedule_of(spec: SweepSpec) -> Schedule:
             raise spec.error(f"trainer.{key}", f"must be a whole number, but got {value!r}")
     for key in ("max_epochs", "max_steps"):
         if (highest := spec.space.max_of(f"trainer.{key}")) is not None:
-            trainer[key] = int(highest)
+            base = 0 if spec.space.always_replaces(f"trainer.{key}") else trainer.get(key) or 0
+            trainer[key] = max(int(highest), int(base))
     return Schedule.of(trainer)
 
 
@@ -98,8 +116,11 @@ def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
         probe: Train one batch; otherwise the data is set up only if its batches must be counted.
     """
     inspection = importlib.import_module("sweeps.inspection")
-    count = schedule_of(spec).needs_batches
-    result: Inspection = inspection.inspect(context, spec.base, spec.space, probe=probe, count=count)
+    count = spec.cli is not None or schedule_of(spec).needs_batches
+    centre = spec.checked_constraints.centre
+    result: Inspection = inspection.inspect(
+        context, spec.base, spec.space, centre=centre, probe=probe, count=count
+    )
     return result
 
 
@@ -113,24 +134,22 @@ def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
         raise spec.error(*inspection.problem)
 
 
-def slots_of(
-    there: Mapping[str, float], resources: Resources, *, at_most: int | None = None
-) -> tuple[int, float]:
+def slots_of(there: Mapping[str, float], spec: SweepSpec) -> tuple[int, float]:
     """How many trials run at once, and the GPUs of each.
 
     Args:
         there: `CPU` and `GPU` of the machine or cluster, as Ray counts them.
-        resources: What one trial takes; `gpus: null` is one GPU where there are any.
-        at_most: The number of trials of the sweep, if known.
+        spec: The sweep; `resources.gpus: null` is one GPU where there are any.
 
     Raises:
-        UserError: Not even one trial fits.
+        SpecError: Not even one trial fits.
     """
+    resources, at_most = spec.resources, spec.budget.trials
     cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
     wanted = resources.gpus if resources.gpus is not None else min(1.0, gpus)
     for name, need, have in (("gpus", wanted, gpus), ("cpus", resources.cpus, cpus)):
         if need > have:
-            raise UserError(f"resources.{name}: a trial needs {need:g}, but there are {have:g} here")
+            raise spec.error(f"resources.{name}", f"a trial needs {need:g}, but there are {have:g} here")
     # Ray counts in ten-thousandths, hence the small addition.
     count = math.floor(cpus / resources.cpus + 1e-4)
     if wanted:

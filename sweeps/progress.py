@@ -1,5 +1,6 @@
 """What a person sees while a sweep runs: a live panel on a terminal, one line a finished trial elsewhere."""
 
+import io
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.records import Assignment, News, Outcome, Started, State
 from sweeps.spec import SweepSpec
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red"}
@@ -33,7 +34,8 @@ class Progress:
         self._spec, self._console, self._clock = spec, console, clock
         self._started: float | None = None
         self._counts: Counter[State] = Counter()
-        self._running: dict[int, Report | None] = {}
+        self._failed: set[int] = set()
+        self._running: set[int] = set()
         self._params: dict[int, dict[str, Any]] = {}
         self._best: Outcome | None = None
         self._best_params: dict[str, Any] = {}
@@ -56,29 +58,39 @@ class Progress:
         if self._live:
             self._live.stop()
 
-    def record(self, event: Assignment | Report | Outcome) -> None:
+    def record(self, event: News) -> None:
         """Takes an event of the sweep."""
         if self._started is None:
             self._started = self._clock()
         match event:
             case Assignment():
-                self._running[event.number] = None
+                if event.number in self._failed:  # it goes on after all
+                    self._failed.discard(event.number)
+                    self._counts[State.FAILED] -= 1
                 self._params[event.number] = event.params
-            case Report():
-                self._running[event.number] = event
+            case Started():
+                self._running.add(event.number)
             case Outcome():
                 self._end(event)
 
     def _end(self, outcome: Outcome) -> None:
-        self._running.pop(outcome.number, None)
+        self._running.discard(outcome.number)
         self._counts[outcome.state] += 1
+        if outcome.state is State.FAILED:
+            self._failed.add(outcome.number)
         params = self._params.pop(outcome.number, {})
         if self._is_best(outcome):
             self._best, self._best_params = outcome, params
         if self._live is None:
-            self._console.print(self._line(outcome, params), soft_wrap=True)
+            self._print(self._line(outcome, params))
         elif outcome.state is State.FAILED:
-            self._console.print(Text(f"trial {outcome.number} failed: {outcome.reason}", "red"))
+            self._print(Text(f"trial {outcome.number} failed: {outcome.reason}", "red"))
+
+    def _print(self, line: Text) -> None:
+        try:
+            self._console.print(line, soft_wrap=True)
+        except BrokenPipeError:  # nobody reads any more; that is no reason to end a sweep
+            self._console = Console(file=io.StringIO())
 
     def _is_best(self, outcome: Outcome) -> bool:
         if outcome.state is not State.COMPLETE or outcome.value is None:
@@ -135,7 +147,9 @@ class Progress:
         if not finished or self._started is None:
             return Text("waiting for the first trial ...", "dim")
         elapsed = max(1e-3, self._clock() - self._started)
-        text = Text(f"{duration(elapsed)} elapsed  {finished / elapsed * 3600:.3g} trials/h", "dim")
+        text = Text(f"{duration(elapsed)} elapsed  {finished / elapsed * 3600:,.0f} trials/h", "dim")
+        if finished == total:
+            return text
         left = [elapsed / finished * (total - finished)] if total else []
         if self._spec.budget.hours:
             left.append(self._spec.budget.hours * 3600 - elapsed)

@@ -2,20 +2,41 @@
 
 `record()` puts the event into a queue and returns. A thread of this process turns events into runs
 (`sweeps.runs`) and runs into MLflow calls (`sweeps.tracking`), about one batch a run and second; what MLflow
-cannot take now waits, in order, until it can. Nothing here raises into the sweep: what could not be written,
-`close()` says in one line each.
+cannot take now waits, in order, until it can. Until they are written, events are also in the journal
+(`sweeps.journal`). Nothing here raises into the sweep: what could not be written, `close()` says in one line
+each.
 """
 
 import contextlib
 import queue
 import threading
 import time
+from dataclasses import dataclass
 
-from sweeps.records import Assignment, Outcome, Report
+from sweeps.journal import Journal
+from sweeps.mlflow_setup import quiet_mlflow
+from sweeps.records import News
 from sweeps.runs import Ending, Status, SweepInfo
-from sweeps.tracking import Writer, one_line, quiet_mlflow
+from sweeps.tracking import Writer, one_line
 
 __all__ = ["NullRecorder", "Recorder", "SweepInfo"]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """In the queue: all events of the journal's files up to this number come before it."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """An event that an earlier driver left in the journal."""
+
+    event: News
+
+
+Item = News | Ending | Mark | Replayed
 
 INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0, 30.0
 MOST_PROBLEMS = 20
@@ -26,7 +47,7 @@ class NullRecorder:
 
     trouble = ""
 
-    def record(self, event: Assignment | Report | Outcome) -> None:
+    def record(self, event: News) -> None:
         """Forgets the event."""
 
     def close(self, *, status: Status, best: int | None, timeout_seconds: float = 60) -> list[str]:
@@ -39,27 +60,38 @@ class Recorder:
 
     Args:
         info: What the parent run says about the sweep.
+        journal: Where events are kept until they are written; what an earlier driver left there is written
+            first.
     """
 
-    def __init__(self, info: SweepInfo) -> None:
-        self._queue: queue.SimpleQueue[tuple[float, Assignment | Report | Outcome | Ending]] = (
-            queue.SimpleQueue()
-        )
+    def __init__(self, info: SweepInfo, journal: Journal | None = None) -> None:
+        self._queue: queue.SimpleQueue[tuple[float, Item]] = queue.SimpleQueue()
+        self._journal, self._lock = journal, threading.Lock()
+        self._journal_trouble = ""
+        for event in journal.left() if journal else ():
+            self._queue.put((time.time(), Replayed(event)))
         self._writer = Writer(info)
         self._pause_seconds, self._trouble = INTERVAL_SECONDS, ""
         self._deadline: float | None = None  # of the monotonic clock, once `close` was called
         self._is_done = False
+        self._marked = 0
         self._thread = threading.Thread(target=self._work, name="mlflow-recorder", daemon=True)
         self._thread.start()
 
-    def record(self, event: Assignment | Report | Outcome) -> None:
-        """Takes one event of the sweep; neither waits nor raises. After `close` it is forgotten."""
-        self._queue.put((time.time(), event))
+    def record(self, event: News) -> None:
+        """Takes one event of the sweep; does not wait for MLflow nor raise. After `close` it is forgotten."""
+        with self._lock:  # a file of the journal holds exactly what is in the queue before its mark
+            if self._journal:
+                try:
+                    self._journal.append(event)
+                except OSError as error:  # it is in memory all the same
+                    self._journal_trouble = f"the journal cannot be written: {one_line(error)}"
+            self._queue.put((time.time(), event))
 
     @property
     def trouble(self) -> str:
         """Why MLflow takes nothing at the moment, or what it refused last, in one line; "" if all is well."""
-        return self._trouble or next(reversed(self._writer.problems), "")
+        return self._trouble or self._journal_trouble or next(reversed(self._writer.problems), "")
 
     def close(self, *, status: Status, best: int | None, timeout_seconds: float = 60) -> list[str]:
         """Writes what is left and ends every run; trials that still run are marked as killed.
@@ -73,6 +105,7 @@ class Recorder:
             What could not be written, one line each; empty if everything was.
         """
         self._deadline = time.monotonic() + timeout_seconds
+        self._mark()
         self._queue.put((time.time(), Ending(status, best)))
         self._thread.join(timeout_seconds)
         problems = self._writer.problems[:MOST_PROBLEMS]
@@ -89,8 +122,15 @@ class Recorder:
         with quiet_mlflow():
             self._flush()
             while not self._is_done and (self._deadline is None or time.monotonic() < self._deadline):
+                self._mark()
                 self._gather()
                 self._flush()
+
+    def _mark(self) -> None:
+        """Marks in the queue where the journal turns to a new file."""
+        if self._journal:
+            with self._lock:
+                self._queue.put((0.0, Mark(self._journal.turn())))
 
     def _gather(self) -> None:
         """Takes events for one interval, which starts with the first of them, or now if others wait."""
@@ -98,17 +138,25 @@ class Recorder:
             time.sleep(min(self._pause_seconds, INTERVAL_SECONDS))
             return
         if not self._trouble:
-            self._add(*self._queue.get())
+            while isinstance(self._add(*self._queue.get()), Mark):
+                pass  # a mark is no reason to write
         until = time.monotonic() + self._pause_seconds
         while not self._writer.ledger.ending and (left := until - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 self._add(*self._queue.get(timeout=left))
 
-    def _add(self, at: float, event: Assignment | Report | Outcome | Ending) -> None:
+    def _add(self, at: float, event: Item) -> Item:
+        if isinstance(event, Mark):
+            self._marked = event.number
+            return event
         try:
-            self._writer.ledger.add(event, at)
+            if isinstance(event, Replayed):
+                self._writer.ledger.add(event.event, at, is_replayed=True)
+            else:
+                self._writer.ledger.add(event, at)
         except Exception as error:  # noqa: BLE001 - an event that cannot be read must not end the thread
             self._writer.note(f"{type(event).__name__} of trial {getattr(event, 'number', '?')}", error)
+        return event
 
     def _flush(self) -> None:
         try:
@@ -123,3 +171,5 @@ class Recorder:
             pause = max(INTERVAL_SECONDS, 4 * (time.monotonic() - began))
             self._pause_seconds, self._trouble = min(pause, LONGEST_INTERVAL_SECONDS), ""
             self._is_done = self._writer.ledger.ending is not None
+            if self._journal and self._marked:
+                self._journal.drop(self._marked)

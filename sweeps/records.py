@@ -31,11 +31,28 @@ class Assignment:
         number: Optuna's trial number.
         params: Optuna's name of each active parameter and its value.
         config: The complete LightningCLI configuration, parameters applied.
+        attempt: How often the trial was started before; it then goes on from its last checkpoint.
+        known_step: The last validation that the study has a value of.
     """
 
     number: int
     params: dict[str, Any]
     config: dict[str, Any]
+    attempt: int = 0
+    known_step: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """A trial that was submitted has got its slot.
+
+    Attributes:
+        number: Optuna's trial number.
+        time: When, in seconds since the epoch.
+    """
+
+    number: int
+    time: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +92,19 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to a trial's last report.
+
+    Attributes:
+        number: Optuna's trial number.
+        stop: Whether the trial ends here.
+    """
+
+    number: int
+    stop: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Timing:
     """Where a trial's time went; seconds, `started` in seconds since the epoch.
 
@@ -106,6 +136,7 @@ class Outcome:
         timing: Where the time went.
         worker: Which worker ran it.
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
+        lost: The worker is gone, by no fault of the trial's as far as is known.
     """
 
     number: int
@@ -117,9 +148,27 @@ class Outcome:
     timing: Timing = Timing()
     worker: str = ""
     device: str = ""
+    lost: bool = False
 
 
-Event = Report | Outcome
+Event = Started | Report | Outcome
+"""What an executor gives."""
+
+News = Assignment | Event
+"""What observers see."""
+
+
+@dataclass(frozen=True)
+class CliCall:
+    """How the user's script calls LightningCLI; plain data, since the driver imports no classes.
+
+    Attributes:
+        class_path: The user's own LightningCLI class; "" for LightningCLI itself.
+        keywords: What its constructor gets, by the names of the sweep file.
+    """
+
+    class_path: str = ""
+    keywords: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,6 +183,7 @@ class TrialContext:
         folders: Where the user's modules are looked for; the last is the working directory.
         cpus: Threads of torch.
         gpus: GPUs of the trial; with none, the worker sees none.
+        cli: How the user's script calls LightningCLI.
     """
 
     metric: str
@@ -143,6 +193,7 @@ class TrialContext:
     folders: tuple[str, ...]
     cpus: int = 1
     gpus: float = 0.0
+    cli: CliCall = CliCall()
 
 
 @dataclass(frozen=True)
@@ -154,9 +205,12 @@ class Inspection:
         resolved: The configuration at the centre of the space as YAML, defaults of the classes filled in.
         batches: Training batches an epoch at the centre of the space, None if not known.
         logged: The metrics that the module logged in the probe.
+        trainer: The Trainer's settings at the centre of the space, defaults of the user's command line
+            filled in; those that are plain numbers or text.
     """
 
     problem: tuple[str, str] | None = None
     resolved: str = ""
     batches: int | None = None
     logged: tuple[str, ...] = ()
+    trainer: dict[str, Any] = field(default_factory=dict)

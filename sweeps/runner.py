@@ -1,59 +1,87 @@
-"""A sweep from the first worker to the last record: the loop, and what stands around it."""
+"""A sweep from its first event to its last: the loop, and what stands around it."""
 
-import functools
-import importlib
-import signal
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from sweeps.control import Lease, Request
 from sweeps.errors import SweepFailed
-from sweeps.executors import Executor, TrialFunction
+from sweeps.executors import Executor
 from sweeps.files import TrialFiles
-from sweeps.plan import (
-    Places,
-    check_algorithms,
-    context_of,
-    inspect,
-    places,
-    raise_problem,
-    schedule_of,
-    slots_of,
-)
+from sweeps.journal import Journal
+from sweeps.persistence import stored_spec
+from sweeps.plan import Places
 from sweeps.recorder import Recorder, SweepInfo
-from sweeps.records import Assignment, Outcome, Report, State, TrialContext
+from sweeps.records import News, Outcome, Report, State
 from sweeps.spec import SweepSpec
-from sweeps.storage import masked, open_storage
-from sweeps.study import Study, create_study, stored_spec
+from sweeps.study import Study
 
 if TYPE_CHECKING:
-    from sweeps.executors.ray import RayExecutor
+    import optuna
+
+TICK_SECONDS = 1.0
+"""How long the loop waits for an event before it looks at requests."""
 
 
 class Observer(Protocol):
     """Sees every event of a sweep, in order; it must neither block nor raise."""
 
-    def record(self, event: Assignment | Report | Outcome) -> None:
+    def record(self, event: News) -> None:
         """Takes an event."""
 
 
-def run(study: Study, executor: Executor, observers: Sequence[Observer] = ()) -> None:
+class Desk(Protocol):
+    """Where requests of other terminals arrive."""
+
+    def requests(self) -> list[Request]:
+        """What was asked since the last time."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The sweep was asked to end, by a signal or a request.
+
+    Attributes:
+        signal: The signal's number; 0 for a request.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+def run(
+    study: Study,
+    executor: Executor,
+    observers: Sequence[Observer] = (),
+    *,
+    recorder: Observer | None = None,
+    desk: Desk | None = None,
+) -> None:
     """The loop: asks, submits, answers and tells until the budget is used.
+
+    The recorder takes each event first, since it keeps it on disk: after a crash the study may lack an
+    event that the records have, never the other way round. The observers see what the study has done.
 
     Raises:
         SweepFailed: The study gave up.
+        Interrupted: A request asked to end at once.
     """
+    recorders = [recorder] if recorder else []
     while True:
+        for request in desk.requests() if desk else ():
+            obey(request, study, executor)
         while executor.has_room and (assignment := study.ask()) is not None:
+            _show(recorders, assignment)
             executor.submit(assignment)
             _show(observers, assignment)
-        if executor.idle:
+        if executor.idle and not (study.is_paused and not study.is_stopping):
             return
-        event = executor.next_event()
+        event = executor.next_event(TICK_SECONDS)
+        if event is None:
+            continue
+        _show(recorders, event)
         match event:
             case Report():
                 executor.reply(event.number, stop=study.should_stop(event))
@@ -62,7 +90,34 @@ def run(study: Study, executor: Executor, observers: Sequence[Observer] = ()) ->
         _show(observers, event)
 
 
-def _show(observers: Sequence[Observer], event: Assignment | Report | Outcome) -> None:
+def obey(request: Request, study: Study, executor: Executor) -> None:
+    """Does what another terminal asks.
+
+    Raises:
+        Interrupted: It asks to end at once.
+    """
+    match request.command, request.arguments:
+        case "stop", {"now": True}:
+            raise Interrupted
+        case "stop", _:
+            study.is_paused = study.is_stopping = True
+        case "pause", _:
+            study.is_paused = True
+        case "resume", _:
+            study.is_paused = study.is_stopping = False
+        case "kill", {"number": number}:
+            executor.cancel(number, "killed by `sweeps trial kill`")
+        case "retry", {"number": number}:
+            study.enqueue_again(number)
+        case "update", changes:
+            budget: dict[str, Any] = {key: changes[key] for key in ("trials", "hours") if key in changes}
+            if budget:
+                study.change_budget(study.budget.model_copy(update=budget))
+            if "concurrency" in changes:
+                executor.resize(changes["concurrency"])
+
+
+def _show(observers: Sequence[Observer], event: News) -> None:
     for observer in observers:
         observer.record(event)
 
@@ -74,123 +129,84 @@ class SweepResult:
     Attributes:
         name: The sweep's name, which is also the study's.
         best: The outcome of the best complete trial, None if none is complete.
+        best_params: Its parameters.
         counts: How many trials ended in which state.
         files: The sweep's folder; the best trial's checkpoint is `trial-N/best.ckpt` there.
         problems: What could not be recorded in MLflow, one line each.
+        is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
     """
 
     name: str
     best: Outcome | None
+    best_params: dict[str, Any]
     counts: Counter[State]
     files: Path
     problems: list[str]
+    is_stopped: bool = False
 
 
-class Interrupted(KeyboardInterrupt):
-    """The sweep was asked to end by a signal.
-
-    Attributes:
-        signal: Its number.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.signal = number
-
-
-def run_sweep(
-    spec: SweepSpec, *, storage: str | None = None, observers: Sequence[Observer] = ()
-) -> SweepResult:
-    """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
-
-    Args:
-        spec: The sweep.
-        storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
-        observers: See every event, in order.
-
-    Raises:
-        UserError: Something in the sweep is not right; nothing was created.
-        SweepFailed: The trials fail; what was done until then is kept.
-        Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
-    """
-    from sweeps.executors.ray import RayExecutor, cluster, cluster_resources
-
-    where = places(spec, storage)
-    schedule = schedule_of(spec)
-    if not schedule.needs_batches:
-        check_algorithms(spec, schedule.validations())
-    with ExitStack() as stack:
-        stack.enter_context(_signals_raise())
-        stack.enter_context(cluster())
-        count, gpus = slots_of(cluster_resources(), spec.resources, at_most=spec.budget.trials)
-        context = context_of(spec, where.files, gpus)
-        make = functools.partial(make_trial_function, context)
-        executor = RayExecutor(make, slots=count, cpus=spec.resources.cpus, gpus=gpus)
-        stack.callback(executor.close)
-        validations = _inspect(spec, executor, context)
-        return _run_recorded(spec, where, executor, validations, observers)
-
-
-def make_trial_function(context: TrialContext) -> TrialFunction:
-    """What a worker calls first; torch and Lightning are imported there, never in the driver."""
-    import os
-
-    if context.gpus == 0:
-        # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
-    return made
-
-
-def _inspect(spec: SweepSpec, executor: "RayExecutor", context: TrialContext) -> int | None:
-    """Has a worker check the classes and train one batch; gives the validations of a full training."""
-    # MLflow takes seconds to import; the driver has nothing else to do now.
-    threading.Thread(target=importlib.import_module, args=("mlflow",), daemon=True).start()
-    inspection = executor.call(inspect, context, spec, True)
-    raise_problem(inspection, spec)
-    validations = schedule_of(spec).validations(inspection.batches)
-    check_algorithms(spec, validations)
-    return validations
-
-
-def _run_recorded(
+def drive(
+    optuna_study: "optuna.Study",
     spec: SweepSpec,
     where: Places,
     executor: Executor,
-    validations: int | None,
     observers: Sequence[Observer],
+    *,
+    is_resumed: bool = False,
 ) -> SweepResult:
-    notes = {
-        "files": str(where.files),
-        "mlflow": {"tracking_uri": masked(spec.tracking_uri or where.tracking_uri), "experiment": spec.name},
-    }
-    optuna_study = create_study(spec, open_storage(where.storage), validations=validations, notes=notes)
+    """Runs a study to its end, recorded; the caller has made or found the study, and the workers.
+
+    Raises:
+        UserError: Another driver runs it.
+        SweepFailed: The trials fail; what was done until then is kept.
+        Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
+    """
+    lease = Lease(optuna_study, where.storage)
+    lease.claim()
     study = Study(optuna_study, spec)
     files = TrialFiles(
         where.files, minimize=spec.objective.direction == "minimize", keep=spec.keep_checkpoints
     )
-    recorder = Recorder(_sweep_info(spec, where, optuna_study.user_attrs))
-    problems: list[str] = []
+    journal = Journal(where.files / "journal")
+    if is_resumed:
+        study.change_budget(spec.budget)  # it may have been asked for with `resume`
+        for outcome in study.adopt(event for event in journal.left() if isinstance(event, Report)):
+            files.record(outcome)
+    study.end("running")
+    recorder = Recorder(_sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal)
+    observers = [files, *observers]
     state: Literal["finished", "failed", "interrupted"] = "failed"
     try:
-        run(study, executor, [files, recorder, *observers])
-        if study.best is None and study.counts[State.FAILED] == study.finished:
+        run(study, executor, observers, recorder=recorder, desk=lease)
+        if study.best is None and study.counts[State.FAILED] == study.finished > 0:
             raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.last_failure}")
-        state = "finished"
+        state = "interrupted" if study.is_stopping else "finished"
     except KeyboardInterrupt:
         state = "interrupted"
         raise
     finally:
         executor.close()
-        for outcome in study.abandon("the sweep ended before this trial did"):
-            _show([files, recorder, *observers], outcome)
+        if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
+            for outcome in study.abandon("the sweep ended before this trial did"):
+                _show([recorder, *observers], outcome)
+            files.close()
         study.end(state)
-        best = study.best.number if study.best else None
-        problems += recorder.close(status=state, best=best)
-    return SweepResult(spec.name, study.best, study.counts, where.files, problems)
+        problems = recorder.close(status=state, best=study.best.number if study.best else None)
+        lease.release()
+    return SweepResult(
+        spec.name,
+        study.best,
+        dict(optuna_study.best_params) if study.best else {},
+        study.counts,
+        where.files,
+        problems,
+        is_stopped=state == "interrupted",
+    )
 
 
-def _sweep_info(spec: SweepSpec, where: Places, attributes: dict[str, Any]) -> SweepInfo:
+def _sweep_info(
+    spec: SweepSpec, where: Places, attributes: dict[str, Any], study: Study, is_resumed: bool
+) -> SweepInfo:
     import yaml
 
     about = attributes["lightning_sweeps"]
@@ -205,25 +221,14 @@ def _sweep_info(spec: SweepSpec, where: Places, attributes: dict[str, Any]) -> S
         artifact_location=str(where.artifacts),
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
         tags=tags,
-        params={"sampler": str(spec.sampler), "pruner": str(spec.pruner)},
+        params={"sampler": _named(spec.sampler), "pruner": _named(spec.pruner)},
         files=where.files,
+        key=attributes["mlflow"]["key"],
+        counts=dict(study.counts),
+        best_value=study.best.value if study.best else None,
+        is_resumed=is_resumed,
     )
 
 
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: object) -> None:
-        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def _named(algorithm: Any) -> str:
+    return algorithm if isinstance(algorithm, str) else str(algorithm.class_path)

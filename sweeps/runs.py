@@ -1,31 +1,21 @@
-"""What the MLflow runs of a sweep should hold; `sweeps.tracking` writes it. Nothing here imports MLflow.
-
-MLflow's names may hold letters, digits, spaces and `_ - . : /`. Any other character becomes `_`, and so does
-an empty, `.` or `..` part between slashes; a name of more than 240 characters ends in a hash; a name that is
-taken already gets `_2`, `_3`, ... Texts that are too long end in an ellipsis.
-"""
+"""What the MLflow runs of a sweep should hold; `sweeps.tracking` writes it. Nothing here imports MLflow."""
 
 import getpass
-import hashlib
 import math
-import os
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import yaml
 
-from sweeps.records import Assignment, Outcome, Point, Report, State
+from sweeps.names import TAG_LENGTH, Names, Text, cut, safe_name, shown
+from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State
 
 Status = Literal["finished", "failed", "interrupted"]
 
 OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds")
-NAME_LENGTH, PARAM_LENGTH, TAG_LENGTH = 250, 6_000, 5_000  # newer servers take tags of 8,000 characters
-BATCH_ITEMS, BATCH_STRINGS, BATCH_BYTES = 1_000, 100, 900_000
 RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-REFUSED_CHARACTERS = re.compile(r"[^/\w.\- ]" if os.name == "nt" else r"[^/\w.\- :]")
 
 
 @dataclass(frozen=True)
@@ -42,6 +32,10 @@ class SweepInfo:
         files: The folder that holds `trial-7/log.txt` and `trial-7/best.ckpt`.
         tags: Further tags, such as versions and the git commit; they win over the recorder's own.
         params: What is fixed for the whole sweep.
+        key: Marks the runs of this sweep, so that a later driver finds them; "" for one of its own.
+        counts: How many trials ended in which state under earlier drivers.
+        best_value: The best value under earlier drivers.
+        is_resumed: There are runs of an earlier driver: they are taken over.
     """
 
     name: str
@@ -53,6 +47,10 @@ class SweepInfo:
     files: Path
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+    counts: dict[State, int] = field(default_factory=dict)
+    best_value: float | None = None
+    is_resumed: bool = False
 
 
 @dataclass(frozen=True)
@@ -61,14 +59,6 @@ class Ending:
 
     status: Status
     best: int | None
-
-
-class Text(NamedTuple):
-    """A parameter or a tag, name and value safe for MLflow."""
-
-    kind: Literal["param", "tag"]
-    key: str
-    value: str
 
 
 @dataclass
@@ -86,6 +76,8 @@ class Run:
         run_id: MLflow's id, once it is created.
         is_sent: Its creation was sent; whether MLflow did it is unknown while `run_id` is empty.
         is_refused: MLflow will not have it; nothing more is sent.
+        is_held: It is not to be created yet.
+        stored: The last step that MLflow has of each metric; points up to it are not written again.
     """
 
     name: str
@@ -98,6 +90,12 @@ class Run:
     run_id: str = ""
     is_sent: bool = False
     is_refused: bool = False
+    is_held: bool = False
+    stored: dict[str, int] = field(default_factory=dict)
+
+    def is_new(self, point: Point) -> bool:
+        """Whether MLflow does not have this point yet: it keeps both of two that differ in their time."""
+        return point.key in OWN_METRICS or point.step > self.stored.get(point.key, -1)
 
     def tag(self, **tags: str) -> None:
         """Sets tags, where they say something, on a run that may exist already."""
@@ -120,20 +118,24 @@ class Ledger:
 
     def __init__(self, info: SweepInfo, at: float) -> None:
         self._info = info
-        self._metric_names, self._param_names = _Names(OWN_METRICS), _Names()
-        self._counts = dict.fromkeys(State, 0)
+        self._metric_names, self._param_names = Names(OWN_METRICS), Names()
+        self._counts = dict.fromkeys(State, 0) | info.counts
         self._sign = 1 if info.direction == "minimize" else -1
-        self._best = math.inf  # times the sign
+        self._failed: set[int] = set()
+        self._is_recounted = info.is_resumed
+        self._best = math.inf if info.best_value is None else self._sign * info.best_value  # times the sign
         self.open: dict[int, Run] = {}
         self.run_ids: dict[int, str] = {}
         self.ending: Ending | None = None
         about = {"metric": info.metric, "direction": info.direction, **info.tags}
-        self.parent = Run(info.name, self._tags(about), int(at * 1000))
+        self.parent = Run(info.name, self._tags(about), int(at * 1000), is_sent=info.is_resumed)
         self.parent.waiting += self._params(info.params)
         self.parent.files.append(("sweep.yaml", info.spec_text))
 
-    def add(self, event: Assignment | Report | Outcome | Ending, at: float) -> None:
+    def add(self, event: News | Ending, at: float, *, is_replayed: bool = False) -> None:
         """Notes an event that was recorded at `at` (seconds since the epoch).
+
+        Outcomes that are replayed are not counted: the study has counted them, or their trials go on.
 
         Raises:
             ValueError: The trial's run is ended and written already.
@@ -141,13 +143,27 @@ class Ledger:
         """
         match event:
             case Assignment():
-                run = self._trial(event.number, at)
+                run = self._trial(event.number, at, attempt=event.attempt)
+                run.is_held = event.attempt == 0  # until it gets its slot
+                if event.number in self._failed:  # it goes on after all
+                    self._failed.discard(event.number)
+                    self._counts[State.FAILED] -= 1
+                    self._is_recounted = True
                 run.waiting += self._params(event.params)
                 run.files.append(("config.yaml", _yaml(event.config)))
+            case Started():
+                run = self._trial(event.number, at)
+                run.is_held = False
+                if not run.is_sent:  # MLflow has no way to change it later
+                    run.started_ms = int(event.time * 1000)
             case Report():
-                self._add_points(self._trial(event.number, at), event.points)
+                run = self._trial(event.number, at)
+                run.is_held = False
+                self._add_points(run, event.points)
             case Outcome():
                 self._end_trial(event, at)
+                if not is_replayed:
+                    self._count(event, at)
             case Ending():
                 self._end_sweep(event, at)
 
@@ -164,17 +180,25 @@ class Ledger:
         if checkpoint.is_file():
             self.parent.files.append(("best/best.ckpt", checkpoint))
 
-    def _trial(self, number: int, at: float) -> Run:
-        if number in self.open:
+    def _trial(self, number: int, at: float, attempt: int = 0) -> Run:
+        """The trial's run: the open one or a new one; a further attempt goes on in the run of the first."""
+        if number in self.open and not (attempt and self.open[number].status):
             return self.open[number]
-        if number in self.run_ids:
+        if number in self.run_ids and not attempt:
             raise ValueError("its run has ended already")
-        tags = self._tags({"trial_number": str(number)})
-        self.open[number] = Run(f"trial-{number}", tags, int(at * 1000))
-        return self.open[number]
+        before = self.open.get(number)
+        run = Run(f"trial-{number}", self._tags({"trial_number": str(number)}), int(at * 1000))
+        run.is_sent = attempt > 0 or self._info.is_resumed
+        if attempt:
+            run.tag(attempt=str(attempt), state="running")
+        if before:  # not written yet: the new attempt goes on with what waits there
+            run.waiting, run.files = before.waiting + run.waiting, before.files
+        self.open[number] = run
+        return run
 
     def _end_trial(self, outcome: Outcome, at: float) -> None:
         run, timing = self._trial(outcome.number, at), outcome.timing
+        run.is_held = False
         self._add_points(run, outcome.points)
         if timing.started:
             at = timing.started + timing.slot_seconds
@@ -193,10 +217,11 @@ class Ledger:
         if outcome.state is State.FAILED and log.is_file():
             run.files.append((log.name, log))
         run.end("FAILED" if outcome.state is State.FAILED else "FINISHED", at)
-        self._count(outcome, at)
 
     def _count(self, outcome: Outcome, at: float) -> None:
         self._counts[outcome.state] += 1
+        if outcome.state is State.FAILED:
+            self._failed.add(outcome.number)
         finished = sum(self._counts.values())
         count = Point(f"trials_{outcome.state.value}", self._counts[outcome.state], finished, int(at * 1000))
         self.parent.waiting.append(count)
@@ -207,10 +232,16 @@ class Ledger:
 
     def _end_sweep(self, ending: Ending, at: float) -> None:
         self.ending = ending
+        self.open = {number: run for number, run in self.open.items() if not run.is_held}  # never started
         for run in self.open.values():
             if not run.status:
                 run.tag(state="killed")
                 run.end("KILLED", at)
+        if self._is_recounted:  # an earlier driver may not have got to write the last of them
+            for state, count in self._counts.items():
+                finished = sum(self._counts.values())
+                point = Point(f"trials_{state.value}", count, finished, int(at * 1000))
+                self.parent.waiting.append(point)
         self.parent.tag(state=ending.status)
         self.parent.end(RUN_STATUS[ending.status], at)
 
@@ -220,7 +251,7 @@ class Ledger:
             run.waiting.append(point if name == point.key else replace(point, key=name))
 
     def _params(self, params: dict[str, Any]) -> list[Text]:
-        return [Text("param", self._param_names[key], _shown(value)) for key, value in params.items()]
+        return [Text("param", self._param_names[key], shown(value)) for key, value in params.items()]
 
     def _tags(self, tags: dict[str, str]) -> dict[str, str]:
         """The tags every run starts with, and more; MLflow takes no name twice."""
@@ -231,59 +262,7 @@ class Ledger:
             "mlflow.source.name": "sweeps",
             "mlflow.source.type": "LOCAL",
         }
-        return {_safe_name(key): cut(value, TAG_LENGTH) for key, value in {**common, **tags}.items()}
-
-
-class _Names(dict[str, str]):
-    """The safe name of each name, the same for the whole sweep."""
-
-    def __init__(self, reserved: Iterable[str] = ()) -> None:
-        super().__init__()
-        self._taken = set(reserved)
-
-    def __missing__(self, key: str) -> str:
-        name = base = _safe_name(key)
-        count = 1
-        while name in self._taken:
-            count += 1
-            name = f"{base}_{count}"
-        self._taken.add(name)
-        self[key] = name
-        return name
-
-
-def batch_length(items: list[Point | Text]) -> int:
-    """How many of the first items one call of MLflow may carry; bytes are counted as if all were escaped."""
-    size = strings = 0
-    for index, item in enumerate(items[:BATCH_ITEMS]):
-        strings += isinstance(item, Text)
-        size += 100 + 6 * (len(item.key) + (len(item.value) if isinstance(item, Text) else 0))
-        if strings > BATCH_STRINGS or size > BATCH_BYTES:
-            return index
-    return min(len(items), BATCH_ITEMS)
-
-
-def cut(text: str, length: int) -> str:
-    """The text in at most `length` characters that every database takes: no NUL, no lone surrogates."""
-    text = text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-    return text if len(text) <= length else f"{text[: length - 1]}…"
-
-
-def _safe_name(name: str) -> str:
-    parts = REFUSED_CHARACTERS.sub("_", name).split("/")
-    safe = "/".join("_" if part in ("", ".", "..") else part for part in parts)
-    if safe.startswith(".."):  # MLflow takes it for the way out of a folder
-        safe = f"_{safe[1:]}"
-    # Room for the `_2` of a name that is taken and the `best.` of a parameter.
-    if len(safe) <= NAME_LENGTH - 10:
-        return safe
-    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
-    return f"{safe[: NAME_LENGTH - 20]}_{digest}"
-
-
-def _shown(value: object) -> str:
-    """A parameter's value as people write it; NumPy's floats as Python's."""
-    return cut(repr(float(value)) if isinstance(value, float) else str(value), PARAM_LENGTH)
+        return {safe_name(key): cut(value, TAG_LENGTH) for key, value in {**common, **tags}.items()}
 
 
 def _yaml(config: dict[str, Any]) -> str:

@@ -11,14 +11,18 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from search_spaces import SearchSpace, SpaceError, load_space
+from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
+from sweeps.records import CliCall
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
 
 CLASSES = ("model", "data", "optimizer", "lr_scheduler")
 """Of these, the keys that take a class: `{class_path, init_args}`, or its path alone."""
+
+INTERNAL = ("file", "notes")
+"""Fields of a specification that no sweep file may have."""
 
 WANTED = {
     "sampler": "a name or {class_path, init_args}",
@@ -70,6 +74,13 @@ class Resources(_Section):
         return gpus
 
 
+class Retries(_Section):
+    """How often a trial may go on from its checkpoint after it raised, and after its worker was lost."""
+
+    exceptions: Annotated[int, Field(ge=0)] = 0
+    lost_workers: Annotated[int, Field(ge=0)] = 5
+
+
 class Component(_Section):
     """An Optuna sampler or pruner by class, as `{class_path, init_args}`."""
 
@@ -78,27 +89,43 @@ class Component(_Section):
 
 
 class SweepSpec(_Section):
-    """A sweep file. `model` to `seed_everything` are LightningCLI's configuration, no more and no less."""
+    """A sweep file. `model` to `seed_everything` are LightningCLI's configuration, no more and no less.
+
+    `config` holds the keys that only the user's own command line (`cli`) has: whatever else a file that it
+    names holds is merged into the others when the sweep file is read.
+    """
 
     name: str
     objective: Objective
     budget: Budget
-    model: dict[str, Any]
+    config: dict[str, Any] | None = None
+    cli: dict[str, Any] | None = None
+    model: dict[str, Any] | None = None
     data: dict[str, Any] | None = None
     trainer: dict[str, Any] = {}
     optimizer: dict[str, Any] | None = None
     lr_scheduler: dict[str, Any] | None = None
     seed_everything: bool | int = 0
     search_space: dict[str, Any]
+    include: Annotated[Any, Field(exclude=True)] = None
+    """Ready-made parts of the search space; they are put into it when the sweep file is read."""
+    constraints: list[str] = []
+    start_with: list[dict[str, Any]] = []
     sampler: str | Component = "tpe"
     pruner: str | Component = "median"
     resources: Resources = Resources()
     keep_checkpoints: Annotated[int, Field(ge=0)] = 1
+    retries: Retries = Retries()
+    trial_timeout: Positive | None = None
+    """Seconds that a trial may take."""
+    max_failed_trials: Annotated[int, Field(ge=0)] | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     files: str = "sweep-files"
     file: Annotated[str, Field(exclude=True)] = ""
     """The sweep file as the user named it, for messages; not part of the specification."""
+    notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
+    """What of the user's files was ignored, a line each; likewise."""
 
     @field_validator("name")
     @classmethod
@@ -113,6 +140,14 @@ class SweepSpec(_Section):
         # LightningCLI's short form: a class without arguments.
         return {"class_path": value} if isinstance(value, str) else value
 
+    @field_validator("trainer")
+    @classmethod
+    def _has_one_device(cls, trainer: dict[str, Any]) -> dict[str, Any]:
+        devices = trainer.get("devices", 1)
+        if devices not in (1, "1", "auto") and not (isinstance(devices, list) and len(devices) == 1):
+            raise ValueError(f"a trial trains on one device so far, but got devices={devices!r}")
+        return trainer
+
     @cached_property
     def space(self) -> SearchSpace:
         """The search space, checked."""
@@ -121,11 +156,50 @@ class SweepSpec(_Section):
         except SpaceError as error:
             raise SpecError(self.file, f"search_space.{error.key}".removesuffix("."), error.rule) from None
 
+    @cached_property
+    def start_with_params(self) -> list[Params]:
+        """The parameters of the starting points, checked; those that one leaves out are the sampler's."""
+        found = []
+        for index, start in enumerate(self.start_with):
+            try:
+                params = start_params(self.space, start)
+            except SpaceError as error:
+                raise self.error(f"start_with.{index}.{error.key}".removesuffix("."), error.rule) from None
+            if self.space.is_complete(params) and (broken := self.violated(params)):
+                raise self.error(f"start_with.{index}", f"the constraint {broken!r} excludes it")
+            found.append(params)
+        return found
+
+    @cached_property
+    def checked_constraints(self) -> Constraints:
+        """The constraints, checked."""
+        try:
+            return Constraints.of(self.constraints, self.space, self.base)
+        except SpaceError as error:
+            raise self.error(f"constraints.{error.key}", error.rule) from None
+
+    def violated(self, params: Params, config: dict[str, Any] | None = None) -> str | None:
+        """The first constraint that a trial with these parameters does not meet, as written.
+
+        Raises:
+            SpecError: A constraint cannot be computed with them.
+        """
+        try:
+            return self.checked_constraints.violated(params, config)
+        except SpaceError as error:
+            raise self.error(f"constraints.{error.key}", error.rule) from None
+
     @property
     def base(self) -> dict[str, Any]:
         """The LightningCLI configuration that the search space varies."""
         config = {key: getattr(self, key) for key in LIGHTNING_KEYS}
-        return {key: value for key, value in config.items() if value is not None}
+        return {key: value for key, value in config.items() if value is not None} | (self.config or {})
+
+    @property
+    def cli_call(self) -> CliCall:
+        """How the user's script calls LightningCLI."""
+        keywords = dict(self.cli or {})
+        return CliCall(keywords.pop("class_path", ""), keywords)
 
     @property
     def folders(self) -> list[str]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "sqlite:///sweeps.db"
 LOCK_WAIT_SECONDS = 60
+OPTUNA_TABLES = {"studies", "trials", "version_info"}
+MLFLOW_TABLES = {"experiments", "runs", "alembic_version"}
 
 
 def expand(url: str) -> str:
@@ -98,6 +100,26 @@ def open_storage(url: str) -> "RDBStorage":
         return _connect(url, path)
 
 
+def study_names(url: str) -> list[str]:
+    """The names of the studies in a database, which is neither made nor changed.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    import optuna
+    import sqlalchemy
+
+    path = sqlite_path(url)
+    if path is not None and (not path.exists() or path.stat().st_size == 0):
+        return []
+    try:
+        return optuna.get_all_study_names(_connect(url, path, reads_only=True))
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        if "no such table" in str(error) or "does not exist" in str(error):
+            return []  # a server's database that no sweep has used
+        raise UserError(f"{masked(url)}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+
+
 def check_storage(url: str) -> None:
     """Refuses, without creating anything, a database that a sweep cannot be written to.
 
@@ -111,29 +133,60 @@ def check_storage(url: str) -> None:
         raise UserError(f"{path}: the folder {path.parent} does not exist")
     if not all(os.access(there, os.W_OK) for there in (path.parent, path) if there.exists()):
         raise UserError(f"{path}: no permission to write it; name another database with --storage")
-    tables = _tables(path)
-    if _is_foreign(tables):
-        with folder_lock(path.parent):  # another process may have been making its tables: look again
-            tables = _tables(path)
-    if _is_foreign(tables):
-        raise UserError(f"{path}: not an Optuna database (it holds {', '.join(sorted(tables)[:3])}, ...); "
+    if path.is_dir():
+        raise UserError(f"{path}: a folder; name a database file in it, such as {path / 'sweeps.db'}")
+    tables = _tables(path, OPTUNA_TABLES)
+    if tables:
+        raise UserError(f"{path}: not an Optuna database (it holds {_some(tables)}); "
                         "name another with --storage")  # fmt: skip
 
 
-def _is_foreign(tables: set[str]) -> bool:
-    return bool(tables) and not {"studies", "trials", "version_info"} <= tables
+def check_tracking(uri: str) -> None:
+    """Refuses, without creating anything, what MLflow's records cannot be written to.
+
+    Raises:
+        UserError: MLflow's old file store, a folder that is missing or a file that is not MLflow's database.
+    """
+    path = sqlite_path(uri)
+    if path is None:
+        if "://" not in uri or uri.startswith("file:"):
+            raise UserError(f"tracking_uri: {masked(uri)}: MLflow does not write to folders any more; "
+                            "give sqlite:///mlflow.db or the address of a server")  # fmt: skip
+        return
+    if "?" in str(path):
+        raise UserError(f"{path}: MLflow takes a '?' in a path for the end of it; use another folder, "
+                        "or give tracking_uri")  # fmt: skip
+    if not path.parent.is_dir():
+        raise UserError(f"{path}: the folder {path.parent} does not exist")
+    if path.is_dir() or not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
+        raise UserError(f"{path}: cannot be written as a database; give another tracking_uri")
+    if tables := _tables(path, MLFLOW_TABLES):
+        raise UserError(
+            f"{path}: not MLflow's database (it holds {_some(tables)}); give another tracking_uri"
+        )
 
 
-def _tables(path: Path) -> set[str]:
+def _some(tables: set[str]) -> str:
+    return f"{', '.join(sorted(tables)[:3])}, ..."
+
+
+def _tables(path: Path, expected: set[str]) -> set[str]:
+    """The tables of a database that holds others than the expected; empty for one that is right, or new."""
+    there = _read_tables(path)
+    if there and not expected <= there:
+        with folder_lock(path.parent):  # another process may have been making its tables: look again
+            there = _read_tables(path)
+    return there if there and not expected <= there else set()
+
+
+def _read_tables(path: Path) -> set[str]:
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return set()
     try:
         with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     except sqlite3.DatabaseError as error:
-        raise UserError(
-            f"{path}: not a usable SQLite database ({error}); name another with --storage"
-        ) from None
+        raise UserError(f"{path}: not a usable SQLite database ({error}); name another one") from None
     return {name for (name,) in rows}
 
 
@@ -143,7 +196,7 @@ def _quoted(path: Path) -> str:
     return quote(str(path))
 
 
-def _connect(url: str, path: Path | None = None) -> "RDBStorage":
+def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "RDBStorage":
     """Opens it with Optuna, which makes what is missing; `path` is the file of an SQLite database."""
     import sqlalchemy
     from optuna.storages import RDBStorage
@@ -152,19 +205,25 @@ def _connect(url: str, path: Path | None = None) -> "RDBStorage":
     address = url
     if path is not None:
         # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
-        arguments = {"creator": functools.partial(_sqlite, path), "poolclass": sqlalchemy.pool.QueuePool}
+        arguments = {
+            "creator": functools.partial(_sqlite, path, reads_only),
+            "poolclass": sqlalchemy.pool.QueuePool,
+        }
         address = "sqlite:///"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return RDBStorage(address, engine_kwargs=arguments)
+            return RDBStorage(address, engine_kwargs=arguments, skip_table_creation=reads_only)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, RuntimeError, ImportError, ValueError) as error:
         reason = " ".join(str(getattr(error, "orig", None) or error).split())
         raise UserError(f"{masked(url)}: cannot be opened: {reason}") from None
 
 
-def _sqlite(path: Path) -> sqlite3.Connection:
+def _sqlite(path: Path, reads_only: bool) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=LOCK_WAIT_SECONDS, check_same_thread=False)
+    if reads_only:
+        connection.execute("PRAGMA query_only = ON")
+        return connection
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
     return connection

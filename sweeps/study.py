@@ -4,40 +4,39 @@
 the contract with the readers (`dashboards`): the attributes written here are all that they know.
 """
 
-import itertools
 import math
-import os
-import platform
-import subprocess
 import time
-import warnings
-from collections import Counter
-from collections.abc import Callable
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.errors import SweepFailed, UserError
+from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
-from sweeps.spec import SweepSpec
-from sweeps.storage import masked, open_storage, sqlite_path
+from sweeps.spec import Budget, SweepSpec
 
 if TYPE_CHECKING:
     import optuna
-    from optuna.storages import BaseStorage
 
-FORMAT = 1
-"""Version of the attributes that this module writes."""
-
-PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
 FAILURES_BEFORE_GIVING_UP = 3
+DRAWS = 1000
+INVALID = "invalid"
+"""The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
 SweepState = Literal["running", "finished", "failed", "interrupted"]
 
 
 class Study:
     """One sweep's Optuna study; only the driver of the sweep holds one.
+
+    Attributes:
+        name: The sweep's name.
+        counts: How many trials ended in which state.
+        best: The outcome of the best complete trial.
+        is_paused: No trial is asked for the time being.
+        is_stopping: None will be: the sweep ends with the trials that run.
+        last_failure: Why the last failed trial failed.
 
     Args:
         study: The Optuna study, with sampler and pruner.
@@ -58,7 +57,9 @@ class Study:
         self.counts: Counter[State] = Counter()
         self.best: Outcome | None = None
         self._study, self._spec, self._clock, self._patience = study, spec, clock, patience
-        self._running: dict[int, optuna.Trial] = {}
+        self._running: dict[int, _Running] = {}
+        self._again: deque[Assignment] = deque()
+        self.is_paused = self.is_stopping = False
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
         self.last_failure = ""
@@ -83,26 +84,104 @@ class Study:
         return budget.trials is not None and self.finished + len(self._running) >= budget.trials
 
     def ask(self) -> Assignment | None:
-        """The next trial, or None once the budget is used.
+        """The next trial: one that goes on, or a new one; None once the budget is used or while paused.
 
         Raises:
-            SweepFailed: The first few trials all failed, so the rest of them most likely would, too.
+            SweepFailed: The first few trials all failed, so the rest of them most likely would, too; or more
+                trials failed than `max_failed_trials`.
         """
-        if self.counts[State.FAILED] == self.finished >= self._patience:
-            raise SweepFailed(
-                f"the first {self.finished} trials all failed; the last one: {self.last_failure}"
-            )
-        if self.budget_is_used:
+        self._give_up_if_hopeless()
+        if self.is_paused:
             return None
-        trial = self._study.ask()
-        params = self._spec.space.suggest(trial)
+        if self._again:
+            return self._again.popleft()
+        return None if self.budget_is_used else self._new()
+
+    def _new(self) -> Assignment:
+        """A new trial that breaks no constraint; those that do are told as pruned, so that samplers learn."""
+        import optuna
+
+        for _ in range(DRAWS):
+            assignment = self._assignment(self._study.ask())
+            broken = self._spec.violated(assignment.params, assignment.config)
+            if not broken:
+                return assignment
+            trial = self._running.pop(assignment.number).trial
+            trial.set_user_attr("outcome", {"state": INVALID, "reason": f"constraint {broken}"})
+            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+        raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
+
+    def _give_up_if_hopeless(self) -> None:
+        failed, most = self.counts[State.FAILED], self._spec.max_failed_trials
+        is_any_well = any(running.known_step for running in self._running.values())
+        if self.finished == failed >= self._patience and not is_any_well:
+            raise SweepFailed(f"the first {failed} trials all failed; the last one: {self.last_failure}")
+        if most is not None and failed > most:
+            raise SweepFailed(f"{failed} trials failed, more than max_failed_trials={most}; "
+                              f"the last one: {self.last_failure}")  # fmt: skip
+
+    def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:
+        params = self._spec.space.suggest(trial)  # of a trial that was asked before: its own again
         base = self._spec.base
         if base["seed_everything"] is True:  # LightningCLI's "choose one": chosen here, so that it is known
             base["seed_everything"] = trial.number
         config = self._spec.space.configure(base, params)
         trial.set_user_attr("config", config)
-        self._running[trial.number] = trial
-        return Assignment(trial.number, params, config)
+        assignment = Assignment(trial.number, params, config, attempt, known_step)
+        self._running[trial.number] = _Running(trial, assignment, known_step)
+        return assignment
+
+    def adopt(self, journaled: Iterable[Report] = ()) -> list[Outcome]:
+        """Takes over what an earlier driver left: counts what ended, and lets go on what it was training.
+
+        Args:
+            journaled: Reports that were written to disk and maybe not to the study.
+
+        Returns:
+            The outcomes of the trials that ended.
+        """
+        import optuna
+
+        ended = []
+        for frozen in self._study.get_trials(deepcopy=False):
+            if frozen.user_attrs.get("outcome", {}).get("state") == INVALID:
+                continue
+            if frozen.state.is_finished():
+                ended.append(outcome_of(frozen))
+                self._count(ended[-1])
+            elif frozen.state is optuna.trial.TrialState.RUNNING:
+                trial = optuna.trial.Trial(self._study, frozen._trial_id)
+                attempt = frozen.user_attrs.get("attempt", 0) + 1
+                trial.set_user_attr("attempt", attempt)
+                self._again.append(self._assignment(trial, attempt, frozen.last_step or 0))
+        for report in journaled:
+            if report.number in self._running and math.isfinite(report.value):
+                self._keep(report)
+        self._again = deque(replace(a, known_step=self._running[a.number].known_step) for a in self._again)
+        return ended
+
+    @property
+    def budget(self) -> Budget:
+        """When the sweep ends."""
+        return self._spec.budget
+
+    def change_budget(self, budget: Budget) -> None:
+        """Sets another budget, here and in the stored specification."""
+        self._spec = self._spec.model_copy(update={"budget": budget})
+        self._study.set_user_attr("spec", stored_spec(self._spec))
+
+    def enqueue_again(self, number: int) -> None:
+        """Asks once more for the parameters of a trial that ended, beside the budget.
+
+        Raises:
+            UserError: There is no such trial, or it has not ended.
+        """
+        ended = {t.number: t for t in self._study.get_trials(deepcopy=False) if t.state.is_finished()}
+        if number not in ended:
+            raise UserError(f"{self.name}: trial {number} has not ended, so it cannot be tried again")
+        self._study.enqueue_trial(ended[number].params)
+        if self.budget.trials is not None:
+            self.change_budget(self.budget.model_copy(update={"trials": self.budget.trials + 1}))
 
     def should_stop(self, report: Report) -> bool:
         """Whether the trial ends here: it diverged, or the pruner says so.
@@ -111,22 +190,51 @@ class Study:
         """
         if not math.isfinite(report.value):
             return True
-        trial = self._running[report.number]
-        trial.report(report.value, report.step)
-        return self._prunes and not report.last and trial.should_prune()
+        trial = self._keep(report)
+        # Some pruners answer with a NumPy boolean.
+        return self._prunes and not report.last and bool(trial.should_prune())
+
+    def _keep(self, report: Report) -> "optuna.Trial":
+        running = self._running[report.number]
+        if report.step > running.known_step:  # a trial that goes on may say again what is known
+            running.trial.report(report.value, report.step)
+            running.known_step = report.step
+        return running.trial
 
     def tell(self, outcome: Outcome) -> None:
-        """Ends a trial."""
+        """Ends a trial, or lets it go on from its checkpoint where the specification grants a retry."""
+        running = self._running[outcome.number]
+        if outcome.state is State.FAILED and self._may_go_on(running, outcome):
+            attempt = running.assignment.attempt + 1
+            running.trial.set_user_attr("attempt", attempt)
+            running.assignment = replace(running.assignment, attempt=attempt, known_step=running.known_step)
+            self._again.append(running.assignment)
+            return
+        self._end(outcome)
+
+    def _end(self, outcome: Outcome) -> None:
         import optuna
 
         states = optuna.trial.TrialState
         told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
-        trial = self._running.pop(outcome.number)
+        trial = self._running.pop(outcome.number).trial
         trial.set_user_attr("outcome", _outcome_attribute(outcome))
         value = outcome.value if outcome.state is State.COMPLETE else None
         self._study.tell(trial, value, state=told.get(outcome.state, states.PRUNED))
+        self._count(outcome)
+
+    def _may_go_on(self, running: "_Running", outcome: Outcome) -> bool:
+        retries = self._spec.retries
+        if outcome.lost:
+            running.losses += 1
+            return running.losses <= retries.lost_workers
+        running.exceptions += 1
+        return running.exceptions <= retries.exceptions
+
+    def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
-        if value is not None and (self.best is None or self._key(outcome) < self._key(self.best)):
+        is_complete = outcome.state is State.COMPLETE and outcome.value is not None
+        if is_complete and (self.best is None or self._key(outcome) < self._key(self.best)):
             self.best = outcome
         if outcome.state is State.FAILED:
             self.last_failure = f"trial {outcome.number}: {outcome.reason}"
@@ -138,7 +246,8 @@ class Study:
         """Ends the trials still running as failed, since nothing trains them any more."""
         outcomes = [Outcome(number, State.FAILED, reason=reason) for number in sorted(self._running)]
         for outcome in outcomes:
-            self.tell(outcome)
+            self._end(outcome)
+        self._again.clear()
         return outcomes
 
     def end(self, state: SweepState) -> None:
@@ -146,110 +255,26 @@ class Study:
         self._study.set_user_attr("sweep_state", state)
 
 
-def create_study(
-    spec: SweepSpec,
-    storage: "BaseStorage | None",
-    *,
-    validations: int | None,
-    notes: dict[str, Any] | None = None,
-) -> "optuna.Study":
-    """Creates the Optuna study of a new sweep.
+@dataclass
+class _Running:
+    """A trial that was asked and not told: its last assignment, and what happened to it so far."""
 
-    Args:
-        spec: The sweep; its name becomes the study's.
-        storage: Where it is kept; None for memory, in a simulation.
-        validations: Validations of a full training, for the pruner's bounds.
-        notes: Further study attributes for the readers: `mlflow`, `files`.
-
-    Raises:
-        UserError: The name is taken in this storage.
-        SpecError: The sampler or pruner cannot be made.
-    """
-    import optuna
-
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    sampler, pruner = make_sampler(spec), make_pruner(spec, validations)
-    try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=spec.name,
-            direction=spec.objective.direction,
-            sampler=sampler,
-            pruner=pruner,
-        )
-    except optuna.exceptions.DuplicatedStudyError:
-        raise UserError(name_taken(spec.name)) from None
-    study.set_metric_names([spec.objective.metric])
-    attributes = {
-        "lightning_sweeps": {
-            "format": FORMAT,
-            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "git_commit": git_commit(spec.folders[0]),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        },
-        "spec": stored_spec(spec),
-        "driver": {"host": platform.node(), "pid": os.getpid()},
-        **(notes or {}),
-        "sweep_state": "running",
-    }
-    for key, value in attributes.items():
-        study.set_user_attr(key, value)
-    return study
+    trial: "optuna.Trial"
+    assignment: Assignment
+    known_step: int = 0
+    losses: int = 0
+    exceptions: int = 0
 
 
-def ensure_name_is_free(name: str, url: str) -> None:
-    """Checks that no earlier sweep of that name is in the storage.
-
-    Raises:
-        UserError: There is one.
-    """
-    if name in _names(url):
-        raise UserError(name_taken(name))
-
-
-def free_name(name: str, url: str) -> str:
-    """The name, or the name with the first number from 2 on, that no sweep in the storage has."""
-    taken = _names(url)
-    numbered = (f"{name}-{number}" for number in itertools.count(2))
-    return next(n for n in itertools.chain([name], numbered) if n not in taken)
-
-
-def _names(url: str) -> list[str]:
-    """The names of the studies in a storage, which is not created."""
-    path = sqlite_path(url)
-    if path is not None and (not path.exists() or path.stat().st_size == 0):
-        return []
-    import optuna
-
-    return optuna.get_all_study_names(open_storage(url))
-
-
-def name_taken(name: str) -> str:
-    """The message for a name that an earlier sweep has, with the ways to go on."""
-    return (
-        f"a sweep named {name!r} is already there: `sweeps status {name}` shows it, "
-        f"`sweeps launch ... --name {name}-2` starts another"
+def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
+    """The outcome of a trial that ended, from the study."""
+    kept = frozen.user_attrs.get("outcome", {})
+    by_optuna = {"COMPLETE": State.COMPLETE, "PRUNED": State.PRUNED}.get(frozen.state.name, State.FAILED)
+    value = frozen.values[0] if frozen.values else None
+    state = State(kept.get("state", by_optuna))
+    return Outcome(
+        frozen.number, state, value, reason=kept.get("reason", ""), metrics=kept.get("metrics", {})
     )
-
-
-def stored_spec(spec: SweepSpec) -> dict[str, Any]:
-    """The sweep as it is kept: every key, defaults included, passwords in URLs masked."""
-    stored = {key: value for key, value in spec.model_dump(mode="json").items() if value is not None}
-    for key in ("storage", "tracking_uri", "files"):
-        if key in stored:
-            stored[key] = masked(stored[key])
-    return stored
-
-
-def git_commit(folder: str) -> str | None:
-    """The commit of the folder's git checkout, with `-dirty` if files differ from it; None without one."""
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None
 
 
 def _outcome_attribute(outcome: Outcome) -> dict[str, Any]:

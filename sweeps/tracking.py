@@ -1,42 +1,27 @@
 """The door to MLflow: writes what a `sweeps.runs.Ledger` says, in few calls that can be repeated.
 
 MLflow is imported late, for it takes seconds. Only `MlflowClient` with explicit run ids is used, never the
-active run. The database of a first sweep is made here too.
+active run.
 """
 
-import contextlib
-import logging
-import os
 import posixpath
-import shutil
-import sqlite3
 import tempfile
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.mlflow_setup import experiment_id, prepare_database
+from sweeps.names import Text, batch_length, cut
 from sweeps.records import Point
-from sweeps.runs import Ledger, Run, SweepInfo, Text, batch_length, cut
-from sweeps.storage import folder_lock
+from sweeps.runs import Ledger, Run, SweepInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-EXPERIMENT_NAME_LENGTH = 500
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
-# Set while a recorder lives, where the user has not set them. MLflow's own retries of an HTTP request last
-# for minutes and may create a run twice; the recorder's do neither.
-ENVIRONMENT = {
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
-    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
-}
 
 
 class Writer:
@@ -50,7 +35,7 @@ class Writer:
     def __init__(self, info: SweepInfo) -> None:
         self.ledger = Ledger(info, time.time())
         self.problems: list[str] = []
-        self._info, self._key = info, uuid.uuid4().hex
+        self._info, self._key = info, info.key or uuid.uuid4().hex
         self._connected: MlflowClient | None = None
         self._experiment_id = ""
         self._is_crowned = False
@@ -79,7 +64,7 @@ class Writer:
         """Writes all that waits."""
         ledger = self.ledger
         self._write(ledger.parent)
-        for number, run in list(ledger.open.items()):
+        for number, run in [(n, run) for n, run in ledger.open.items() if not run.is_held]:
             try:
                 self._write(run)
                 self._end(run)
@@ -124,22 +109,35 @@ class Writer:
 
     def _create(self, run: Run) -> None:
         if not self._experiment_id:
-            self._experiment_id = _experiment_id(self._client, self._info)
+            self._experiment_id = experiment_id(self._client, self._info)
         tags = {**run.tags, KEY_TAG: f"{self._key}-{run.tags.get('trial_number', 'parent')}"}
         if run is not self.ledger.parent:
             tags["mlflow.parentRunId"] = self.ledger.parent.run_id
         if run.is_sent:
-            found = self._client.search_runs([self._experiment_id], f"tags.`{KEY_TAG}` = '{tags[KEY_TAG]}'")
-            run.run_id = found[0].info.run_id if found else ""
+            self._take_over(run, tags[KEY_TAG])
         run.is_sent = True
         if not run.run_id:
             created = self._client.create_run(self._experiment_id, run.started_ms, tags, run.name)
             run.run_id = created.info.run_id
 
+    def _take_over(self, run: Run, key: str) -> None:
+        """Finds the run that was made for this key, if any, and what it holds already."""
+        found = self._client.search_runs([self._experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+        if not found:
+            return
+        [there] = found[:1]
+        run.stored = {
+            name: max(point.step for point in self._client.get_metric_history(there.info.run_id, name))
+            for name in there.data.metrics
+        }
+        if there.info.status != "RUNNING":
+            self._client.update_run(there.info.run_id, status="RUNNING")
+        run.run_id = there.info.run_id
+
     def _log(self, run: Run, batch: list[Point | Text]) -> None:
         from mlflow.entities import Metric, Param, RunTag
 
-        points = [item for item in batch if isinstance(item, Point)]
+        points = [item for item in batch if isinstance(item, Point) and run.is_new(item)]
         params, tags = (
             {item.key: item.value for item in batch if isinstance(item, Text) and item.kind == kind}
             for kind in ("param", "tag")  # MLflow refuses a batch that names a parameter twice
@@ -165,8 +163,12 @@ class Writer:
     def _crown(self, best: int) -> None:
         """Reads the best trial back from its run: to keep every configuration would fill the memory."""
         run_id = self.ledger.run_ids.get(best)
-        if not run_id:
-            raise LookupError(f"trial {best} has no run")
+        if not run_id:  # of an earlier driver
+            key = f"tags.`{KEY_TAG}` = '{self._key}-{best}'"
+            found = self._client.search_runs([self._experiment_id], key)
+            if not found:
+                raise LookupError(f"trial {best} has no run")
+            run_id = found[0].info.run_id
         params = self._client.get_run(run_id).data.params
         config = ""
         if any(entry.path == "config.yaml" for entry in self._client.list_artifacts(run_id)):
@@ -174,101 +176,6 @@ class Writer:
                 file = self._client.download_artifacts(run_id, "config.yaml", folder)
                 config = Path(file).read_text("utf-8")
         self.ledger.crown(best, params, config)
-
-
-def prepare_database(tracking_uri: str) -> None:
-    """Creates MLflow's SQLite database, in WAL mode, if the URI names one that does not exist.
-
-    MLflow would create it on first use, but not safely: two processes that start at once break each other's
-    migration, and a process that dies in the middle may leave a file that no later one can open. So it is
-    made aside, under a lock, and moved when complete.
-
-    Args:
-        tracking_uri: MLflow's tracking URI; nothing happens if it is not SQLite's.
-
-    Raises:
-        OSError: The folder cannot be made or written.
-    """
-    path = _sqlite_file(tracking_uri)
-    if path is None or path.exists():
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with folder_lock(path.parent):
-        if not path.exists():
-            _create_database(path)
-
-
-def _create_database(path: Path) -> None:
-    from mlflow import MlflowClient
-
-    folder = path.with_name(f"{path.name}.creating")
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that died here
-    folder.mkdir()
-    # MLflow keeps its connection to this file for good: so a copy is moved, and no name is used twice.
-    draft, ready = folder / f"{uuid.uuid4().hex}.db", folder / "ready.db"
-    MlflowClient(f"sqlite:///{draft}")
-    with (
-        contextlib.closing(sqlite3.connect(draft)) as source,
-        contextlib.closing(sqlite3.connect(ready)) as copy,
-    ):
-        source.backup(copy)
-        copy.execute("PRAGMA journal_mode=WAL")
-    ready.replace(path)
-    shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sqlite_file(tracking_uri: str) -> Path | None:
-    if not tracking_uri.startswith("sqlite"):
-        return None
-    from sqlalchemy import make_url
-
-    database = make_url(tracking_uri).database
-    return Path(database) if database and database != ":memory:" else None
-
-
-def _experiment_id(client: "MlflowClient", info: SweepInfo) -> str:
-    """The experiment of the sweep's name: made if missing, brought back if deleted."""
-    from mlflow.exceptions import MlflowException
-
-    name = cut(info.name, EXPERIMENT_NAME_LENGTH)
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        location = info.artifact_location
-        if Path(location).is_absolute():
-            location = location.replace("%", "%25")  # MLflow unquotes paths as if they were URIs
-        try:
-            return str(client.create_experiment(name, location or None))
-        except MlflowException:  # another sweep of that name may have been quicker
-            experiment = client.get_experiment_by_name(name)
-            if experiment is None:
-                raise
-    if experiment.lifecycle_stage == "deleted":
-        client.restore_experiment(experiment.experiment_id)
-    return str(experiment.experiment_id)
-
-
-@contextlib.contextmanager
-def quiet_mlflow() -> Iterator[None]:
-    """Sets `ENVIRONMENT` and keeps what MLflow logs in this thread off the terminal, for the block."""
-    added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
-    os.environ.update(added)
-    thread = threading.get_ident()
-
-    def is_from_elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != thread
-
-    with contextlib.suppress(Exception):  # `Writer.connect` will raise it again
-        import mlflow  # noqa: F401 - makes the one handler that it, alembic and SQLAlchemy share
-    handlers = logging.getLogger("mlflow").handlers
-    for handler in handlers:
-        handler.addFilter(is_from_elsewhere)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(is_from_elsewhere)
-        for name in added:
-            os.environ.pop(name, None)
 
 
 def _is_final(error: Exception) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.executors import TrialFunction
-from sweeps.records import Assignment, Event, Outcome, Report, State
+from sweeps.records import Answer, Assignment, Event, Outcome, Report, State
 
 
 class Worker:
@@ -29,21 +29,27 @@ class Worker:
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._answers: queue.SimpleQueue[bool] = queue.SimpleQueue()
 
-    def exchange(self, message: Assignment | bool) -> Event:
-        """Starts an assignment, or answers the last report (True: stop), and waits for the next event."""
-        if isinstance(message, bool):
-            self._answers.put(message)
-        else:
-            threading.Thread(target=self._run, args=(message,), name=f"trial-{message.number}").start()
+    def exchange(self, message: Assignment | Answer) -> Event:
+        """Starts an assignment, or answers the last report, and waits for the next event."""
+        match message:
+            case Answer():
+                self._answers.put(message.stop)
+            case Assignment():
+                # A queue for each trial: one that raised before it read its last answer leaves that behind.
+                self._answers = queue.SimpleQueue()
+                name = f"trial-{message.number}"
+                threading.Thread(target=self._run, args=(message, self._answers), name=name).start()
+            case _:
+                raise TypeError(f"neither an assignment nor an answer: {message!r}")
         return self._events.get()
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in the worker's process while no trial runs there."""
         return function(*arguments)
 
-    def _run(self, assignment: Assignment) -> None:
+    def _run(self, assignment: Assignment, answers: "queue.SimpleQueue[bool]") -> None:
         started = time.time()
-        reporter = _Reporter(self._events, self._answers)
+        reporter = _Reporter(self._events, answers)
         try:
             outcome = self._trial_function(assignment, reporter)
         except BaseException as error:  # noqa: BLE001 - SystemExit included: it is the trial's end, not the worker's

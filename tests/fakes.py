@@ -2,6 +2,7 @@
 
 import math
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,9 +11,10 @@ import optuna
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Script, Step
 from sweeps.loading import load_spec
+from sweeps.persistence import create_study
 from sweeps.records import Assignment, Event, Outcome, Report, State
 from sweeps.spec import SweepSpec
-from sweeps.study import Study, create_study
+from sweeps.study import Study
 
 
 def spec(**changes: Any) -> SweepSpec:
@@ -80,6 +82,13 @@ def dying(assignment: Assignment) -> Iterator[Step]:
     yield 1.0, 0.5
     if assignment.number == 0:
         os._exit(1)
+
+
+def hanging(assignment: Assignment) -> Iterator[Step]:
+    """Never ends, at trial 0."""
+    yield 1.0, 0.5
+    if assignment.number == 0:
+        time.sleep(3600)
 
 
 def visible_devices(assignment: Assignment) -> Iterator[Step]:

@@ -5,6 +5,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from typing import Any
 
 import numpy as np
@@ -163,3 +164,22 @@ class MissingFile(Data):
     def setup(self, stage: str | None = None) -> None:
         with open("data/points.csv") as file:
             file.read()
+
+
+class Noisy(Line):
+    """Draws from every random number generator while it trains."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        noise = random.random() + np.random.random() + torch.rand(1).item()
+        return super().training_step([batch[0], batch[1] + 0.1 * noise], batch_idx)
+
+
+class Slow(Line):
+    """Takes its time for each validation."""
+
+    def __init__(self, lr: float = 0.05, seconds: float = 0.1) -> None:
+        super().__init__(lr)
+        self.seconds = seconds
+
+    def on_validation_epoch_end(self) -> None:
+        time.sleep(self.seconds)

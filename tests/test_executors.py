@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.executors import Executor
 from sweeps.executors.scripted import Script, ScriptedExecutor
-from sweeps.records import Assignment, Event, Outcome, Report, State
+from sweeps.records import Assignment, Event, Outcome, Report, Started, State
 from tests import fakes
 
 Make = Callable[[Script, int], Executor]
@@ -43,10 +43,20 @@ def drain(executor: Executor, stop: Callable[[Report], bool] = lambda report: Fa
     events: list[Event] = []
     while not executor.idle:
         event = executor.next_event()
+        if event is None or isinstance(event, Started):
+            continue
         events.append(event)
         if isinstance(event, Report):
             executor.reply(event.number, stop=stop(event))
     return events
+
+
+def after_starts(executor: Executor) -> Event:
+    """The next event that is not a start."""
+    while isinstance(event := executor.next_event(), Started):
+        pass
+    assert event is not None
+    return event
 
 
 def test_a_new_executor_is_idle_and_has_room(make: Make) -> None:
@@ -112,6 +122,42 @@ def test_it_takes_one_assignment_more_than_it_has_slots(make: Make) -> None:
     assert sorted(outcome.number for outcome in outcomes) == [0, 1, 2]
 
 
+def test_a_trial_starts_when_it_gets_a_slot_and_not_when_it_is_submitted(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    executor.submit(assignment(1))
+    order: list[tuple[str, int]] = []
+    while not executor.idle:
+        event = executor.next_event()
+        if isinstance(event, Report):
+            executor.reply(event.number, stop=False)
+        elif event is not None:
+            order.append((type(event).__name__, event.number))
+    assert order.index(("Started", 1)) > order.index(("Started", 0))
+    assert sorted(order) == [("Outcome", 0), ("Outcome", 1), ("Started", 0), ("Started", 1)]
+
+
+def test_a_cancelled_trial_fails_for_the_given_reason_and_another_takes_its_slot(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    executor.submit(assignment(1))
+    assert isinstance(after_starts(executor), Report)
+    executor.cancel(0, "killed")
+    outcomes = {event.number: event for event in drain(executor) if isinstance(event, Outcome)}
+    assert (outcomes[0].state, outcomes[0].reason, outcomes[0].lost) == (State.FAILED, "killed", False)
+    assert outcomes[1].state is State.COMPLETE
+
+
+def test_more_slots_take_more_trials_at_once(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    executor.submit(assignment(1))
+    assert not executor.has_room
+    executor.resize(3)
+    assert executor.has_room
+    assert {event.number for event in drain(executor) if isinstance(event, Outcome)} == {0, 1}
+
+
 def test_no_more_trials_run_at_once_than_there_are_slots(make: Make) -> None:
     executor = make(fakes.falling, 2)
     for number in range(3):
@@ -126,8 +172,7 @@ def test_nothing_comes_from_a_trial_before_its_report_is_answered(make: Make) ->
     executor = make(fakes.falling, 2)
     executor.submit(assignment(0))
     executor.submit(assignment(1))
-    first = executor.next_event()
-    other = executor.next_event()
+    first, other = after_starts(executor), after_starts(executor)
     assert {first.number, other.number} == {0, 1}
 
 
@@ -141,7 +186,7 @@ def test_every_trial_has_exactly_one_outcome(make: Make) -> None:
             submitted += 1
         if executor.idle:
             break
-        event = executor.next_event()
+        event = after_starts(executor)
         if isinstance(event, Report):
             executor.reply(event.number, stop=event.number % 3 == 0)
         else:
@@ -161,7 +206,7 @@ def test_an_outcome_says_who_ran_it_and_how_long_it_took(make: Make) -> None:
 def test_it_may_be_closed_while_trials_run_and_twice(make: Make) -> None:
     executor = make(fakes.falling, 2)
     executor.submit(assignment(0))
-    executor.next_event()
+    after_starts(executor)
     executor.close()
     executor.close()
 
@@ -206,3 +251,16 @@ def test_workers_are_placed_on_fractions_of_gpus(gpus: float, slots: int) -> Non
     executor.close()
     assert sum(on_gpu.values()) == slots
     assert max(on_gpu.values()) <= 1 / gpus
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_trial_that_takes_too_long_is_ended_and_its_slot_goes_on() -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.hanging), slots=1, timeout_seconds=1.5)
+    executor.submit(assignment(0))
+    executor.submit(assignment(1))
+    outcomes = {event.number: event for event in drain(executor) if isinstance(event, Outcome)}
+    executor.close()
+    assert outcomes[0].reason == "it ran longer than trial_timeout=1.5 seconds"
+    assert outcomes[1].state is State.COMPLETE

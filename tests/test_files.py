@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.files import CHECKPOINTS, TrialFiles, sweep_folder
-from sweeps.records import Outcome, Report, State
+from sweeps.files import TrialFiles, sweep_folder
+from sweeps.records import Assignment, Outcome, Report, State
 from tests import fakes
+
+CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt")
 
 
 def ended(files: TrialFiles, number: int, value: float | None, state: State = State.COMPLETE) -> None:
@@ -63,7 +65,7 @@ def test_of_equal_trials_the_lower_number_is_kept_whichever_ends_first(tmp_path:
     assert kept(tmp_path) == [2]
 
 
-@pytest.mark.parametrize("state", [State.PRUNED, State.DIVERGED, State.FAILED])
+@pytest.mark.parametrize("state", [State.PRUNED, State.DIVERGED])
 def test_a_trial_that_is_not_complete_loses_its_checkpoints_however_good_it_was(
     tmp_path: Path, state: State
 ) -> None:
@@ -121,3 +123,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UserError, match="no permission to write there; `files:` names another"):
         sweep_folder(str(tmp_path), "test")
+
+
+def test_a_failed_trial_keeps_its_checkpoints_until_the_sweep_ends_for_it_may_go_on(tmp_path: Path) -> None:
+    files = TrialFiles(tmp_path, minimize=True, keep=5)
+    ended(files, 0, None, State.FAILED)
+    ended(files, 1, None, State.FAILED)
+    assert kept(tmp_path) == [0, 1]
+    files.record(Assignment(1, {}, {}, attempt=1))
+    files.close()
+    assert kept(tmp_path) == [1]

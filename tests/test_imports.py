@@ -14,13 +14,19 @@ EXAMPLES = "sweeps.examples"
 
 DOORS = {
     "ray": {"sweeps.executors.ray"},
-    "lightning": {"sweeps.lightning", "sweeps.trial", "sweeps.inspection"},
-    "torch": {"sweeps.lightning", "sweeps.trial", "sweeps.inspection", "sweeps.isolation", "sweeps.check"},
+    "lightning": {"sweeps.lightning", "sweeps.command_line", "sweeps.user_code", "sweeps.init",
+                  "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection"},
+    "torch": {"sweeps.lightning", "sweeps.trial", "sweeps.callbacks", "sweeps.checkpoints",
+              "sweeps.isolation", "sweeps.check"},
     "jsonargparse": {"sweeps.inspection"},
-    "mlflow": {"sweeps.tracking", "dashboards.tracking"},
-    "optuna": {"sweeps.algorithms", "sweeps.study", "sweeps.storage",
-               "dashboards.results", "dashboards.storages"},
-    "plotly": set(),
+    "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
+    "optuna": {"sweeps.algorithms", "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
+               "dashboards.results", "dashboards.storages", "dashboards.figures.studies",
+               "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison"},
+    "plotly": {"dashboards.figures", "dashboards.figures.style", "dashboards.figures.history",
+               "dashboards.figures.curves", "dashboards.figures.importances", "dashboards.figures.space",
+               "dashboards.figures.cost", "dashboards.figures.comparison", "dashboards.report.page"},
+    "pandas": {"dashboards.frames"},
 }  # fmt: skip
 
 

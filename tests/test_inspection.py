@@ -72,8 +72,8 @@ LR = {"type": "float", "low": 0.1, "high": 1.0}
             id="the same in the base configuration",
         ),
         pytest.param(
-            {"model": {"class_path": "tests.modules.Lime"}}, SPACE,
-            "model.class_path", "module 'tests.modules' has no 'Lime', did you mean 'Line'?",
+            {"model": {"class_path": "tests.modules.Linee"}}, SPACE,
+            "model.class_path", "module 'tests.modules' has no 'Linee', did you mean 'Line'?",
             id="a class that is not there",
         ),
         pytest.param(

@@ -10,7 +10,6 @@ from sweeps.loading import load_spec
 from sweeps.plan import Places, check_algorithms, context_of, places, raise_problem, schedule_of, slots_of
 from sweeps.records import Inspection
 from sweeps.schedule import Schedule
-from sweeps.spec import Resources
 from tests import fakes
 
 
@@ -149,7 +148,8 @@ def test_what_an_inspection_found_is_raised_as_a_mistake_in_the_file(tmp_path: P
 def test_as_many_trials_run_at_once_as_fit(
     there: dict[str, float], resources: dict[str, float], at_most: int | None, expected: tuple[int, float]
 ) -> None:
-    assert slots_of(there, Resources(**resources), at_most=at_most) == expected
+    budget = {"trials": at_most} if at_most else {"hours": 1}
+    assert slots_of(there, fakes.spec(resources=resources, budget=budget)) == expected
 
 
 @pytest.mark.parametrize(
@@ -161,5 +161,5 @@ def test_as_many_trials_run_at_once_as_fit(
 )
 def test_a_trial_that_does_not_fit_is_a_mistake(resources: dict[str, float], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        slots_of({"CPU": 4.0}, Resources(**resources))
+        slots_of({"CPU": 4.0}, fakes.spec(resources=resources))
     assert str(caught.value) == message

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.progress import Progress, duration, short
-from sweeps.records import Assignment, Outcome, Report, State, Timing
+from sweeps.records import Assignment, Outcome, Report, Started, State, Timing
 from sweeps.spec import SweepSpec
 from tests import fakes
 
@@ -102,7 +102,10 @@ def half_done(spec: SweepSpec) -> Progress:
     trial(progress, 2, State.DIVERGED, 0.9)
     trial(progress, 3, State.FAILED, None)
     progress.record(fakes.assignment(4))
+    progress.record(Started(4, 0.0))
     progress.record(fakes.assignment(5))
+    progress.record(Started(5, 0.0))
+    progress.record(fakes.assignment(6))  # asked ahead
     progress.record(Report(5, 1, 0.4))
     clock.now += 120
     return progress
@@ -132,6 +135,7 @@ def test_the_panel_shows_throughput_and_time_left(budget: dict[str, float], left
 def test_the_panel_waits_for_the_first_trial() -> None:
     progress = Progress(fakes.spec(), Console(file=StringIO()))
     progress.record(fakes.assignment(0))
+    progress.record(Started(0, 0.0))
     text = panel(progress)
     assert "0/10 finished  1 running" in text
     assert "waiting for the first trial" in text

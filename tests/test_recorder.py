@@ -21,10 +21,11 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+from sweeps.mlflow_setup import ENVIRONMENT, prepare_database
+from sweeps.names import Text, batch_length, cut
 from sweeps.recorder import NullRecorder, Recorder, SweepInfo
-from sweeps.records import Assignment, Outcome, Point, Report, State, Timing
-from sweeps.runs import Ledger, Text, batch_length, cut
-from sweeps.tracking import ENVIRONMENT, prepare_database
+from sweeps.records import Assignment, Outcome, Point, Report, Started, State, Timing
+from sweeps.runs import Ledger
 
 CONFIG = {
     "model": {"class_path": "my.Model", "init_args": {"lr": 1e-05, "name": "größe"}},
@@ -275,6 +276,7 @@ def test_an_experiment_of_that_name_is_used_again(info: SweepInfo, deleted: bool
 def test_what_cannot_be_written_is_said_in_one_line_each(info: SweepInfo) -> None:
     recorder = Recorder(info)
     recorder.record(Assignment(0, {}, {"odd": object()}))
+    recorder.record(Started(0, time.time()))
     recorder.record(assignment(1))
     recorder.record(Outcome(1, State.COMPLETE, 1.0, points=(Point("loss", "high", 0, 1),)))  # type: ignore[arg-type]
     problems = recorder.close(status="finished", best=9)

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import Script, ScriptedExecutor, Step
 from sweeps.files import TrialFiles
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.records import Assignment, Outcome, Report, Started, State
 from sweeps.runner import run
 from sweeps.spec import SweepSpec
 from sweeps.study import Study
@@ -78,7 +78,7 @@ def test_observers_see_each_trial_from_assignment_to_outcome_in_order() -> None:
     swept = Swept(fakes.spec(budget={"trials": 5}), slots=2)
     for number in range(5):
         kinds = [type(event) for event in swept.events if event.number == number]
-        assert kinds == [Assignment, Report, Report, Report, Report, Outcome]
+        assert kinds == [Assignment, Started, Report, Report, Report, Report, Outcome]
 
 
 def test_an_observer_sees_an_outcome_once_the_study_knows_it() -> None:

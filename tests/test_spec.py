@@ -7,8 +7,8 @@ import pytest
 
 from sweeps.errors import SpecError, UserError
 from sweeps.loading import load_spec
+from sweeps.persistence import stored_spec
 from sweeps.spec import SweepSpec
-from sweeps.study import stored_spec
 from tests import fakes
 
 GOOD = """

@@ -17,6 +17,7 @@ from sweeps.errors import UserError
 from sweeps.storage import (
     absolute,
     check_storage,
+    check_tracking,
     expand,
     folder_lock,
     masked,
@@ -195,7 +196,7 @@ def test_a_text_file_is_refused_and_stays_as_it_is(here: Path) -> None:
 
 def test_a_folder_is_refused(here: Path) -> None:
     (here / "sweeps.db").mkdir()
-    assert "not a usable SQLite database" in refusal(url_of(here / "sweeps.db"))
+    assert "a folder; name a database file in it" in refusal(url_of(here / "sweeps.db"))
 
 
 def test_a_folder_that_is_not_there_is_named(here: Path) -> None:
@@ -268,3 +269,35 @@ def test_processes_that_create_the_same_database_at_once_all_succeed(here: Path)
         process.join()
     assert [process.exitcode for process in processes] == [0, 0, 0]
     assert sorted(optuna.get_all_study_names(open_storage(url))) == names
+
+
+@pytest.mark.parametrize(
+    ("uri", "message"),
+    [
+        pytest.param("mlruns", "MLflow does not write to folders any more", id="the old file store"),
+        pytest.param(
+            "file:/data/mlruns", "MLflow does not write to folders any more", id="the same as a URI"
+        ),
+        pytest.param("sqlite:///{here}/no/mlflow.db", "the folder {here}/no does not exist", id="no folder"),
+        pytest.param("sqlite:///{here}/notes.txt", "not a usable SQLite database", id="a text file"),
+        pytest.param(
+            "sqlite:///{here}/other.db", "not MLflow's database (it holds things, ...)", id="foreign"
+        ),
+        pytest.param("sqlite:///{here}/a?b/mlflow.db", "MLflow takes a '?' in a path for the end", id="a ?"),
+    ],
+)
+def test_what_mlflow_could_not_write_to_is_refused_and_left_alone(here: Path, uri: str, message: str) -> None:
+    (here / "notes.txt").write_text("not a database at all\n" * 10)
+    with sqlite3.connect(here / "other.db") as database:
+        database.execute("CREATE TABLE things (name TEXT)")
+    before = {path.name: path.read_bytes() for path in here.iterdir()}
+    with pytest.raises(UserError) as error:
+        check_tracking(uri.format(here=here))
+    assert message.format(here=here) in str(error.value)
+    assert {path.name: path.read_bytes() for path in here.iterdir()} == before
+
+
+def test_a_new_database_and_a_server_suit_mlflow(here: Path) -> None:
+    check_tracking(f"sqlite:///{here}/mlflow.db")
+    check_tracking("http://127.0.0.1:5000")
+    assert list(here.iterdir()) == []

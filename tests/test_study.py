@@ -10,9 +10,10 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepFailed, UserError
+from sweeps.persistence import create_study, ensure_name_is_free, free_name, git_commit, stored_spec
 from sweeps.records import Assignment, Outcome, Report, State, Timing
 from sweeps.storage import open_storage
-from sweeps.study import Study, create_study, ensure_name_is_free, free_name, git_commit, stored_spec
+from sweeps.study import Study
 from tests import fakes
 
 
@@ -264,7 +265,6 @@ def test_a_new_study_holds_what_its_readers_know(tmp_path: Path, monkeypatch: py
     kept = attributes(storage="postgresql://me:secret@host/db")
     assert kept["sweep_state"] == "running"
     assert kept["files"] == "here"
-    assert kept["driver"].keys() == {"host", "pid"}
     assert kept["spec"] == stored_spec(fakes.spec(storage="postgresql://me:***@host/db"))
     about = kept["lightning_sweeps"]
     assert (about["format"], about["git_commit"]) == (1, None)
@@ -319,3 +319,68 @@ def test_a_name_that_is_taken_is_refused_with_the_ways_to_go_on(tmp_path: Path) 
         ensure_name_is_free("test", url)
     ensure_name_is_free("other", url)
     assert (free_name("test", url), free_name("other", url)) == ("test-3", "other")
+
+
+def test_what_breaks_a_constraint_is_never_trained_and_in_no_budget() -> None:
+    spec = fakes.spec(constraints=["model.init_args.x <= 0.2"], budget={"trials": 5})
+    study = fakes.study(spec)
+    numbers = []
+    while (assignment := study.ask()) is not None:
+        assert fakes.x_of(assignment) <= 0.2
+        numbers.append(assignment.number)
+        study.tell(Outcome(assignment.number, State.COMPLETE, 0.5))
+    assert len(numbers) == 5
+    assert numbers != list(range(5))  # some were drawn in between and told as pruned
+    again = fakes.Study(fakes.optuna_study(study), spec)
+    again.adopt()
+    assert again.counts == {State.COMPLETE: 5}
+
+
+def test_known_good_points_are_tried_first() -> None:
+    study = fakes.study(fakes.spec(start_with=[{"model.init_args.x": 0.125}, {"model.init_args.x": 0.75}]))
+    asked = [study.ask() for _ in range(2)]
+    assert [fakes.x_of(assignment) for assignment in asked if assignment] == [0.125, 0.75]
+
+
+def test_a_failed_trial_goes_on_as_often_as_the_specification_grants() -> None:
+    study = fakes.study(fakes.spec(retries={"exceptions": 1, "lost_workers": 2}))
+    assignment = study.ask()
+    assert assignment is not None
+    study.should_stop(Report(assignment.number, 1, 0.5))
+    for attempt, lost in enumerate([False, True, True], start=1):
+        study.tell(Outcome(assignment.number, State.FAILED, reason="gone", lost=lost))
+        again = study.ask()
+        assert again is not None
+        assert (again.number, again.attempt, again.known_step) == (assignment.number, attempt, 1)
+    study.tell(Outcome(assignment.number, State.FAILED, reason="gone", lost=True))
+    assert study.counts == {State.FAILED: 1}
+
+
+def test_a_sweep_ends_when_more_trials_failed_than_it_allows() -> None:
+    study = fakes.study(fakes.spec(max_failed_trials=1))
+    for state in (State.COMPLETE, State.FAILED, State.FAILED):
+        assignment = study.ask()
+        assert assignment is not None
+        study.tell(Outcome(assignment.number, state, 0.5, reason="no space"))
+    with pytest.raises(
+        SweepFailed, match=r"^2 trials failed, more than max_failed_trials=1; the last one: trial 2: no"
+    ):
+        study.ask()
+
+
+def test_what_was_running_is_adopted_with_its_number_parameters_and_last_step() -> None:
+    spec = fakes.spec()
+    study = fakes.study(spec)
+    done, cut = study.ask(), study.ask()
+    assert done is not None
+    assert cut is not None
+    study.should_stop(Report(cut.number, 1, 0.5))
+    study.tell(Outcome(done.number, State.COMPLETE, 0.25))
+    later = fakes.Study(fakes.optuna_study(study), spec)
+    [ended] = later.adopt([Report(cut.number, 2, 0.4)])  # the journal knows one report more
+    assert (ended.number, ended.value) == (done.number, 0.25)
+    again = later.ask()
+    assert again is not None
+    assert (again.number, again.params, again.config) == (cut.number, cut.params, cut.config)
+    assert (again.attempt, again.known_step) == (1, 2)
+    assert fakes.optuna_study(later).trials[cut.number].intermediate_values == {1: 0.5, 2: 0.4}

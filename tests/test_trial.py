@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
+from sweeps.records import Answer, Assignment, Outcome, Point, Report, State, TrialContext
 from sweeps.trial import make_trial_function
 from sweeps.worker import Worker
 
@@ -44,7 +44,7 @@ def run(tmp_path: Path) -> Run:
         reports = []
         while isinstance(event, Report):
             reports.append(event)
-            event = worker.exchange(stop(event))
+            event = worker.exchange(Answer(number, stop(event)))
         return reports, event
 
     return train

@@ -7,7 +7,7 @@ import pytest
 
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Step
-from sweeps.records import Assignment, Outcome, Report, State, Timing
+from sweeps.records import Answer, Assignment, Outcome, Report, State, Timing
 from sweeps.worker import Worker, failure
 from tests import fakes
 
@@ -20,7 +20,7 @@ def test_a_trial_is_a_conversation_of_one_message_at_a_time() -> None:
     there = worker()
     events = [there.exchange(fakes.assignment(3))]
     while isinstance(events[-1], Report):
-        events.append(there.exchange(False))
+        events.append(there.exchange(Answer(3, False)))
     *reports, outcome = events
     assert [(r.number, r.step) for r in reports if isinstance(r, Report)] == [(3, 1), (3, 2), (3, 3), (3, 4)]
     assert isinstance(outcome, Outcome)
@@ -30,7 +30,7 @@ def test_a_trial_is_a_conversation_of_one_message_at_a_time() -> None:
 def test_an_answer_of_true_ends_the_trial() -> None:
     there = worker()
     assert isinstance(there.exchange(fakes.assignment(0)), Report)
-    outcome = there.exchange(True)
+    outcome = there.exchange(Answer(0, True))
     assert isinstance(outcome, Outcome)
     assert outcome.state is State.PRUNED
 
@@ -39,7 +39,7 @@ def test_a_worker_runs_one_trial_after_the_other() -> None:
     there = worker()
     for number in range(3):
         assert there.exchange(fakes.assignment(number)).number == number
-        assert isinstance(there.exchange(True), Outcome)
+        assert isinstance(there.exchange(Answer(number, True)), Outcome)
 
 
 def test_the_outcome_says_who_ran_the_trial_and_when_and_keeps_what_the_trial_knew() -> None:
@@ -76,7 +76,7 @@ def test_whatever_a_trial_raises_is_its_outcome_and_the_worker_goes_on(script: o
     for number in range(2):
         event = there.exchange(fakes.assignment(number))
         if isinstance(event, Report):
-            event = there.exchange(False)
+            event = there.exchange(Answer(number, False))
         assert isinstance(event, Outcome)
         assert (event.number, event.state, event.reason) == (number, State.FAILED, reason)
         assert event.worker == "worker-7"
@@ -124,7 +124,7 @@ def test_the_reporter_counts_the_time_that_the_answers_took() -> None:
     there = Worker(lambda: train, "w")
     event = there.exchange(fakes.assignment(0))
     while isinstance(event, Report):
-        event = there.exchange(False)
+        event = there.exchange(Answer(0, False))
     assert waited[0] == 0.0
     assert waited[0] < waited[1] < waited[2]
 
@@ -139,7 +139,7 @@ def test_the_trial_function_is_made_once_in_the_worker() -> None:
     there = Worker(make, "w")  # type: ignore[arg-type]
     for number in range(2):
         there.exchange(fakes.assignment(number))
-        there.exchange(True)
+        there.exchange(Answer(number, True))
     assert made == [1]
 
 
@@ -163,3 +163,21 @@ def test_a_failure_is_told_in_one_line(error: BaseException, reason: str) -> Non
 
 def test_a_failure_is_not_told_at_endless_length() -> None:
     assert len(failure(0, ValueError("x" * 10_000)).reason) == 1000
+
+
+def test_an_answer_that_a_trial_did_not_read_is_not_the_next_trials() -> None:
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        reporter.send(Report(assignment.number, 1, 0.5))
+        if assignment.number == 0:
+            raise OSError("no space left")  # after the report, before its answer is read
+        state = State.PRUNED if reporter.stop_requested() else State.COMPLETE
+        return Outcome(assignment.number, state, 0.5)
+
+    there = Worker(lambda: train, "worker-0")
+    there.exchange(fakes.assignment(0))
+    failed = there.exchange(Answer(0, True))
+    there.exchange(fakes.assignment(1))
+    complete = there.exchange(Answer(1, False))
+    assert isinstance(failed, Outcome)
+    assert isinstance(complete, Outcome)
+    assert (failed.state, complete.state) == (State.FAILED, State.COMPLETE)

@@ -9,8 +9,8 @@ from rich.console import Console
 from sweeps.errors import SweepsError
 from sweeps.launch import launch
 from sweeps.loading import load_spec
+from sweeps.persistence import free_name
 from sweeps.storage import study_url
-from sweeps.study import free_name
 
 
 def main() -> int:

@@ -4,6 +4,7 @@
 search quality. One conformance suite (`tests/test_executors.py`) holds for both.
 """
 
+import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -28,15 +29,22 @@ class Executor(Protocol):
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial; it starts at once or as soon as a slot is free."""
 
-    def next_event(self) -> Event:
-        """Waits for the next report or outcome.
+    def next_event(self, timeout_seconds: float = math.inf) -> Event | None:
+        """Waits for the next event, and gives None if none comes in time.
 
-        After a trial's report nothing comes from that trial until `reply` was called. Every submitted
-        trial ends with exactly one outcome, also when it raises or its worker dies.
+        A trial's first event says that it has started. After a trial's report nothing comes from that
+        trial until `reply` was called. Every submitted trial ends with exactly one outcome, also when it
+        raises or its worker dies.
         """
 
     def reply(self, number: int, *, stop: bool) -> None:
         """Answers the trial's last report: go on, or stop before the next epoch."""
+
+    def cancel(self, number: int, reason: str) -> None:
+        """Ends a trial, which fails for this reason; one that is not there is left alone."""
+
+    def resize(self, slots: int) -> None:
+        """Changes the number of slots: at once upwards, downwards as trials end."""
 
     def close(self) -> None:
         """Ends all workers, running trials included; may be called twice."""

@@ -2,11 +2,12 @@
 
 import heapq
 import itertools
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from sweeps.records import Assignment, Event, Outcome, Report, State, Timing
+from sweeps.records import Assignment, Event, Outcome, Report, Started, State, Timing
 from sweeps.worker import failure
 
 Step = tuple[float, float]
@@ -59,8 +60,10 @@ class ScriptedExecutor:
         self._waiting.append(assignment)
         self._fill()
 
-    def next_event(self) -> Event:
-        """The next report or outcome in simulated time."""
+    def next_event(self, timeout_seconds: float = math.inf) -> Event | None:
+        """The next report or outcome in simulated time; None if nothing runs."""
+        if not self._events:
+            return None
         self._now, _, event = heapq.heappop(self._events)
         if isinstance(event, Outcome):
             del self._running[event.number]
@@ -70,6 +73,22 @@ class ScriptedExecutor:
     def reply(self, number: int, *, stop: bool) -> None:
         """Answers the trial's last report."""
         self._go_on(self._running[number], stop=stop)
+
+    def cancel(self, number: int, reason: str) -> None:
+        """Ends a trial, which fails for this reason."""
+        for assignment in [a for a in self._waiting if a.number == number]:
+            self._waiting.remove(assignment)
+            self._running[number] = _Run(number, iter(()), started=self._now)
+        if number in self._running:
+            self._events = [item for item in self._events if item[2].number != number]
+            heapq.heapify(self._events)
+            outcome = Outcome(number, State.FAILED, reason=reason, worker="scripted")
+            self._push(0.0, outcome)
+
+    def resize(self, slots: int) -> None:
+        """Changes the number of slots."""
+        self._slots = slots
+        self._fill()
 
     def close(self) -> None:
         """Forgets everything that runs."""
@@ -82,10 +101,14 @@ class ScriptedExecutor:
             assignment = self._waiting.popleft()
             run = _Run(assignment.number, self._script(assignment), started=self._now)
             self._running[assignment.number] = run
+            self._push(0.0, Started(assignment.number, self._now))
             self._go_on(run, stop=False)
 
     def _go_on(self, run: "_Run", *, stop: bool) -> None:
         seconds, event = self._next(run, stop=stop)
+        self._push(seconds, event)
+
+    def _push(self, seconds: float, event: Event) -> None:
         heapq.heappush(self._events, (self._now + seconds, next(self._order), event))
 
     def _next(self, run: "_Run", *, stop: bool) -> tuple[float, Event]:
@@ -105,7 +128,9 @@ class ScriptedExecutor:
 
     def _outcome(self, run: "_Run", state: State) -> Outcome:
         finite = [value for value in run.values if value - value == 0]
-        value = self._better(finite) if finite else None
+        value = None
+        if finite:
+            value = self._better(finite) if state is State.COMPLETE else finite[-1]
         seconds = self._now - run.started
         timing = Timing(started=run.started, slot_seconds=seconds, fit_seconds=seconds)
         return Outcome(run.number, state, value, reason="" if state is State.COMPLETE else state.value,

@@ -1,0 +1,259 @@
+"""What a trial adds to a Lightning training: it collects what is logged, reports, saves, ends and goes on."""
+
+import math
+import random
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+
+from sweeps import checkpoints
+from sweeps.executors import Reporter
+from sweeps.records import Outcome, Point, Report, State, TrialContext
+from sweeps.schedule import Schedule
+
+
+class Points(Logger):
+    """A Lightning logger that keeps what it is given until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: list[Point] = []
+
+    @property
+    def name(self) -> str:
+        """Lightning names folders after loggers."""
+        return "sweeps"
+
+    @property
+    def version(self) -> str:
+        """Lightning names folders after loggers."""
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The study has the parameters already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keeps one point a metric, with Lightning's own step."""
+        now = time.time_ns() // 1_000_000
+        self._points += [Point(key, float(value), step or 0, now) for key, value in metrics.items()]
+
+    def take(self) -> tuple[Point, ...]:
+        """Everything since the last time."""
+        points, self._points = tuple(self._points), []
+        return points
+
+
+class TrialCallback(Checkpoint):
+    """Reports each validation, saves the checkpoints, and ends the training when told to.
+
+    As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
+    checkpoint callback of its own.
+
+    The report is sent before the checkpoint is written and its answer read after the epoch's other
+    callbacks, so that the way to the driver and back costs nothing.
+
+    Args:
+        number: The trial's number.
+        reporter: The way to the driver.
+        context: What all trials of the sweep share.
+        points: Our logger.
+        folder: Where `best.ckpt` and `last.ckpt` go; None for no checkpoints.
+        known_step: The last validation of an earlier attempt that the study has a value of.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        reporter: Reporter,
+        context: TrialContext,
+        points: Points,
+        folder: Path | None,
+        known_step: int = 0,
+    ) -> None:
+        self._number, self._reporter, self._context = number, reporter, context
+        self._known_step = known_step
+        self._points, self._folder = points, folder
+        self._validations = 0
+        self._total: int | None = None
+        self._value: float | None = None
+        self._last_value: float | None = None
+        self._metrics: dict[str, float] = {}
+        self._last_report: Report | None = None
+        self._random_state: dict[str, Any] | None = None
+        self._awaits_answer = False
+        self._pruned_at: int | None = None
+        self._diverged: str = ""
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into the checkpoint: enough to go on as if nothing had happened."""
+        report = self._last_report
+        points = [[p.key, p.value, p.step, p.time_ms] for p in report.points] if report else []
+        return {
+            "validations": self._validations,
+            "value": self._value,
+            "metrics": self._metrics,
+            "report": [report.step, report.value, report.last, points] if report else None,
+            "random": random_state(),
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what a checkpoint holds."""
+        self._validations = state_dict["validations"]
+        self._value, self._metrics = state_dict["value"], state_dict["metrics"]
+        self._last_value = state_dict["report"][1]
+        step, value, last, points = state_dict["report"]
+        points = tuple(Point(*point) for point in points)
+        self._last_report = Report(self._number, step, value, last=last, points=points)
+        self._random_state = state_dict["random"]
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says again what an earlier attempt reported and the study did not get."""
+        report = self._last_report
+        if report is not None and report.step > self._known_step:
+            self._reporter.send(report)
+            self._awaits_answer = True
+            self._take_answer(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts the validations to come, and goes on with the random numbers of the checkpoint."""
+        batches = trainer.num_training_batches
+        schedule = Schedule(
+            max_epochs=-1 if trainer.max_epochs is None else trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            accumulate=trainer.accumulate_grad_batches,
+            check_every_epochs=trainer.check_val_every_n_epoch,
+            interval=trainer.val_check_interval or 1.0,
+        )
+        self._total = schedule.validations(int(batches) if math.isfinite(batches) else None)
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sends the report, then saves."""
+        if trainer.sanity_checking:
+            return
+        value = objective(trainer, self._context.metric)
+        self._validations += 1
+        last = trainer.should_stop or self._validations == self._total
+        points = self._points.take()
+        self._last_report = Report(self._number, self._validations, value, last=last, points=points)
+        self._reporter.send(self._last_report)
+        self._awaits_answer = True
+        if math.isfinite(value):
+            self._last_value = value
+            self._keep(trainer, value)
+        else:
+            self._diverged = f"{self._context.metric} became {value} at validation {self._validations}"
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._take_answer(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Reads the answer before the next epoch."""
+        self._take_answer(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says what is missing if the training never validated; a trial that is done needs no way back."""
+        if self._folder is not None:
+            (self._folder / checkpoints.PREVIOUS).unlink(missing_ok=True)
+        if not self._validations:
+            raise ValueError(
+                f"the training ended without a validation, so {self._context.metric!r} was never logged; "
+                "does the data have a val_dataloader and the module a validation_step?"
+            )
+
+    def outcome(self) -> Outcome:
+        """How the trial ended, once `fit` is back."""
+        state, reason = State.COMPLETE, ""
+        if self._diverged:
+            state, reason = State.DIVERGED, self._diverged
+        elif self._pruned_at is not None:
+            state, reason = State.PRUNED, f"pruned at validation {self._pruned_at}"
+        # As for Optuna, the value of a trial that was cut short is its last one.
+        value = self._value if state is State.COMPLETE else self._last_value
+        return Outcome(self._number, state, value, reason=reason, metrics=self._metrics)
+
+    def _take_answer(self, trainer: Trainer) -> None:
+        if not self._awaits_answer:
+            return
+        self._awaits_answer = False
+        ended_already = trainer.should_stop  # by EarlyStopping: that trial is complete, not pruned
+        if self._reporter.stop_requested() and not ended_already:
+            self._pruned_at = self._validations
+        if self._pruned_at is not None or self._diverged:
+            trainer.should_stop = True
+            # The user's lower bounds are for early stopping; a pruned trial ends now.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
+
+    def _keep(self, trainer: Trainer, value: float) -> None:
+        """Saves `last.ckpt`, and `best.ckpt` as a second name of it where this is the value that counts."""
+        if self._value is None or self._context.value == "last":
+            counts = True
+        else:
+            counts = value < self._value if self._context.minimize else value > self._value
+        if counts:
+            self._value = value
+            self._metrics = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
+        if self._folder is not None:
+            checkpoints.save(trainer, self._folder, is_best=counts)
+
+
+def objective(trainer: Trainer, metric: str) -> float:
+    """The objective's value after a validation.
+
+    Raises:
+        MetricNotLoggedError: The module did not log it; the message lists what it logged.
+    """
+    logged = trainer.callback_metrics
+    if metric not in logged:
+        raise MetricNotLoggedError(metric, sorted(logged))
+    return float(logged[metric])
+
+
+class MetricNotLoggedError(Exception):
+    """The objective's metric is not among what the module logged by the end of a validation."""
+
+    def __init__(self, metric: str, logged: list[str]) -> None:
+        super().__init__(metric, logged)
+        self.metric, self.logged = metric, logged
+
+    def __str__(self) -> str:
+        there = ", ".join(self.logged) or "nothing"
+        return f"the module did not log {self.metric!r} by the end of a validation; it logged {there}"
+
+
+def random_state() -> dict[str, Any]:
+    """The state of all random number generators, as plain values and tensors."""
+    version, numbers, gauss = random.getstate()
+    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
+    return {
+        "python": [version, list(numbers), gauss],
+        "numpy": [name, [int(key) for key in keys], position, has_gauss, cached],
+        "torch": torch.get_rng_state(),
+        "cuda": cuda,
+    }
+
+
+def set_random_state(state: dict[str, Any]) -> None:
+    """Puts `random_state` back."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(state["torch"])
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all(state["cuda"])
+
+
+def seed_from_nowhere() -> None:
+    """Gives all random number generators a seed of the system's."""
+    random.seed()
+    np.random.seed()
+    torch.seed()

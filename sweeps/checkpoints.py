@@ -1,0 +1,51 @@
+"""A trial's checkpoints: `best.ckpt`, `last.ckpt`, and the one before the last for when that one is damaged.
+
+Nothing is ever half written under these names: a checkpoint is written as `new.ckpt` and renamed. They are
+read with `weights_only=True`, so that nothing in them can run.
+"""
+
+import os
+import pickle
+import shutil
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Trainer
+
+BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt"
+
+
+def save(trainer: Trainer, folder: Path, *, is_best: bool) -> None:
+    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`."""
+    new, last = folder / NEW, folder / LAST
+    trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
+    if is_best:
+        second = folder / f"{NEW}-best"
+        _link(new, second)
+        second.replace(folder / BEST)
+    if last.exists():
+        last.replace(folder / PREVIOUS)
+    new.replace(last)
+
+
+def usable(folder: Path) -> Path | None:
+    """The last checkpoint that can be read, or None."""
+    for name in (LAST, PREVIOUS):
+        path = folder / name
+        try:
+            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        except FileNotFoundError:
+            continue
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+            print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
+            continue
+        return path
+    return None
+
+
+def _link(source: Path, target: Path) -> None:
+    target.unlink(missing_ok=True)
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(source, target)

@@ -1,0 +1,79 @@
+"""The commands that speak to a running sweep, or look into one trial's log; part of `sweeps.cli`."""
+
+from typing import Annotated, Any
+
+import typer
+
+running = typer.Typer()
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False)]
+Storage = Annotated[
+    str | None,
+    typer.Option(help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none."),
+]
+
+
+@running.command()
+def stop(
+    name: Name,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for the trials that run.")] = False,
+    storage: Storage = None,
+) -> None:
+    """End a running sweep; `sweeps resume` goes on with it."""
+    _ask(name, storage, "stop", now=now)
+    how = "now; what runs goes on from its checkpoint" if now else "with the trials that run"
+    typer.echo(f"{name} ends {how}; `sweeps resume {name}` goes on with it")
+
+
+@running.command()
+def pause(name: Name, storage: Storage = None) -> None:
+    """Start no further trial until `sweeps resume`."""
+    _ask(name, storage, "pause")
+
+
+@running.command()
+def update(
+    name: Name,
+    changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="trials, hours or concurrency.")],
+    storage: Storage = None,
+) -> None:
+    """Change a running sweep: trials=200 concurrency=4 hours=12."""
+    from sweeps.commands import parse_changes
+
+    _ask(name, storage, "update", **parse_changes(changes))
+
+
+trial = typer.Typer(help="Kill or retry one trial.", no_args_is_help=True)
+running.add_typer(trial, name="trial")
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The trial's number.", show_default=False)]
+
+
+@trial.command()
+def kill(name: Name, number: Number, storage: Storage = None) -> None:
+    """End a running trial; it counts as failed."""
+    _ask(name, storage, "kill", number=number)
+
+
+@trial.command()
+def retry(name: Name, number: Number, storage: Storage = None) -> None:
+    """Train the parameters of a trial that ended once more, as a new trial."""
+    _ask(name, storage, "retry", number=number)
+
+
+@running.command()
+def logs(
+    name: Name,
+    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="The latest if none.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print a trial's log."""
+    from sweeps.commands import show_log
+
+    show_log(name, storage, number, follow=follow)
+
+
+def _ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
+    from sweeps.commands import ask
+
+    ask(name, storage, command, **arguments)

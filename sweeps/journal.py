@@ -1,0 +1,98 @@
+"""Events on their way to MLflow, on disk until they are written there: a crash loses none of them.
+
+The journal is a row of files with one JSON line an event. Its writer turns to a new file now and then and
+drops the files whose events are all written. A driver that takes a sweep over replays what is left; a last
+line that a crash cut short is left out, since the training it came from will report it again.
+"""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
+
+
+class Journal:
+    """The journal of one sweep.
+
+    Args:
+        folder: Where its files are; made with the first event.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._number = max((int(path.stem) for path in self._files()), default=0) + 1
+        self._first = self._number
+        self._file: IO[str] | None = None
+
+    def append(self, event: News) -> None:
+        """Writes an event to disk.
+
+        Raises:
+            OSError: The disk is full, or the folder is gone.
+        """
+        if self._file is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._file = (self._folder / f"{self._number:08}.jsonl").open("a", encoding="utf-8")
+        self._file.write(json.dumps({"kind": type(event).__name__, **_plain(event)}) + "\n")
+        self._file.flush()  # into the system's memory: safe from this process's end, not from a power cut
+
+    def turn(self) -> int:
+        """Closes the current file and gives its number; further events go to the next."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+            self._number += 1
+        return self._number - 1
+
+    def drop(self, number: int) -> None:
+        """Removes the files up to a number: everything in them is written."""
+        for path in self._files():
+            if int(path.stem) <= number:
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there are files left, or there never were any
+            self._folder.rmdir()
+
+    def left(self) -> Iterator[News]:
+        """The events that an earlier driver wrote and could not bring to MLflow, oldest first."""
+        for path in self._files():
+            if int(path.stem) >= self._first:
+                return
+            for line in path.read_text("utf-8").splitlines():
+                with contextlib.suppress(ValueError):
+                    yield _event(json.loads(line))
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in self._folder.glob("*.jsonl") if path.stem.isdigit())
+
+
+def _plain(event: News) -> dict[str, Any]:
+    if isinstance(event, Assignment | Started):
+        return asdict(event)
+    points = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
+    fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name != "points"}
+    if isinstance(event, Outcome):
+        fields["timing"] = asdict(event.timing)
+    return {**fields, "points": points}
+
+
+def _event(plain: dict[str, Any]) -> News:
+    """An event from its plain form.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    try:
+        kind = plain.pop("kind")
+        if kind in ("Assignment", "Started"):
+            return (Assignment if kind == "Assignment" else Started)(**plain)
+        plain["points"] = tuple(Point(*point) for point in plain["points"])
+        if kind == "Report":
+            return Report(**plain)
+        state, timing = State(plain.pop("state")), Timing(**plain.pop("timing"))
+        return Outcome(**plain, state=state, timing=timing)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"not an event: {error}") from error

@@ -1,0 +1,174 @@
+"""The study on disk: created, found again, and what is written beside the trials.
+
+The attributes written here and in `sweeps.study` are all that the readers (`dashboards`) know of a sweep.
+"""
+
+import difflib
+import itertools
+import platform
+import subprocess
+import warnings
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from sweeps.algorithms import make_pruner, make_sampler
+from sweeps.errors import UserError
+from sweeps.spec import SweepSpec
+from sweeps.storage import masked, open_storage, study_names
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+FORMAT = 1
+"""Version of the attributes that this module writes."""
+
+PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
+
+
+def create_study(
+    spec: SweepSpec,
+    storage: "BaseStorage | None",
+    *,
+    validations: int | None,
+    notes: dict[str, Any] | None = None,
+) -> "optuna.Study":
+    """Creates the Optuna study of a new sweep.
+
+    Args:
+        spec: The sweep; its name becomes the study's.
+        storage: Where it is kept; None for memory, in a simulation.
+        validations: Validations of a full training, for the pruner's bounds.
+        notes: Further study attributes for the readers: `mlflow`, `files`.
+
+    Raises:
+        UserError: The name is taken in this storage.
+        SpecError: The sampler or pruner cannot be made.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    sampler, pruner = make_sampler(spec), make_pruner(spec, validations)
+    try:
+        study = optuna.create_study(
+            storage=storage,
+            study_name=spec.name,
+            direction=spec.objective.direction,
+            sampler=sampler,
+            pruner=pruner,
+        )
+    except optuna.exceptions.DuplicatedStudyError:
+        raise UserError(name_taken(spec.name)) from None
+    study.set_metric_names([spec.objective.metric])
+    attributes = {
+        "lightning_sweeps": {
+            "format": FORMAT,
+            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "git_commit": git_commit(spec.folders[0]),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+        "spec": stored_spec(spec),
+        "file": str(Path(spec.file).absolute()) if spec.file else "",
+        **(notes or {}),
+        "sweep_state": "running",
+    }
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+    for params in spec.start_with_params:
+        study.enqueue_trial(params)
+    return study
+
+
+def load_study(name: str, url: str) -> "optuna.Study":
+    """Finds the study of a sweep.
+
+    Raises:
+        UserError: There is none of that name, or it was not made by this version of the project.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if name not in (names := study_names(url)):
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")
+    study = optuna.load_study(study_name=name, storage=open_storage(url))
+    ours = study.user_attrs.get("lightning_sweeps")
+    if ours is None:
+        raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")
+    if ours["format"] != FORMAT:
+        raise UserError(
+            f"{name} was written by another version of lightning-sweeps (format {ours['format']}, "
+            f"this one has {FORMAT}); go on with that version"
+        )
+    return study
+
+
+def loaded_spec(study: "optuna.Study") -> SweepSpec:
+    """The specification that a study was made with.
+
+    Raises:
+        UserError: It is not one of this version's.
+    """
+    attributes = study.user_attrs
+    try:
+        return SweepSpec.model_validate({**attributes["spec"], "file": attributes.get("file", "")})
+    except (ValidationError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{study.study_name}: the stored specification cannot be read: {first}") from None
+
+
+def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> None:
+    """Gives a study that was found again its sampler and pruner."""
+    warnings.filterwarnings("ignore", message=".*experimental.*")
+    trials = len(study.get_trials(deepcopy=False))
+    study.sampler, study.pruner = make_sampler(spec, trials=trials), make_pruner(spec, validations)
+
+
+def ensure_name_is_free(name: str, url: str) -> None:
+    """Checks that no earlier sweep of that name is in the storage.
+
+    Raises:
+        UserError: There is one.
+    """
+    if name in study_names(url):
+        raise UserError(name_taken(name))
+
+
+def free_name(name: str, url: str) -> str:
+    """The name, or the name with the first number from 2 on, that no sweep in the storage has."""
+    taken = study_names(url)
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
+
+
+def name_taken(name: str) -> str:
+    """The message for a name that an earlier sweep has, with the ways to go on."""
+    return (
+        f"a sweep named {name!r} is already there: `sweeps status {name}` shows it, "
+        f"`sweeps launch ... --name {name}-2` starts another"
+    )
+
+
+def stored_spec(spec: SweepSpec) -> dict[str, Any]:
+    """The sweep as it is kept: every key, defaults included, passwords in URLs masked."""
+    stored = {key: value for key, value in spec.model_dump(mode="json").items() if value is not None}
+    for key in ("storage", "tracking_uri", "files"):
+        if key in stored:
+            stored[key] = masked(stored[key])
+    return stored
+
+
+def git_commit(folder: str) -> str | None:
+    """The commit of the folder's git checkout, with `-dirty` if files differ from it; None without one."""
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None

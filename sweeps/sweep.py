@@ -1,0 +1,192 @@
+"""A sweep as a person asks for it: a new one, or one that goes on."""
+
+import functools
+import importlib
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from sweeps.control import living_driver
+from sweeps.errors import UserError
+from sweeps.executors import TrialFunction
+from sweeps.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.plan import (
+    Places,
+    check_algorithms,
+    context_of,
+    inspect,
+    places,
+    places_of_study,
+    raise_problem,
+    schedule_of,
+    slots_of,
+)
+from sweeps.records import TrialContext
+from sweeps.runner import Interrupted, Observer, SweepResult, drive
+from sweeps.spec import Budget, SweepSpec
+from sweeps.storage import absolute, masked, open_storage, study_url
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+if TYPE_CHECKING:
+    import optuna
+
+    from sweeps.executors.ray import RayExecutor
+
+
+def run_sweep(
+    spec: SweepSpec, *, storage: str | None = None, observers: Sequence[Observer] = ()
+) -> SweepResult:
+    """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
+
+    Args:
+        spec: The sweep.
+        storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
+        observers: See every event, in order.
+
+    Raises:
+        UserError: Something in the sweep is not right; nothing was created.
+        SweepFailed: The trials fail; what was done until then is kept.
+        Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
+    """
+    where = places(spec, storage)
+    schedule = schedule_of(spec)
+    if not schedule.needs_batches:
+        check_algorithms(spec, schedule.validations())
+    with _workers(spec, where) as (executor, validations):
+        notes = {
+            "files": str(where.files),
+            "mlflow": {
+                "tracking_uri": masked(absolute(spec.tracking_uri or where.tracking_uri)),
+                "experiment": spec.name,
+                "artifacts": str(where.artifacts),
+                "key": uuid.uuid4().hex,
+            },
+        }
+        study = create_study(spec, open_storage(where.storage), validations=validations, notes=notes)
+        return drive(study, spec, where, executor, observers)
+
+
+def resume_sweep(
+    name: str,
+    *,
+    storage: str | None = None,
+    trials: str | None = None,
+    hours: float | None = None,
+    observers: Sequence[Observer] = (),
+) -> SweepResult:
+    """Goes on with a sweep from its study alone, whatever ended it.
+
+    Args:
+        name: The sweep's name.
+        storage: URL of the study database.
+        trials: Another number of finished trials, or `+N` for N more.
+        hours: Hours from now after which no trial is asked; without it, there is no such limit.
+        observers: See every event, in order.
+
+    Raises:
+        UserError: There is no such sweep, it runs already, its budget is used, or it cannot go on here.
+        SweepFailed: The trials fail; what was done until then is kept.
+        Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
+    """
+    url = study_url(storage)
+    study = load_study(name, url)
+    if holder := living_driver(study.user_attrs):
+        raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
+    spec = loaded_spec(study)
+    spec = spec.model_copy(update={"budget": _new_budget(spec.budget, trials, hours)})
+    where = places_of_study(study, spec, url)
+    _ensure_there_is_work(study, spec, where)
+    with _workers(spec, where) as (executor, validations):
+        equip(study, spec, validations)
+        return drive(study, spec, where, executor, observers, is_resumed=True)
+
+
+def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:
+    """Refuses to start workers for nothing.
+
+    Raises:
+        UserError: The budget is used, no trial is half done, and everything is recorded.
+    """
+    trials = study.get_trials(deepcopy=False)
+    finished = sum(trial.state.is_finished() for trial in trials)
+    budget = spec.budget.trials
+    if finished < len(trials) or (where.files / "journal").exists() or budget is None or finished < budget:
+        return
+    raise UserError(f"{spec.name}: its budget of {budget} trials is used; `--trials +{budget}` asks for more")
+
+
+def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budget:
+    count = budget.trials
+    if trials is not None:
+        number = trials.removeprefix("+")
+        if not number.isdigit() or int(number) < 1:
+            raise UserError(f"--trials: takes a number such as 200, or +10 for ten more, but got {trials!r}")
+        count = int(number) + (count or 0 if trials.startswith("+") else 0)
+    if hours is not None and hours <= 0:
+        raise UserError(f"--hours: must be greater than 0, but got {hours:g}")
+    return budget.model_copy(update={"trials": count, "hours": hours})
+
+
+@contextmanager
+def _workers(spec: SweepSpec, where: Places) -> Iterator[tuple["RayExecutor", int | None]]:
+    """Workers that have checked the classes and trained one batch, and the validations of a full training."""
+    # Ray prints what we say better: which trial died with its worker. It reads this when imported.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
+    from sweeps.executors.ray import RayExecutor, cluster, cluster_resources
+
+    with ExitStack() as stack:
+        stack.enter_context(cluster())
+        stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
+        count, gpus = slots_of(cluster_resources(), spec)
+        context = context_of(spec, where.files, gpus)
+        executor = RayExecutor(
+            functools.partial(make_trial_function, context),
+            slots=count,
+            cpus=spec.resources.cpus,
+            gpus=gpus,
+            timeout_seconds=spec.trial_timeout or float("inf"),
+        )
+        stack.callback(executor.close)
+        # MLflow takes seconds to import; the driver has nothing else to do now.
+        threading.Thread(target=importlib.import_module, args=("mlflow",), daemon=True).start()
+        inspection = executor.call(inspect, context, spec, True)
+        raise_problem(inspection, spec)
+        validations = schedule_of(spec, inspection).validations(inspection.batches)
+        check_algorithms(spec, validations)
+        yield executor, validations
+
+
+def make_trial_function(context: TrialContext) -> TrialFunction:
+    """What a worker calls first; torch and Lightning are imported there, never in the driver."""
+    if context.gpus == 0:
+        # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
+    return made
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so.
+
+    The second signal ends the process as if nothing had been set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,174 @@
+"""What other terminals do with a running sweep, with real processes."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from sweeps.commands import parse_changes
+from sweeps.control import LEASE_SECONDS, Lease, living_driver, send
+from sweeps.errors import UserError
+from sweeps.storage import open_storage
+from tests.browser import wait_for
+from tests.chaos.checker import check
+from tests.chaos.test_kills import sweep_file
+from tests.conftest import sweeps
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    sweep_file(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sweeps.cli", *arguments], cwd=folder,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+
+
+def status(folder: Path) -> dict[str, Any]:
+    answer: dict[str, Any] = json.loads(sweeps("status", "chaos", "--json", folder=folder).stdout)
+    return answer
+
+
+def counts(folder: Path) -> dict[str, int]:
+    answer: dict[str, int] = status(folder)["summary"]["counts"]
+    return answer
+
+
+def wait_until_it_trains(process: "subprocess.Popen[str]") -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "] trial " in line:
+            return
+    raise AssertionError(process.communicate())
+
+
+def test_a_running_sweep_does_what_other_terminals_ask(
+    folder: Path, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = start("launch", "chaos.yaml", "--trials", "1000", "--set", "model.init_args.seconds=0.5")
+    wait_until_it_trains(process)
+    refused = sweeps("resume", "chaos", "--trials", "+1", folder=folder, code=2)
+    assert f"chaos is being run by process {process.pid} on " in refused.stderr
+    running = next(t["number"] for t in reversed(status(folder)["trials"]) if t["state"] == "running")
+    sweeps("trial", "kill", "chaos", str(running), folder=folder)
+    wait_for(lambda: counts(folder)["failed"] == 1)
+    [failed] = [t for t in status(folder)["trials"] if t["state"] == "failed"]
+    assert failed["reason"] == "killed by `sweeps trial kill`"
+    assert "Trainer" in sweeps("logs", "chaos", "0", folder=folder).stdout
+    sweeps("pause", "chaos", folder=folder)
+    wait_for(lambda: counts(folder)["running"] == 0)
+    sweeps("resume", "chaos", folder=folder)
+    wait_for(lambda: counts(folder)["running"] > 0)
+    sweeps("stop", "chaos", folder=folder)
+    assert process.wait(60) == 0
+    assert status(folder)["summary"]["state"] == "interrupted"
+    assert counts(folder)["running"] <= 1  # the one that was asked ahead and not started
+    assert "chaos is not running" in sweeps("stop", "chaos", folder=folder, code=2).stderr
+
+
+def test_a_sweep_stopped_at_once_goes_on_where_it_was(
+    folder: Path, start: Callable[..., "subprocess.Popen[str]"]
+) -> None:
+    process = start("launch", "chaos.yaml", "--trials", "1000")
+    wait_until_it_trains(process)
+    sweeps("stop", "chaos", "--now", folder=folder)
+    assert process.wait(30) == 0
+    before = status(folder)
+    finished = before["summary"]["counts"]["finished"]
+    sweeps("resume", "chaos", "--trials", str(finished + 2), folder=folder)
+    check(folder, "chaos", trials=finished + 2, epochs=5, batches=8, log_every=4)
+    nothing = sweeps("resume", "chaos", folder=folder, code=2)
+    assert "its budget of" in nothing.stderr
+    assert "asks for more" in nothing.stderr
+    sweeps("resume", "chaos", "--trials", "+2", folder=folder)
+    check(folder, "chaos", trials=finished + 4, epochs=5, batches=8, log_every=4)
+
+
+def a_study(folder: Path, name: str = "s") -> tuple[optuna.Study, str]:
+    url = f"sqlite:///{folder}/s.db"
+    return optuna.create_study(study_name=name, storage=open_storage(url)), url
+
+
+def test_a_lease_is_refused_while_another_holds_it_and_free_once_released(tmp_path: Path) -> None:
+    study, url = a_study(tmp_path)
+    first, second = Lease(study, url), Lease(study, url)
+    first.claim()
+    with pytest.raises(UserError, match=r"s is being run by process \d+ on "):
+        second.claim()
+    first.release()
+    second.claim()
+    second.release()
+
+
+def test_a_lease_of_a_dead_process_or_one_not_renewed_is_lost(tmp_path: Path) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    study, url = a_study(tmp_path)
+    lease = Lease(study, url)
+    lease.claim()
+    held = study.user_attrs
+    lease.release()
+    assert living_driver(held) is not None
+    assert living_driver({"driver": held["driver"] | {"pid": dead.pid}}) is None
+    old = held["driver"] | {"host": "elsewhere", "beat": time.time() - 2 * LEASE_SECONDS}
+    assert living_driver({"driver": old}) is None
+    assert living_driver({"driver": old | {"beat": time.time()}}) is not None
+
+
+def test_requests_reach_the_driver_once_and_only_the_living_one(tmp_path: Path) -> None:
+    study, url = a_study(tmp_path)
+    with pytest.raises(UserError, match="s is not running; `sweeps resume s` goes on with it"):
+        send(study, "stop", now=True)
+    lease = Lease(study, url)
+    lease.claim()
+    send(study, "update", trials=5)
+    wait_for(lambda: (found := lease.requests()) and found[0].arguments == {"trials": 5})
+    assert lease.requests() == []
+    lease.release()
+    again = Lease(study, url)
+    again.claim()
+    time.sleep(0.1)
+    assert again.requests() == []
+    again.release()
+
+
+def test_changes_are_read_from_the_command_line() -> None:
+    assert parse_changes(["trials=200", "hours=1.5", "concurrency=4"]) == {
+        "trials": 200, "hours": 1.5, "concurrency": 4
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("trial=2", "trial=2: unknown key, did you mean 'trials'?; "
+                    "a running sweep takes trials, hours, concurrency"),
+        ("trials=many", "trials=many: must be a number"),
+        ("hours=-1", "hours=-1: must be greater than 0"),
+        ("trials", "trials: must be a number"),
+    ],
+)  # fmt: skip
+def test_a_change_that_is_none_is_refused(item: str, message: str) -> None:
+    with pytest.raises(UserError) as error:
+        parse_changes([item])
+    assert str(error.value) == message
