@@ -97,7 +97,18 @@ def open_storage(url: str) -> "RDBStorage":
     if path is None:
         return _connect(url)
     with folder_lock(path.parent):  # also where there is a file: another process may be making its tables
+        if not path.exists():
+            _create(url, path)
         return _connect(url, path)
+
+
+def _create(url: str, path: Path) -> None:
+    """Makes the database under another name and moves it: a process killed here leaves none half made."""
+    for left in path.parent.glob(f".{path.name}.*.new*"):  # of a process that was
+        left.unlink(missing_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    _connect(url, draft).engine.dispose()  # the last connection to close puts the log into the file
+    draft.replace(path)
 
 
 def study_names(url: str) -> list[str]:

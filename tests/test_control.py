@@ -95,13 +95,13 @@ def test_a_sweep_stopped_at_once_goes_on_where_it_was(
     assert process.wait(30) == 0
     before = status(folder)
     finished = before["summary"]["counts"]["finished"]
-    sweeps("resume", "chaos", "--trials", str(finished + 2), folder=folder)
-    check(folder, "chaos", trials=finished + 2, epochs=5, batches=8, log_every=4)
+    sweeps("resume", "chaos", "--trials", str(finished + 4), folder=folder)
+    check(folder, "chaos", trials=finished + 4, epochs=5, batches=8, log_every=4)
     nothing = sweeps("resume", "chaos", folder=folder, code=2)
     assert "its budget of" in nothing.stderr
     assert "asks for more" in nothing.stderr
     sweeps("resume", "chaos", "--trials", "+2", folder=folder)
-    check(folder, "chaos", trials=finished + 4, epochs=5, batches=8, log_every=4)
+    check(folder, "chaos", trials=finished + 6, epochs=5, batches=8, log_every=4)
 
 
 def a_study(folder: Path, name: str = "s") -> tuple[optuna.Study, str]:
