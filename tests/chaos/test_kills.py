@@ -1,6 +1,6 @@
 """Real sweeps whose processes are killed at random instants, and resumed until they are done.
 
-The short form runs with the suite; `make chaos` runs 200 kills (CHAOS_KILLS, CHAOS_SEED).
+The short form runs in `.ci/run`; `make chaos` runs 200 kills (CHAOS_KILLS, CHAOS_SEED).
 """
 
 import os
