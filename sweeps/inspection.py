@@ -128,6 +128,9 @@ def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _
     if found := outline.problem(config):
         raise _ProblemFound(naming(found[0]), found[1])
     for path, node in _class_nodes(config, ""):
+        for key in node.keys() - {"class_path", "init_args", "dict_kwargs"}:
+            better = f"a class takes class_path and init_args: write {path}.init_args.{key}"
+            raise _ProblemFound(naming(f"{path}.{key}"), better)
         try:
             cls = import_object(node["class_path"])
         except ImportProblem as problem:

@@ -82,6 +82,10 @@ LR = {"type": "float", "low": 0.1, "high": 1.0}
             id="a module that is not there",
         ),
         pytest.param(
+            {}, {"model.lr": LR}, "search_space.model.lr",
+            "a class takes class_path and init_args: write model.init_args.lr", id="init_args left out",
+        ),
+        pytest.param(
             {"trainer": {"max_epoch": 3}}, SPACE, "trainer.max_epoch",
             "Trainer does not accept 'max_epoch', did you mean 'max_epochs'?; it accepts accelerator",
             id="a trainer key that is not there",
