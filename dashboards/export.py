@@ -93,10 +93,15 @@ def _nothing_complete(sweep: Sweep) -> str:
         "pruned": counts.pruned,
         "diverged": counts.diverged,
         "failed": counts.failed,
+        "invalid": counts.invalid,
         "running": counts.running,
     }
     found = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "none at all"
-    advice = "look at the reasons in `sweeps status`" if counts.finished else "wait for the first to complete"
+    advice = (
+        "look at the reasons in `sweeps status`"
+        if counts.finished or counts.invalid
+        else "wait for the first to complete"
+    )
     return f"{sweep.name}: no complete trial to export (trials: {found}); {advice}"
 
 

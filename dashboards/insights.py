@@ -15,7 +15,7 @@ _FEWEST_FOR_PROGRESS = 6
 # When good values crowd at a bound: half of the best tenth (at least 5 trials) within 5 % of the range.
 _BEST_SHARE, _FEWEST_BEST, _FEWEST_FOR_BORDERS = 0.1, 5, 10
 _NEAR, _CROWD, _FEWEST_VALUES = 0.05, 0.5, 6
-_STOPPED = {"failed": 0, "diverged": 1, "pruned": 2}
+_STOPPED = {"failed": 0, "invalid": 1, "diverged": 2, "pruned": 3}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Stop:
     """Trials that ended early for one reason; numbers in the reason are left out of the comparison.
 
     Attributes:
-        state: `failed`, `diverged` or `pruned`.
+        state: `failed`, `invalid`, `diverged` or `pruned`.
         reason: That of the first of them.
         numbers: The trials' numbers.
     """

@@ -11,6 +11,7 @@ from typing import Any
 class Counts:
     """How many trials of a sweep are in which state.
 
+    `invalid` are those whose own code declared their configuration invalid; no budget counts them.
     In an interrupted sweep `running` are the trials that it was training when it ended.
     """
 
@@ -20,10 +21,11 @@ class Counts:
     pruned: int = 0
     diverged: int = 0
     failed: int = 0
+    invalid: int = 0
 
     @property
     def finished(self) -> int:
-        """The trials that ended, however they did."""
+        """The trials that ended, as the budget counts them."""
         return self.complete + self.pruned + self.diverged + self.failed
 
 
@@ -85,11 +87,11 @@ class Trial:
 
     Attributes:
         number: Optuna's trial number.
-        state: `waiting`, `running`, `complete`, `pruned`, `diverged` or `failed`.
+        state: `waiting`, `running`, `complete`, `pruned`, `diverged`, `failed` or `invalid`.
         value: The objective; None if the trial has none.
         params: Optuna's name of each active parameter and its value.
         config: The complete LightningCLI configuration; empty if the trial never got one.
-        reason: Why a pruned, diverged or failed trial ended, in one line.
+        reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
         metrics: Every metric logged by the validation that gave `value`.
         timing: `started` (seconds since the epoch), `slot_seconds`, `fit_seconds`, `wait_seconds`.
         intermediate: The objective at each validation, counted from 1.

@@ -97,7 +97,7 @@ def _check_ours(store: Store, name: str, attrs: dict[str, Any]) -> None:
 def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
     direction = study.direction.name.lower()
     with _no_garbage_collection():
-        frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_invalid(trial)]
+        frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_excluded(trial)]
         trials = tuple(_trial(frozen) for frozen in frozen_trials)
     mark = attrs[MARK]
     return Sweep(
@@ -124,9 +124,9 @@ def _no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _is_invalid(frozen: "FrozenTrial") -> bool:
+def _is_excluded(frozen: "FrozenTrial") -> bool:
     """Whether this is a configuration that broke a constraint and was never trained."""
-    return (frozen.user_attrs.get("outcome") or {}).get("state") == "invalid"
+    return (frozen.user_attrs.get("outcome") or {}).get("state") == "excluded"
 
 
 def _trial(frozen: "FrozenTrial") -> Trial:
@@ -149,9 +149,9 @@ def _trial(frozen: "FrozenTrial") -> Trial:
 
 
 def _trial_state(optuna_state: str, outcome: dict[str, Any]) -> str:
-    """Return the state people are shown; a trial that diverged is PRUNED for Optuna."""
-    if optuna_state == "PRUNED" and outcome.get("state") == "diverged":
-        return "diverged"
+    """Return the state people are shown; one that diverged or was invalid is PRUNED for Optuna."""
+    if optuna_state == "PRUNED" and (state := outcome.get("state")) in ("diverged", "invalid"):
+        return str(state)
     return "failed" if optuna_state == "FAIL" else optuna_state.lower()
 
 

@@ -11,7 +11,7 @@ from dashboards.wording import duration_text, value_text
 
 STYLES = {
     "complete": "green", "finished": "green", "running": "cyan", "waiting": "dim", "pruned": "yellow",
-    "diverged": "magenta", "failed": "red", "interrupted": "red",
+    "diverged": "magenta", "failed": "red", "invalid": "dim", "interrupted": "red",
 }  # fmt: skip
 _ALL_UP_TO = 100
 _BEST, _LATEST = 20, 20
@@ -58,7 +58,7 @@ def _best(trial: Trial, metric: str) -> list[Text]:
 
 def _counted(counts: Counts, asked: int | None) -> Text:
     text = Text(f"{counts.finished}/{asked} finished" if asked else f"{counts.finished} finished")
-    for state in ("running", "complete", "pruned", "diverged", "failed"):
+    for state in ("running", "complete", "pruned", "diverged", "failed", "invalid"):
         if number := getattr(counts, state):
             text.append(f"  {number} {state}", STYLES[state])
     return text
@@ -79,7 +79,7 @@ def _trial_table(trials: Iterable[Trial]) -> Table:
     table = _table("trial", "state", "value", "validations", "took", "parameters")
     for trial in trials:
         about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
-        if trial.state in ("failed", "diverged"):
+        if trial.state in ("failed", "diverged", "invalid"):
             about = f"{trial.reason}  {about}"
         table.add_row(
             str(trial.number), _styled(trial.state), "-" if trial.value is None else f"{trial.value:.5g}",

@@ -209,6 +209,16 @@ class Constraints:
             str(index), f"none of {TRIES} random configurations meets {broken!r} and the others."
         )
 
+    def points(self, count: int) -> list[Params]:
+        """Return the centre and random draws that meet the constraints: `count` in all, or fewer if rare."""
+        draws, found = Draws(), [self.centre]
+        for _ in range(TRIES):
+            if len(found) >= count:
+                break
+            if self.violated(params := self.space.suggest(draws)) is None and params not in found:
+                found.append(params)
+        return found
+
     def _is_known(self, name: str) -> bool:
         path = tuple(name.split("."))
         there = [

@@ -13,12 +13,13 @@ What came of a sweep is read by `dashboards`; what may vary is said in `search_s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeps.invalid import InvalidConfig
     from sweeps.loading import load_spec
     from sweeps.runner import SweepResult
     from sweeps.spec import SweepSpec
     from sweeps.sweep import resume_sweep, run_sweep
 
-__all__ = ["SweepResult", "SweepSpec", "load_spec", "resume_sweep", "run_sweep"]
+__all__ = ["InvalidConfig", "SweepResult", "SweepSpec", "load_spec", "resume_sweep", "run_sweep"]
 
 
 def __getattr__(name: str) -> Any:
@@ -27,5 +28,10 @@ def __getattr__(name: str) -> Any:
 
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    homes = {"SweepSpec": "sweeps.spec", "load_spec": "sweeps.loading", "SweepResult": "sweeps.runner"}
+    homes = {
+        "InvalidConfig": "sweeps.invalid",
+        "SweepSpec": "sweeps.spec",
+        "load_spec": "sweeps.loading",
+        "SweepResult": "sweeps.runner",
+    }
     return getattr(import_module(homes.get(name, "sweeps.sweep")), name)

@@ -6,7 +6,7 @@ nothing behind.
 
 import argparse
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from jsonargparse import ArgumentParser
 from search_spaces import SearchSpace, SpaceError
 from sweeps.callbacks import MetricNotLoggedError, Points, TrialCallback
 from sweeps.command_line import CliProblem, Extras, TrialCLI
+from sweeps.invalid import declared
 from sweeps.isolation import isolated, output_to
 from sweeps.lightning import build, parse, prepare
 from sweeps.outline import Outline
@@ -43,7 +44,7 @@ def inspect(
     base: Mapping[str, Any],
     space: SearchSpace,
     *,
-    centre: Mapping[str, Any] | None = None,
+    points: Sequence[Mapping[str, Any]] = (),
     probe: bool = False,
     count: bool = False,
 ) -> Inspection:
@@ -53,7 +54,8 @@ def inspect(
         context: What the trials of the sweep share.
         base: The LightningCLI configuration.
         space: The search space over it.
-        centre: The parameters to try, unless those at the centre of the space.
+        points: The parameters to try, unless those at the centre of the space: the first of which the
+            user's code does not say that they are an invalid configuration.
         probe: Also train and validate one batch with these.
         count: Without a probe, set up the data all the same to count its batches.
     """
@@ -62,13 +64,15 @@ def inspect(
         try:
             outline = _outline(context.cli)
             _check_links(outline, space)
-            centre = centre or space.centre()
-            for name, params in [("", centre), *space.variations()]:
+            points = points or [space.centre()]
+            for name, params in [("", points[0]), *space.variations()]:
                 naming = _Naming(space, params, base)
                 _check(context.cli, outline, space.configure(base, params), naming, name)
-            config = space.configure(base, centre)
+            configs = [space.configure(base, params) for params in points]
+            config, logged, batches = configs[0], (), None
+            if probe or count:
+                config, logged, batches = _probe_first_valid(context, configs, folder, train=probe)
             parsed = parse(config, context.cli)
-            logged, batches = _probe(context, config, folder, train=probe) if probe or count else ((), None)
         except _ProblemFound as found:
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
@@ -188,6 +192,25 @@ class _Answering:
         return False
 
 
+def _probe_first_valid(
+    context: TrialContext, configs: Sequence[dict[str, Any]], folder: str, *, train: bool
+) -> tuple[dict[str, Any], tuple[str, ...], int | None]:
+    """Probes the first configuration that the user's code does not declare invalid; gives it, too."""
+    for config in configs:
+        try:
+            return config, *_probe(context, config, folder, train=train)
+        except _InvalidError as invalid:
+            reason = str(invalid)
+    rule = (
+        f"{len(configs)} configurations, the centre first, were all declared invalid, the last one: {reason}"
+    )
+    raise _ProblemFound("search_space", rule)
+
+
+class _InvalidError(Exception):
+    """The user's code declared a configuration invalid."""
+
+
 def _probe(
     context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool
 ) -> tuple[tuple[str, ...], int | None]:
@@ -211,6 +234,8 @@ def _probe(
     except CliProblem as problem:
         raise _ProblemFound(problem.key, problem.rule) from None
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
+        if found := declared(error):
+            raise _InvalidError(where(found[1])) from None
         raise _ProblemFound(
             "", f"one batch of the base configuration does not train: {where(error)}"
         ) from None

@@ -49,7 +49,8 @@ def resume(
 
 def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Console) -> SweepResult:
     counts = ", ".join(f"{result.counts[state]} {state.value}" for state in State if result.counts[state])
-    console.print(Text(f"{result.counts.total()} trials finished: {counts}"))
+    finished = result.counts.total() - result.counts[State.INVALID]
+    console.print(Text(f"{finished} trials finished: {counts}"))
     for problem in result.problems:
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
     if result.is_stopped:

@@ -18,6 +18,9 @@ from sweeps.storage import absolute, check_storage, check_tracking, expand, sqli
 if TYPE_CHECKING:
     import optuna
 
+PROBES = 20
+"""So many configurations are tried before a sweep whose own code declares them all invalid is refused."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -117,9 +120,9 @@ def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
     """
     inspection = importlib.import_module("sweeps.inspection")
     count = spec.cli is not None or schedule_of(spec).needs_batches
-    centre = spec.checked_constraints.centre
+    points = spec.checked_constraints.points(PROBES)
     result: Inspection = inspection.inspect(
-        context, spec.base, spec.space, centre=centre, probe=probe, count=count
+        context, spec.base, spec.space, points=points, probe=probe, count=count
     )
     return result
 

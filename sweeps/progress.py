@@ -16,7 +16,8 @@ from rich.text import Text
 from sweeps.records import Assignment, News, Outcome, Started, State
 from sweeps.spec import SweepSpec
 
-STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red"}
+STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red",
+          State.INVALID: "dim"}  # fmt: skip
 
 
 class Progress:
@@ -45,6 +46,11 @@ class Progress:
     def best(self) -> tuple[Outcome, dict[str, Any]] | None:
         """The best complete trial so far, with its parameters."""
         return None if self._best is None else (self._best, self._best_params)
+
+    @property
+    def _finished(self) -> int:
+        """The trials that the budget counts."""
+        return self._counts.total() - self._counts[State.INVALID]
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -102,20 +108,20 @@ class Progress:
         return (outcome.value < self._best.value) == (self._spec.objective.direction == "minimize")
 
     def _line(self, outcome: Outcome, params: dict[str, Any]) -> Text:
-        total = self._spec.budget.trials
-        done = f"{self._counts.total()}/{total}" if total else f"{self._counts.total()}"
+        total, count = self._spec.budget.trials, self._finished
+        done = f"{count}/{total}" if total else f"{count}"
         text = Text(f"[{done}] trial {outcome.number} ")
         text.append(outcome.state.value, STYLES[outcome.state])
         if outcome.value is not None:
             text.append(f"  {self._spec.objective.metric} {outcome.value:.6g}")
         if self._best is outcome:
             text.append("  best so far", "bold")
-        if outcome.state in (State.FAILED, State.DIVERGED):
+        if outcome.state in (State.FAILED, State.DIVERGED, State.INVALID):
             text.append(f"  {outcome.reason}")
         return text.append(f"  {outcome.timing.slot_seconds:.1f} s  {short(params)}", "dim")
 
     def __rich__(self) -> Group:
-        finished, total = self._counts.total(), self._spec.budget.trials
+        finished, total = self._finished, self._spec.budget.trials
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(self._spec.name, "bold"), self._bar(finished, total), self._counters())
         lines: list[Any] = [table, self._pace(finished, total)]
@@ -134,11 +140,11 @@ class Progress:
         return ProgressBar(total=total, completed=finished, width=30)
 
     def _counters(self) -> Text:
-        text = Text(f"{self._counts.total()}")
+        text = Text(f"{self._finished}")
         if self._spec.budget.trials:
             text.append(f"/{self._spec.budget.trials}")
         text.append(f" finished  {len(self._running)} running")
-        for state in (State.PRUNED, State.DIVERGED, State.FAILED):
+        for state in (State.PRUNED, State.DIVERGED, State.FAILED, State.INVALID):
             if self._counts[state]:
                 text.append(f"  {self._counts[state]} {state.value}", STYLES[state])
         return text

@@ -14,13 +14,15 @@ class State(StrEnum):
     """How a trial ended.
 
     `DIVERGED` is a trial whose objective became NaN or infinite. Optuna is told PRUNED for it, since its
-    samplers learn nothing from FAIL; people are shown `diverged`.
+    samplers learn nothing from FAIL; people are shown `diverged`. `INVALID` is one whose own code declared
+    its configuration invalid: told likewise, and in no budget.
     """
 
     COMPLETE = "complete"
     PRUNED = "pruned"
     DIVERGED = "diverged"
     FAILED = "failed"
+    INVALID = "invalid"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +132,7 @@ class Outcome:
         state: How it ended.
         value: The objective: of the kept checkpoint (`value: best`) or of the last validation
             (`value: last`); None if there was none.
-        reason: Why a pruned, diverged or failed trial ended, in one line.
+        reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
         timing: Where the time went.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import SweepFailed, UserError
+from sweeps.outcomes import outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.spec import Budget, SweepSpec
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 FAILURES_BEFORE_GIVING_UP = 3
 DRAWS = 1000
-INVALID = "invalid"
+INVALID_BEFORE_GIVING_UP = 100
+EXCLUDED = "excluded"
 """The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
 SweepState = Literal["running", "finished", "failed", "interrupted"]
@@ -63,12 +65,13 @@ class Study:
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
         self.last_failure = ""
+        self._invalid_in_a_row = 0
         self._sign = 1 if spec.objective.direction == "minimize" else -1
 
     @property
     def finished(self) -> int:
-        """Trials that have ended, however they did."""
-        return self.counts.total()
+        """Trials that have ended, however they did; those with an invalid configuration are in no budget."""
+        return self.counts.total() - self.counts[State.INVALID]
 
     @property
     def running(self) -> frozenset[int]:
@@ -107,7 +110,7 @@ class Study:
             if not broken:
                 return assignment
             trial = self._running.pop(assignment.number).trial
-            trial.set_user_attr("outcome", {"state": INVALID, "reason": f"constraint {broken}"})
+            trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": f"constraint {broken}"})
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
 
@@ -118,6 +121,10 @@ class Study:
             raise SweepFailed(f"the first {failed} trials all failed; the last one: {self.last_failure}")
         if most is not None and failed > most:
             raise SweepFailed(f"{failed} trials failed, more than max_failed_trials={most}; "
+                              f"the last one: {self.last_failure}")  # fmt: skip
+
+        if self._invalid_in_a_row >= INVALID_BEFORE_GIVING_UP:
+            raise SweepFailed(f"{self._invalid_in_a_row} trials in a row declared their configuration invalid; "
                               f"the last one: {self.last_failure}")  # fmt: skip
 
     def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:
@@ -144,7 +151,7 @@ class Study:
 
         ended = []
         for frozen in self._study.get_trials(deepcopy=False):
-            if frozen.user_attrs.get("outcome", {}).get("state") == INVALID:
+            if frozen.user_attrs.get("outcome", {}).get("state") == EXCLUDED:
                 continue
             if frozen.state.is_finished():
                 ended.append(outcome_of(frozen))
@@ -218,7 +225,7 @@ class Study:
         states = optuna.trial.TrialState
         told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
         trial = self._running.pop(outcome.number).trial
-        trial.set_user_attr("outcome", _outcome_attribute(outcome))
+        trial.set_user_attr("outcome", outcome_attribute(outcome))
         value = outcome.value if outcome.state is State.COMPLETE else None
         self._study.tell(trial, value, state=told.get(outcome.state, states.PRUNED))
         self._count(outcome)
@@ -233,10 +240,11 @@ class Study:
 
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
+        self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
         is_complete = outcome.state is State.COMPLETE and outcome.value is not None
         if is_complete and (self.best is None or self._key(outcome) < self._key(self.best)):
             self.best = outcome
-        if outcome.state is State.FAILED:
+        if outcome.state in (State.FAILED, State.INVALID):
             self.last_failure = f"trial {outcome.number}: {outcome.reason}"
 
     def _key(self, outcome: Outcome) -> tuple[float, int]:
@@ -264,26 +272,3 @@ class _Running:
     known_step: int = 0
     losses: int = 0
     exceptions: int = 0
-
-
-def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
-    """The outcome of a trial that ended, from the study."""
-    kept = frozen.user_attrs.get("outcome", {})
-    by_optuna = {"COMPLETE": State.COMPLETE, "PRUNED": State.PRUNED}.get(frozen.state.name, State.FAILED)
-    value = frozen.values[0] if frozen.values else None
-    state = State(kept.get("state", by_optuna))
-    return Outcome(
-        frozen.number, state, value, reason=kept.get("reason", ""), metrics=kept.get("metrics", {})
-    )
-
-
-def _outcome_attribute(outcome: Outcome) -> dict[str, Any]:
-    timing = outcome.timing
-    return {
-        "state": outcome.state.value,
-        "reason": outcome.reason,
-        "metrics": outcome.metrics,
-        "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
-        "worker": outcome.worker,
-        "device": outcome.device,
-    }

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.executors import TrialFunction
+from sweeps.invalid import declared
 from sweeps.records import Answer, Assignment, Event, Outcome, Report, State
 
 
@@ -75,12 +76,20 @@ class _Reporter:
 
 
 def failure(number: int, error: BaseException) -> Outcome:
-    """The outcome of a trial that raised; the reason is the error in one line."""
+    """The outcome of a trial that raised; the reason is the error in one line.
+
+    It failed, unless its code declared something else: see `sweeps.invalid`.
+    """
+    state = State.FAILED
+    if found := declared(error):
+        state, error = found
+        if str(error):
+            return Outcome(number, state, reason=" ".join(str(error).split())[:1000])
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         text = f"sys.exit({error.code!r})"
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Outcome(number, State.FAILED, reason=reason[:1000])
+    return Outcome(number, state, reason=reason[:1000])
 
 
 def _completed(outcome: Outcome, worker: str, started: float) -> Outcome:

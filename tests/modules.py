@@ -58,6 +58,19 @@ class Line(LightningModule):
         return torch.optim.SGD(self.parameters(), lr=self.lr)
 
 
+class InvalidConfig(Exception):
+    """A project's own exception: `sweeps.InvalidConfig` is known by its name."""
+
+
+class Picky(Line):
+    """Takes no width above 5, by an exception of its own."""
+
+    def __init__(self, lr: float = 0.05, width: int = 4) -> None:
+        super().__init__(lr, width)
+        if width > 5:
+            raise InvalidConfig(f"{width} is wider than 5")
+
+
 class Scheduled(Line):
     """Its `val_loss` is the next of a list of numbers, whatever it learns."""
 

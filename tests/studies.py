@@ -25,6 +25,7 @@ _OPTUNA = {
     "pruned": TrialState.PRUNED,
     "diverged": TrialState.PRUNED,
     "failed": TrialState.FAIL,
+    "invalid": TrialState.PRUNED,
 }
 
 

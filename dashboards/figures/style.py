@@ -14,11 +14,11 @@ PURPLE, SKY, YELLOW, GREY = "#CC79A7", "#56B4E9", "#F0E442", "#8C8C8C"
 
 STATE_COLOURS = {
     "complete": BLUE, "pruned": ORANGE, "diverged": PURPLE, "failed": VERMILLION, "running": SKY,
-    "waiting": GREY,
+    "waiting": GREY, "invalid": YELLOW,
 }  # fmt: skip
 STATE_MARKERS = {
     "complete": "circle", "pruned": "triangle-down-open", "diverged": "diamond-open", "failed": "x",
-    "running": "circle-open", "waiting": "line-ns",
+    "running": "circle-open", "waiting": "line-ns", "invalid": "x-open",
 }  # fmt: skip
 # From worse (or earlier) to better (or later); every step can be told from white and from black.
 SCALE = ("#AEB4BC", SKY, BLUE)

@@ -71,7 +71,7 @@ def _header(sweep: Sweep) -> str:
         ("trials ended", f"{counts.finished:,}{asked}"),
         *(
             (state, f"{number:,}")
-            for state in ("complete", "pruned", "diverged", "failed", "running")
+            for state in ("complete", "pruned", "diverged", "failed", "invalid", "running")
             if (number := getattr(counts, state))
         ),
     ]

@@ -33,9 +33,9 @@ def _nothing_complete(sweep: Sweep) -> str:
     counts = sweep.summary.counts
     if not sweep.trials:
         return "There is no trial yet."
-    if not counts.finished:
+    if not counts.finished and not counts.invalid:
         return "No trial has ended yet."
-    states = ("pruned", "diverged", "failed")
+    states = ("pruned", "diverged", "failed", "invalid")
     found = ", ".join(f"{n} {state}" for state in states if (n := getattr(counts, state)))
     return f"No trial is complete, so there is no best one: {found}."
 

@@ -101,10 +101,10 @@ def _saved(page: Page, sweep: Sweep, found: Cost) -> list[str]:
 
 
 def stops(sweep: Sweep) -> list[str]:
-    """Say which trials failed, diverged or were pruned, and why."""
+    """Say which trials failed, diverged, were invalid or pruned, and why."""
     found = stops_of(sweep)
     if not found:
-        return [paragraph("No trial failed, diverged or was pruned.")]
+        return [paragraph("No trial failed, diverged, was invalid or pruned.")]
     rows: list[list[object]] = []
     for stop in found[:_MOST_REASONS]:
         numbers = ", ".join(map(str, stop.numbers[:_NUMBERS_SHOWN]))

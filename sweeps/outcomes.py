@@ -1,0 +1,32 @@
+"""A trial's outcome as the study keeps it: one attribute of its trial, beside Optuna's own state and value."""
+
+from typing import TYPE_CHECKING, Any
+
+from sweeps.records import Outcome, State
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
+    """The outcome of a trial that ended, from the study."""
+    kept = frozen.user_attrs.get("outcome", {})
+    by_optuna = {"COMPLETE": State.COMPLETE, "PRUNED": State.PRUNED}.get(frozen.state.name, State.FAILED)
+    value = frozen.values[0] if frozen.values else None
+    state = State(kept.get("state", by_optuna))
+    return Outcome(
+        frozen.number, state, value, reason=kept.get("reason", ""), metrics=kept.get("metrics", {})
+    )
+
+
+def outcome_attribute(outcome: Outcome) -> dict[str, Any]:
+    """What is kept of an outcome beside Optuna's own state and value."""
+    timing = outcome.timing
+    return {
+        "state": outcome.state.value,
+        "reason": outcome.reason,
+        "metrics": outcome.metrics,
+        "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
+        "worker": outcome.worker,
+        "device": outcome.device,
+    }
