@@ -39,6 +39,14 @@ Overrides = Annotated[
 NewName = Annotated[str | None, typer.Option(help="The sweep's name, instead of the file's.")]
 Trials = Annotated[int | None, typer.Option(help="How many trials to finish, instead of the file's.")]
 Hours = Annotated[float | None, typer.Option(help="Start no trial after so many hours.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="A Ray cluster; $RAY_ADDRESS or this machine if none.",
+        show_default=False,
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 
 
@@ -76,7 +84,7 @@ def check(
 @app.command()
 def launch(
     file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
-    overrides: Overrides = None, storage: Storage = None,
+    overrides: Overrides = None, storage: Storage = None, address: Address = None,
 ) -> None:  # fmt: skip
     """Run a sweep to its end."""
     from rich.console import Console
@@ -85,7 +93,7 @@ def launch(
 
     spec = _spec(file, name, trials, hours, overrides)
     with _interruptible(spec.name):
-        launch_and_show(spec, storage, Console())
+        launch_and_show(spec, storage, Console(), address=address)
 
 
 @app.command()
@@ -94,6 +102,7 @@ def resume(
     trials: Annotated[str | None, typer.Option(help="How many trials to finish, or +N more.")] = None,
     hours: Hours = None,
     storage: Storage = None,
+    address: Address = None,
 ) -> None:
     """Go on with a sweep, whatever ended it; or end its pause."""
     from rich.console import Console
@@ -104,7 +113,7 @@ def resume(
     if trials is None and hours is None and end_pause(name, storage):
         return
     with _interruptible(name):
-        resume_and_show(name, storage, trials, hours, Console())
+        resume_and_show(name, storage, trials, hours, Console(), address=address)
 
 
 @contextmanager

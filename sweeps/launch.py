@@ -16,7 +16,9 @@ from sweeps.storage import masked, study_url
 from sweeps.sweep import resume_sweep, run_sweep
 
 
-def launch(spec: SweepSpec, storage: str | None, console: Console) -> SweepResult:
+def launch(
+    spec: SweepSpec, storage: str | None, console: Console, *, address: str | None = None
+) -> SweepResult:
     """Runs a sweep and shows it.
 
     Raises:
@@ -27,12 +29,18 @@ def launch(spec: SweepSpec, storage: str | None, console: Console) -> SweepResul
     for note in spec.notes:
         console.print(Text(f"note: {note}", "yellow"))
     with Progress(spec, console) as progress:
-        result = run_sweep(spec, storage=storage, observers=[progress])
+        result = run_sweep(spec, storage=storage, address=address, observers=[progress])
     return _show(spec, storage, result, console)
 
 
 def resume(
-    name: str, storage: str | None, trials: str | None, hours: float | None, console: Console
+    name: str,
+    storage: str | None,
+    trials: str | None,
+    hours: float | None,
+    console: Console,
+    *,
+    address: str | None = None,
 ) -> SweepResult:
     """Goes on with a sweep and shows it.
 
@@ -43,7 +51,9 @@ def resume(
     spec = loaded_spec(load_study(name, study_url(storage)))
     console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))
     with Progress(spec, console) as progress:
-        result = resume_sweep(name, storage=storage, trials=trials, hours=hours, observers=[progress])
+        result = resume_sweep(
+            name, storage=storage, trials=trials, hours=hours, address=address, observers=[progress]
+        )
     return _show(spec, storage, result, console)
 
 

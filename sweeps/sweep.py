@@ -39,13 +39,18 @@ if TYPE_CHECKING:
 
 
 def run_sweep(
-    spec: SweepSpec, *, storage: str | None = None, observers: Sequence[Observer] = ()
+    spec: SweepSpec,
+    *,
+    storage: str | None = None,
+    address: str | None = None,
+    observers: Sequence[Observer] = (),
 ) -> SweepResult:
     """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
 
     Args:
         spec: The sweep.
         storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
+        address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
 
     Raises:
@@ -57,7 +62,7 @@ def run_sweep(
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
-    with _workers(spec, where) as (executor, validations):
+    with _workers(spec, where, address) as (executor, validations):
         notes = {
             "files": str(where.files),
             "mlflow": {
@@ -77,6 +82,7 @@ def resume_sweep(
     storage: str | None = None,
     trials: str | None = None,
     hours: float | None = None,
+    address: str | None = None,
     observers: Sequence[Observer] = (),
 ) -> SweepResult:
     """Goes on with a sweep from its study alone, whatever ended it.
@@ -86,6 +92,7 @@ def resume_sweep(
         storage: URL of the study database.
         trials: Another number of finished trials, or `+N` for N more.
         hours: Hours from now after which no trial is asked; without it, there is no such limit.
+        address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
 
     Raises:
@@ -101,7 +108,7 @@ def resume_sweep(
     spec = spec.model_copy(update={"budget": _new_budget(spec.budget, trials, hours)})
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
-    with _workers(spec, where) as (executor, validations):
+    with _workers(spec, where, address) as (executor, validations):
         equip(study, spec, validations)
         return drive(study, spec, where, executor, observers, is_resumed=True)
 
@@ -133,14 +140,17 @@ def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budg
 
 
 @contextmanager
-def _workers(spec: SweepSpec, where: Places) -> Iterator[tuple["RayExecutor", int | None]]:
+def _workers(
+    spec: SweepSpec, where: Places, address: str | None
+) -> Iterator[tuple["RayExecutor", int | None]]:
     """Workers that have checked the classes and trained one batch, and the validations of a full training."""
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from sweeps.executors.ray import RayExecutor, cluster, cluster_resources
+    from sweeps.executors.cluster import cluster, cluster_resources
+    from sweeps.executors.ray import RayExecutor
 
     with ExitStack() as stack:
-        stack.enter_context(cluster())
+        stack.enter_context(cluster(address))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
         count, gpus = slots_of(cluster_resources(), spec)
         context = context_of(spec, where.files, gpus)

@@ -14,7 +14,7 @@ DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for the whole session: 16 logical CPUs and 8 pretended GPUs."""
-    from sweeps.executors.ray import cluster
+    from sweeps.executors.cluster import cluster
 
     with cluster(num_cpus=16, num_gpus=8):
         yield

@@ -13,7 +13,7 @@ MODULES = [path for package in PACKAGES for path in sorted(Path(package).rglob("
 EXAMPLES = "sweeps.examples"
 
 DOORS = {
-    "ray": {"sweeps.executors.ray"},
+    "ray": {"sweeps.executors.ray", "sweeps.executors.cluster"},
     "lightning": {"sweeps.lightning", "sweeps.command_line", "sweeps.user_code", "sweeps.init",
                   "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection"},
     "torch": {"sweeps.lightning", "sweeps.trial", "sweeps.callbacks", "sweeps.checkpoints",

@@ -1,16 +1,12 @@
 """The executor that trains: warm Ray actors, one outstanding message each."""
 
 import contextlib
-import logging
 import math
-import os
 import re
-import secrets
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -20,56 +16,6 @@ from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.worker import Worker
-
-OBJECT_STORE_BYTES = 128 * 2**20
-"""Ray takes 30 % of the memory by default; our messages are small."""
-
-TOKEN = secrets.token_hex(32)
-"""The token of this process's local clusters; Ray reads the first one it sees for good."""
-
-
-@contextlib.contextmanager
-def cluster(**options: Any) -> Iterator[None]:
-    """A Ray cluster for one sweep: the one this process is connected to, else a new local one.
-
-    `ray.init` without an address would join any cluster recorded on this machine, so the address is
-    always `local`. Ray turns token authentication on for local clusters and writes its token readable
-    for everyone; we give it a token that lives in this process only, unless the user has one.
-
-    Args:
-        options: More of `ray.init`'s, such as `num_cpus` and `num_gpus`.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    before = dict(os.environ)
-    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-    if token_file.is_file():
-        with contextlib.suppress(PermissionError):  # another user's: not ours to change
-            token_file.chmod(0o600)
-    else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    settings: dict[str, Any] = {
-        "address": "local",
-        "include_dashboard": False,
-        "log_to_driver": False,
-        "logging_level": logging.ERROR,
-        "object_store_memory": OBJECT_STORE_BYTES,
-    }
-    try:
-        ray.init(**settings | options)
-        yield
-    finally:
-        ray.shutdown()
-        for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
-            del os.environ[name]
-
-
-def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has: `CPU`, `GPU` and more, as Ray counts them."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return there
 
 
 @dataclass

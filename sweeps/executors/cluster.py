@@ -1,0 +1,133 @@
+"""The Ray cluster that a sweep runs on: one that is there, by its address, or a local one of its own."""
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from sweeps.errors import UserError
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Ray takes 30 % of the memory by default; our messages are small."""
+
+TOKEN = secrets.token_hex(32)
+"""The token of this process's local clusters; Ray reads the first one it sees for good."""
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster may take to answer at all; Ray itself would try for minutes."""
+
+SETTINGS = b"\x04"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
+"""What an HTTP/2 client says first: the preface, and a frame of settings without any."""
+
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+
+@contextlib.contextmanager
+def cluster(address: str | None = None, **options: Any) -> Iterator[None]:
+    """The Ray cluster of one sweep: the connected one, else the one at an address, else a new local one.
+
+    Args:
+        address: `host:port`, `auto` for the cluster that was started on this machine, `ray://host:port`, or
+            `local` for a new one; None for what RAY_ADDRESS says.
+        options: More of `ray.init`'s for a new one, such as `num_cpus` and `num_gpus`.
+
+    Raises:
+        UserError: There is no Ray cluster at that address, or none that this process can be part of.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    before = dict(os.environ)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    source = "--address" if address else "RAY_ADDRESS"
+    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    try:
+        if address == "local":
+            _start(**options)
+        else:
+            _join(address, source)
+        yield
+    finally:
+        ray.shutdown()
+        for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
+            del os.environ[name]
+
+
+def _start(**options: Any) -> None:
+    """A new local cluster.
+
+    `ray.init` without an address would join any cluster recorded on this machine, so the address is
+    always `local`. Ray turns token authentication on for local clusters and writes its token readable
+    for everyone; we give it a token that lives in this process only, unless the user has one.
+    """
+    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    if token_file.is_file():
+        with contextlib.suppress(PermissionError):  # another user's: not ours to change
+            token_file.chmod(0o600)
+    else:
+        os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
+    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    ray.init(**QUIET | settings | options)
+
+
+def _join(address: str, source: str) -> None:
+    """Connects to a cluster that others started; `source` is where its address was written, for messages."""
+    place = f"{source} {address}"
+    _ensure_it_answers(address, place)
+    try:
+        ray.init(address=address, **QUIET)
+    except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
+        lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
+        raise UserError(f"{place}: the Ray cluster cannot be joined: {' '.join(lines)[:400]}") from None
+
+
+def _ensure_it_answers(address: str, place: str) -> None:
+    """Finds out within seconds whether a Ray cluster may be there.
+
+    Ray speaks gRPC, that is HTTP/2: a server sends its settings when it gets the preface (RFC 9113, 3.4).
+
+    Raises:
+        UserError: Nothing answers there, or something else does, or the address is none.
+    """
+    host, _, port = _located(address, place).removeprefix("ray://").rpartition(":")
+    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
+        raise UserError(
+            f"{place}: not an address; give HOST:PORT, such as 10.0.0.1:6379, ray://HOST:10001, auto or local"
+        )
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as connection:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
+                return
+            connection.sendall(PREFACE)
+            answer = connection.recv(9)
+    except (OSError, UnicodeError) as error:  # a name that is too long is a UnicodeError
+        reason = getattr(error, "strerror", None) or "nothing answers"
+        raise UserError(f"{place}: no Ray cluster there ({reason})") from None
+    if answer[3:4] != SETTINGS:
+        raise UserError(f"{place}: something else than a Ray cluster answers there; Ray's usual port is 6379")
+
+
+def _located(address: str, place: str) -> str:
+    """The address with its port; that of `auto` is what `ray start` wrote down on this machine."""
+    if address != "auto":
+        return address
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        return str(get_ray_address_from_environment("auto", None))
+    except ConnectionError:
+        raise UserError(f"{place}: no Ray cluster was started on this machine") from None
+
+
+def cluster_resources() -> dict[str, float]:
+    """What the connected cluster has: `CPU`, `GPU` and more, as Ray counts them."""
+    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    return there

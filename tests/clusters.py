@@ -1,0 +1,76 @@
+"""A Ray cluster of several nodes on this machine, in a process of its own that takes orders.
+
+The process of the tests may be connected to another cluster; Ray keeps tokens and settings of the first.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from typing import Any
+
+
+class Nodes:
+    """A cluster: `address`, and nodes that come and go.
+
+    Args:
+        nodes: What each node has: the keywords of `ray.cluster_utils.Cluster.add_node`.
+    """
+
+    def __init__(self, *nodes: dict[str, Any]) -> None:
+        self._folder = tempfile.mkdtemp(prefix="r-", dir="/tmp")
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.clusters"], env=environment | {"RAY_TMPDIR": self._folder},
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        for node in nodes:
+            self.add(**node)
+
+    def add(self, **node: Any) -> int:
+        """Starts a node and gives its number."""
+        number, self.address = self._do("add", node)
+        return int(number)
+
+    def remove(self, number: int, *, kill: bool = False) -> None:
+        """Ends a node, or kills it without a word."""
+        self._do("kill" if kill else "remove", number)
+
+    def close(self) -> None:
+        """Ends everything."""
+        self._process.communicate(timeout=60)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _do(self, order: str, argument: Any) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps([order, argument]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+
+def main() -> None:
+    """Obeys the orders that come on stdin, one a line, until it ends."""
+    from ray.cluster_utils import Cluster
+
+    answers, sys.stdout = sys.stdout, sys.stderr
+    cluster, nodes = Cluster(), []
+    for line in sys.stdin:
+        order, argument = json.loads(line)
+        if order == "add":
+            nodes.append(
+                cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **argument)
+            )
+            answer = [len(nodes) - 1, cluster.address]
+        else:
+            cluster.remove_node(nodes[argument], allow_graceful=order == "remove")
+            answer = []
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+    cluster.shutdown()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""Sweeps on a Ray cluster that others started: one of two nodes, and addresses that lead nowhere."""
+
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps import load_spec, run_sweep
+from sweeps.errors import UserError
+from tests.clusters import Nodes
+from tests.conftest import sweeps
+from tests.test_cli import sweep_file
+
+
+@pytest.fixture(scope="module")
+def nodes() -> Iterator[Nodes]:
+    """Two nodes of one CPU each."""
+    nodes = Nodes({"num_cpus": 1}, {"num_cpus": 1})
+    yield nodes
+    nodes.close()
+
+
+def small(folder: Path, **changes: Any) -> None:
+    sweep_file(folder, model={"class_path": "tests.modules.Line"}, **changes)
+
+
+def status(folder: Path, name: str = "small") -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(sweeps("status", name, "--json", folder=folder).stdout)
+    return read
+
+
+def test_a_sweep_runs_on_a_cluster_by_its_address_and_leaves_it_running(nodes: Nodes, tmp_path: Path) -> None:
+    small(tmp_path)
+    sweeps("launch", "small.yaml", "--address", nodes.address, folder=tmp_path)
+    sweeps("resume", "small", "--trials", "+2", "--address", nodes.address, folder=tmp_path)
+    trials = status(tmp_path)["trials"]
+    assert [trial["state"] for trial in trials] == ["complete"] * 8
+    assert len({trial["worker"] for trial in trials}) == 2
+
+
+@pytest.fixture
+def other_server() -> Iterator[str]:
+    """The address of something that is not Ray."""
+    server = socket.create_server(("127.0.0.1", 0))
+
+    def answer() -> None:
+        connection, _ = server.accept()
+        connection.recv(100)
+        connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        connection.close()
+
+    thread = threading.Thread(target=answer)
+    thread.start()
+    yield f"127.0.0.1:{server.getsockname()[1]}"
+    thread.join()
+    server.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        pytest.param("127.0.0.1:1", "no Ray cluster there (Connection refused)", id="nothing there"),
+        pytest.param("no-such-host.invalid:6379", "no Ray cluster there (", id="no such host"),
+        pytest.param("nonsense", "not an address; give HOST:PORT", id="no port"),
+        pytest.param("http://127.0.0.1:8265", "not an address; give HOST:PORT", id="the dashboard's"),
+        pytest.param("127.0.0.1:99999", "not an address; give HOST:PORT", id="no such port"),
+        pytest.param("OTHER", "something else than a Ray cluster answers there", id="not Ray"),
+    ],
+)
+def test_a_wrong_address_is_one_line_and_leaves_nothing_behind(
+    tmp_path: Path, address: str, expected: str, request: pytest.FixtureRequest
+) -> None:
+    small(tmp_path)
+    if address == "OTHER":
+        address = request.getfixturevalue("other_server")
+    spec = load_spec(tmp_path / "small.yaml", files=str(tmp_path), tracking_uri=f"sqlite:///{tmp_path}/m.db")
+    with pytest.raises(UserError) as caught:
+        run_sweep(spec, storage=str(tmp_path / "s.db"), address=address)
+    assert str(caught.value).startswith(f"--address {address}: ")
+    assert expected in str(caught.value)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.yaml", "tests"]
+
+
+def test_the_environment_names_a_cluster_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeps.executors.cluster import cluster
+
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    with pytest.raises(UserError, match=r"RAY_ADDRESS 127.0.0.1:1: no Ray cluster there"), cluster():
+        pass
