@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import postgres as postgres  # a fixture
+
 DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 
 
