@@ -69,7 +69,8 @@ def inspect(
                 naming = _Naming(space, params, base)
                 _check(context.cli, outline, space.configure(base, params), naming, name)
             configs = [space.configure(base, params) for params in points]
-            config, logged, batches = configs[0], (), None
+            logged: tuple[str, ...] = ()
+            config, batches = configs[0], None
             if probe or count:
                 config, logged, batches = _probe_first_valid(context, configs, folder, train=probe)
             parsed = parse(config, context.cli)

@@ -1,4 +1,4 @@
-"""A trial's outcome as the study keeps it: one attribute of its trial, beside Optuna's own state and value."""
+"""A trial's outcome as the study keeps it: an attribute beside Optuna's own state and value."""
 
 from typing import TYPE_CHECKING, Any
 

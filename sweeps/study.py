@@ -9,7 +9,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from sweeps.errors import SweepFailed, UserError
 from sweeps.outcomes import outcome_attribute, outcome_of
@@ -124,8 +124,8 @@ class Study:
                               f"the last one: {self.last_failure}")  # fmt: skip
 
         if self._invalid_in_a_row >= INVALID_BEFORE_GIVING_UP:
-            raise SweepFailed(f"{self._invalid_in_a_row} trials in a row declared their configuration invalid; "
-                              f"the last one: {self.last_failure}")  # fmt: skip
+            raise SweepFailed(f"{self._invalid_in_a_row} trials in a row declared their configuration "
+                              f"invalid; the last one: {self.last_failure}")  # fmt: skip
 
     def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:
         params = self._spec.space.suggest(trial)  # of a trial that was asked before: its own again

@@ -37,13 +37,9 @@ def too_large(assignment: Assignment) -> Iterator[Step]:
 
 
 def wrapped() -> Exception:
-    try:
-        try:
-            raise InvalidConfig(REASON)
-        except InvalidConfig as inner:
-            raise RuntimeError("the model cannot be made") from inner
-    except RuntimeError as outer:
-        return outer
+    error = RuntimeError("the model cannot be made")
+    error.__cause__ = InvalidConfig(REASON)
+    return error
 
 
 def of_my_own(name: str) -> Exception:
