@@ -24,7 +24,7 @@ _SECTIONS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_sch
 _STARTS_A_NUMBER = tuple("0123456789+-.")
 
 
-def export(sweep: Sweep, format: str = "lightning", top: int = 1) -> str:  # noqa: A002
+def export(sweep: Sweep, format: str = "lightning", top: int = 1, *, number: int | None = None) -> str:  # noqa: A002
     """Return a sweep's best complete trials as text.
 
     Args:
@@ -32,10 +32,12 @@ def export(sweep: Sweep, format: str = "lightning", top: int = 1) -> str:  # noq
         format: `lightning` (a YAML config for `LightningCLI fit --config`), `params` (YAML: Optuna's names
             and values), `json` (sweep, number, value, metric, params, config) or `args` (flags for
             `LightningCLI fit`, quoted for a POSIX shell: `eval "python main.py fit $(sweeps export ...)"`).
-        top: How many trials, the best first; fewer if fewer are complete.
+        top: How many trials, the best first; fewer if fewer are complete. Of several objectives the Pareto
+            set comes first, the best in the first objective before the others.
+        number: This complete trial instead of the best ones.
 
     Raises:
-        ResultsError: No trial is complete, the format is unknown, or `top` is not positive.
+        ResultsError: No trial is complete, or that one is not; the format is unknown; `top` is not positive.
     """
     if format not in FORMATS:
         raise ResultsError(f"no export format {format!r}; there are: {', '.join(FORMATS)}")
@@ -44,6 +46,11 @@ def export(sweep: Sweep, format: str = "lightning", top: int = 1) -> str:  # noq
     trials = sweep.ranking()[:top]
     if not trials:
         raise ResultsError(_nothing_complete(sweep))
+    if number is not None:
+        trials = [trial for trial in sweep.ranking() if trial.number == number]
+        if not trials:
+            there = ", ".join(str(trial.number) for trial in sweep.ranking()[:10])
+            raise ResultsError(f"{sweep.name}: trial {number} is not complete; the best ones are {there}")
     return FORMATS[format](sweep, trials, top > 1)
 
 
@@ -121,8 +128,7 @@ def _lightning(sweep: Sweep, trials: list[Trial], several: bool) -> str:
 
 def _header(sweep: Sweep, trial: Trial) -> list[str]:
     lines = [
-        f"sweep {sweep.name}, trial {trial.number}: {sweep.summary.metric} = {trial.value}"
-        f" ({sweep.summary.direction}d)",
+        f"sweep {sweep.name}, trial {trial.number}: {_values(sweep, trial)}",
         *(
             f"{name} = {json.dumps(to_json(value), ensure_ascii=False)}"
             for name, value in trial.params.items()
@@ -130,6 +136,15 @@ def _header(sweep: Sweep, trial: Trial) -> list[str]:
     ]
     # A line break in a name would end the comment.
     return ["".join(c if c.isprintable() else " " for c in line) for line in lines]
+
+
+def _values(sweep: Sweep, trial: Trial) -> str:
+    objectives = sweep.summary.objectives or ((sweep.summary.metric, sweep.summary.direction),)
+    pairs = zip(objectives, trial.values or (trial.value,), strict=True)
+    said = ", ".join(f"{metric} = {value} ({direction}d)" for (metric, direction), value in pairs)
+    if trial.number in sweep.summary.front:
+        said += f", one of {len(sweep.summary.front)} on the Pareto front"
+    return said
 
 
 def _params(sweep: Sweep, trials: list[Trial], several: bool) -> str:
@@ -144,6 +159,7 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
             "number": trial.number,
             "value": trial.value,
             "metric": sweep.summary.metric,
+            **_all_values(sweep, trial),
             "params": trial.params,
             "config": ordered(trial.config),
         }
@@ -151,6 +167,12 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
     ]
     plain = to_json(entries if several else entries[0])
     return json.dumps(plain, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _all_values(sweep: Sweep, trial: Trial) -> dict[str, Any]:
+    """The values of several objectives by their metrics; nothing for one, which has its own key."""
+    metrics = [metric for metric, _ in sweep.summary.objectives]
+    return {"values": dict(zip(metrics, trial.values, strict=False))} if metrics else {}
 
 
 def _args(sweep: Sweep, trials: list[Trial], several: bool) -> str:

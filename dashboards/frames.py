@@ -13,15 +13,20 @@ def frame(sweep: Sweep) -> "pd.DataFrame":
 
     Columns are `state`, `value`, `reason`, `validations`, `fit_seconds`, `slot_seconds`, `wait_seconds`,
     `worker`, `device`, `started` and `ended` (in UTC), then `params_NAME` and `metrics_NAME` as Optuna and
-    MLflow call them; missing where a trial has none.
+    MLflow call them; missing where a trial has none. Of several objectives `value` is the first, `value_2`
+    the second and so on, and `on_front` says whether the trial is in the Pareto set.
     """
     import pandas as pd
 
+    others = [f"value_{number}" for number in range(2, len(sweep.summary.objectives) + 1)]
+    front = set(sweep.summary.front)
     rows = [
         {
             "state": trial.state,
             "value": trial.value,
+            **dict(zip(others, trial.values[1:], strict=False)),
             "reason": trial.reason,
+            **({"on_front": trial.number in front} if others else {}),
             "validations": len(trial.intermediate),
             **{name: trial.timing.get(name) for name in ("fit_seconds", "slot_seconds", "wait_seconds")},
             "worker": trial.worker,

@@ -36,8 +36,8 @@ class SweepSummary:
     Attributes:
         name: The sweep's, and the Optuna study's, name.
         state: `running`, `finished`, `failed` or `interrupted`.
-        metric: What was optimized.
-        direction: `minimize` or `maximize`.
+        metric: What was optimized; of several objectives the first.
+        direction: Its direction, `minimize` or `maximize`.
         counts: The trials by state.
         trials_asked: The budget's number of trials; None if only time limits the sweep.
         best_value: The best complete trial's value; None if no trial is complete.
@@ -45,6 +45,8 @@ class SweepSummary:
         started: When the sweep was created.
         updated: When a trial last started or ended.
         duration_seconds: From the start until now, or until the last update if it does not run any more.
+        objectives: Metric and direction of each objective, if there are several; else empty.
+        front: The numbers of the Pareto set, the best in the first objective first; else empty.
     """
 
     name: str
@@ -58,6 +60,8 @@ class SweepSummary:
     started: datetime | None
     updated: datetime | None
     duration_seconds: float | None
+    objectives: tuple[tuple[str, str], ...] = ()
+    front: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +92,7 @@ class Trial:
     Attributes:
         number: Optuna's trial number.
         state: `waiting`, `running`, `complete`, `pruned`, `diverged`, `failed` or `invalid`.
-        value: The objective; None if the trial has none.
+        value: The (first) objective; None if the trial has none.
         params: Optuna's name of each active parameter and its value.
         config: The complete LightningCLI configuration; empty if the trial never got one.
         reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
@@ -99,6 +103,7 @@ class Trial:
         device: What it ran on.
         started: When it was asked for.
         ended: When it was told.
+        values: All objectives, if there are several and the trial has them; else empty.
     """
 
     number: int
@@ -114,6 +119,7 @@ class Trial:
     device: str
     started: datetime | None
     ended: datetime | None
+    values: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,12 +153,17 @@ class Sweep:
 
     @property
     def best(self) -> Trial | None:
-        """The best complete trial, the lowest number among equals; None if there is none."""
+        """The best complete trial, the lowest number among equals; None if there is none.
+
+        Of several objectives it is the one of the Pareto set that is best in the first.
+        """
         return next(iter(self.ranking()), None)
 
     def ranking(self) -> list[Trial]:
-        """The complete trials, best first."""
-        return ranked(self.trials, self.summary.direction)
+        """The complete trials, best first: the Pareto set, then the others, each by the first objective."""
+        found = ranked(self.trials, self.summary.direction)
+        first = set(self.summary.front)
+        return sorted(found, key=lambda trial: trial.number not in first) if first else found
 
 
 def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:

@@ -8,13 +8,14 @@ import gc
 import os
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from dashboards.errors import ResultsError
 from dashboards.parameters import parameters
+from dashboards.pareto import pareto_set
 from dashboards.records import Counts, Sweep, SweepSummary, Trial, ranked, to_json
 from dashboards.storages import Store, reading
 
@@ -95,13 +96,13 @@ def _check_ours(store: Store, name: str, attrs: dict[str, Any]) -> None:
 
 
 def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
-    direction = study.direction.name.lower()
+    directions = [direction.name.lower() for direction in study.directions]
     with _no_garbage_collection():
         frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_excluded(trial)]
         trials = tuple(_trial(frozen) for frozen in frozen_trials)
     mark = attrs[MARK]
     return Sweep(
-        summary=_summary(study.study_name, attrs, direction, trials),
+        summary=_summary(study.study_name, attrs, directions, trials),
         spec=attrs.get("spec", {}),
         trials=trials,
         files=attrs.get("files"),
@@ -140,12 +141,19 @@ def _trial(frozen: "FrozenTrial") -> Trial:
         reason=outcome.get("reason") or "",
         metrics=outcome.get("metrics") or {},
         timing=outcome.get("timing") or {},
-        intermediate=dict(sorted(frozen.intermediate_values.items())),
+        intermediate=_validations(frozen),
         worker=outcome.get("worker") or "",
         device=outcome.get("device") or "",
         started=_aware(frozen.datetime_start),
         ended=_aware(frozen.datetime_complete),
+        values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),
     )
+
+
+def _validations(frozen: "FrozenTrial") -> dict[int, float]:
+    """Return the (first) objective at each validation; Optuna itself keeps none of several objectives."""
+    several = frozen.user_attrs.get("validations") or {}
+    return dict(sorted({**frozen.intermediate_values, **{int(s): v for s, v in several.items()}}.items()))
 
 
 def _trial_state(optuna_state: str, outcome: dict[str, Any]) -> str:
@@ -160,18 +168,24 @@ def _aware(time: datetime | None) -> datetime | None:
     return time.astimezone() if time is not None else None
 
 
-def _summary(name: str, attrs: dict[str, Any], direction: str, trials: tuple[Trial, ...]) -> SweepSummary:
+def _summary(
+    name: str, attrs: dict[str, Any], directions: Sequence[str], trials: tuple[Trial, ...]
+) -> SweepSummary:
     spec = attrs.get("spec") or {}
     state = _sweep_state(attrs)
-    best = next(iter(ranked(trials, direction)), None)
+    metrics = _metrics(spec)
+    best = next(iter(ranked(trials, directions[0])), None)
+    front = pareto_set(trials, directions) if len(directions) > 1 else ()
+    if front:
+        best = front[0]
     started = _created(attrs)
     updated = max((t for trial in trials for t in (trial.started, trial.ended) if t), default=started)
     end = datetime.now(UTC) if state == "running" else updated
     return SweepSummary(
         name=name,
         state=state,
-        metric=(spec.get("objective") or {}).get("metric", ""),
-        direction=direction,
+        metric=metrics[0],
+        direction=directions[0],
         counts=Counts(**Counter(trial.state for trial in trials)),
         trials_asked=(spec.get("budget") or {}).get("trials"),
         best_value=best.value if best else None,
@@ -179,7 +193,15 @@ def _summary(name: str, attrs: dict[str, Any], direction: str, trials: tuple[Tri
         started=started,
         updated=updated,
         duration_seconds=max((end - started).total_seconds(), 0.0) if started and end else None,
+        objectives=tuple(zip(metrics, directions, strict=True)) if len(directions) > 1 else (),
+        front=tuple(trial.number for trial in front),
     )
+
+
+def _metrics(spec: dict[str, Any]) -> list[str]:
+    objective = spec.get("objective") or {}
+    objectives = objective if isinstance(objective, list) else [objective]
+    return [one.get("metric", "") for one in objectives]
 
 
 def _created(attrs: dict[str, Any]) -> datetime | None:

@@ -25,6 +25,8 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
     for sweep in sweeps:
         asked = f"/{sweep.trials_asked}" if sweep.trials_asked else ""
         best = "-" if sweep.best_value is None else f"{sweep.metric} {sweep.best_value:.5g}"
+        if sweep.front:
+            best += f" (best of {len(sweep.front)} on the Pareto front)"
         number = "-" if sweep.best_number is None else str(sweep.best_number)
         started = f"{sweep.started.astimezone():%Y-%m-%d %H:%M}" if sweep.started else "-"
         table.add_row(
@@ -37,10 +39,14 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
 def status_table(sweep: Sweep) -> RenderableType:
     """One sweep: its counts, its best trial, and its trials (of many: the best and the latest)."""
     summary = sweep.summary
-    about = f"  {summary.direction} {summary.metric}  {duration_text(summary.duration_seconds)}"
+    objectives = summary.objectives or [(summary.metric, summary.direction)]
+    wanted = ", ".join(f"{direction} {metric}" for metric, direction in objectives)
+    about = f"  {wanted}  {duration_text(summary.duration_seconds)}"
     head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state), about)
     parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
-    if sweep.best is not None:
+    if summary.front:
+        parts += ["", *_front(sweep)]
+    elif sweep.best is not None:
         parts += ["", *_best(sweep.best, summary.metric)]
     if sweep.files:
         parts += ["", Text(f"logs and checkpoints: {sweep.files}/trial-NUMBER", "dim")]
@@ -54,6 +60,21 @@ def _best(trial: Trial, metric: str) -> list[Text]:
     head = Text.assemble(("best ", "bold"), f"trial {trial.number}  {metric} ",
                          (f"{trial.value:.6g}", "bold green"), f"  {others}")  # fmt: skip
     return [head, *(Text(f"  {name}: {value_text(value)}") for name, value in trial.params.items())]
+
+
+def _front(sweep: Sweep) -> list[RenderableType]:
+    """The Pareto set, the best in the first objective first."""
+    shown = sweep.ranking()[: len(sweep.summary.front)][:_BEST]
+    more = f", the first {_BEST}" if len(sweep.summary.front) > _BEST else ""
+    head = Text(
+        f"Pareto front: {len(sweep.summary.front)} trials, none of them better in everything{more}", "bold"
+    )
+    names = [metric for metric, _ in sweep.summary.objectives]
+    table = _table("trial", *names, "parameters")
+    for trial in shown:
+        about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
+        table.add_row(str(trial.number), *(f"{value:.5g}" for value in trial.values), Text(about))
+    return [head, table]
 
 
 def _counted(counts: Counts, asked: int | None) -> Text:
@@ -82,10 +103,15 @@ def _trial_table(trials: Iterable[Trial]) -> Table:
         if trial.state in ("failed", "diverged", "invalid"):
             about = f"{trial.reason}  {about}"
         table.add_row(
-            str(trial.number), _styled(trial.state), "-" if trial.value is None else f"{trial.value:.5g}",
+            str(trial.number), _styled(trial.state), _value(trial),
             str(len(trial.intermediate)), duration_text(trial.timing.get("slot_seconds")), Text(about),
         )  # fmt: skip
     return table
+
+
+def _value(trial: Trial) -> str:
+    values = trial.values or ([] if trial.value is None else [trial.value])
+    return "  ".join(f"{value:.5g}" for value in values) or "-"
 
 
 def _table(*columns: str) -> Table:

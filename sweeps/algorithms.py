@@ -39,6 +39,8 @@ PRUNERS = {
     "patient": "PatientPruner",
     "wilcoxon": "WilcoxonPruner",
 }
+ONE_OBJECTIVE = ("CmaEsSampler",)
+MANY_OBJECTIVES = ("tpe", "nsga", "nsgaiii", "gp", "random", "qmc", "grid", "brute_force")
 HALVING = ("HyperbandPruner", "SuccessiveHalvingPruner")
 DEFAULTS: dict[str, dict[str, Any]] = {
     # Asks at every validation from the second on, once five trials have been trained to their end;
@@ -70,6 +72,9 @@ def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
     settings = _fitting(defaults, accepted) | given
     if trials and isinstance(settings.get("seed"), int) and cls.__name__ != "QMCSampler":
         settings["seed"] += trials  # a quasi-random sequence goes on by itself, and only with its seed
+    if len(spec.objectives) > 1 and cls.__name__ in ONE_OBJECTIVE:
+        raise spec.error("sampler", f"{cls.__name__} has one objective only, but there are "
+                         f"{len(spec.objectives)}: {' and '.join(MANY_OBJECTIVES)} take several")  # fmt: skip
     sampler: BaseSampler = _build(spec, "sampler", cls, settings)
     return sampler
 

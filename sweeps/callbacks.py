@@ -84,6 +84,7 @@ class TrialCallback(Checkpoint):
         self._total: int | None = None
         self._value: float | None = None
         self._last_value: float | None = None
+        self._others: tuple[float, ...] = ()
         self._metrics: dict[str, float] = {}
         self._last_report: Report | None = None
         self._random_state: dict[str, Any] | None = None
@@ -98,6 +99,7 @@ class TrialCallback(Checkpoint):
         return {
             "validations": self._validations,
             "value": self._value,
+            "others": list(self._others),
             "metrics": self._metrics,
             "report": [report.step, report.value, report.last, points] if report else None,
             "random": random_state(),
@@ -107,6 +109,7 @@ class TrialCallback(Checkpoint):
         """Takes over what a checkpoint holds."""
         self._validations = state_dict["validations"]
         self._value, self._metrics = state_dict["value"], state_dict["metrics"]
+        self._others = tuple(state_dict["others"])
         self._last_value = state_dict["report"][1]
         step, value, last, points = state_dict["report"]
         points = tuple(Point(*point) for point in points)
@@ -139,7 +142,9 @@ class TrialCallback(Checkpoint):
         """Sends the report, then saves."""
         if trainer.sanity_checking:
             return
-        value = objective(trainer, self._context.metric)
+        values = {metric: objective(trainer, metric) for metric in self._all_metrics}
+        wrong = [metric for metric, value in values.items() if not math.isfinite(value)]
+        value = values[wrong[0] if wrong else self._context.metric]
         self._validations += 1
         last = trainer.should_stop or self._validations == self._total
         points = self._points.take()
@@ -150,7 +155,7 @@ class TrialCallback(Checkpoint):
             self._last_value = value
             self._keep(trainer, value)
         else:
-            self._diverged = f"{self._context.metric} became {value} at validation {self._validations}"
+            self._diverged = f"{wrong[0]} became {value} at validation {self._validations}"
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
             self._take_answer(trainer)
 
@@ -177,7 +182,12 @@ class TrialCallback(Checkpoint):
             state, reason = State.PRUNED, f"pruned at validation {self._pruned_at}"
         # As for Optuna, the value of a trial that was cut short is its last one.
         value = self._value if state is State.COMPLETE else self._last_value
-        return Outcome(self._number, state, value, reason=reason, metrics=self._metrics)
+        others = self._others if state is State.COMPLETE else ()
+        return Outcome(self._number, state, value, reason=reason, others=others, metrics=self._metrics)
+
+    @property
+    def _all_metrics(self) -> tuple[str, ...]:
+        return (self._context.metric, *self._context.other_metrics)
 
     def _take_answer(self, trainer: Trainer) -> None:
         if not self._awaits_answer:
@@ -200,6 +210,7 @@ class TrialCallback(Checkpoint):
         if counts:
             self._value = value
             self._metrics = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
+            self._others = tuple(self._metrics[metric] for metric in self._context.other_metrics)
         if self._folder is not None:
             checkpoints.save(trainer, self._folder, is_best=counts)
 

@@ -55,8 +55,11 @@ def _slots(spec: SweepSpec) -> tuple[float, int]:
 def _plan(
     spec: SweepSpec, where: Places, resolved: str, slots: int, gpus: float, validations: int | None
 ) -> Iterator[RenderableType]:
-    yield Text.assemble((spec.name, "bold"), f"  {spec.objective.direction} {spec.objective.metric}, "
-                        f"the value of the {spec.objective.value} checkpoint")  # fmt: skip
+    first = spec.objectives[0]
+    wanted = ", ".join(f"{objective.direction} {objective.metric}" for objective in spec.objectives)
+    which = "" if len(spec.objectives) == 1 else f" (by {first.metric})"
+    counts = f"the value of the {first.value} checkpoint{which}"
+    yield Text.assemble((spec.name, "bold"), f"  {wanted}, {counts}")
     yield ""
     yield Text("Base configuration (searched keys at the centre of their ranges)", "bold")
     yield Syntax(resolved.strip(), "yaml", background_color="default", word_wrap=True)

@@ -164,6 +164,7 @@ def export(
         typer.Option(help="lightning: a config for LightningCLI; params: names and values; args: flags."),
     ] = "lightning",
     top: Annotated[int, typer.Option(help="How many trials, the best first.")] = 1,
+    number: Annotated[int | None, typer.Option("--trial", help="This trial instead of the best.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
     storage: Storage = None,
 ) -> None:
@@ -172,12 +173,13 @@ def export(
     from dashboards.export import export as exported
     from dashboards.export import write_text
 
-    text = exported(load(_database(storage), name), format, top)
+    text = exported(load(_database(storage), name), format, top, number=number)
     if output is None:
         sys.stdout.write(text)
         return
     write_text(output, text)
-    sys.stderr.write(f"{output}: best of {name}, format {format}\n")
+    what = "best" if number is None else f"trial {number}"
+    sys.stderr.write(f"{output}: {what} of {name}, format {format}\n")
 
 
 @app.command()

@@ -3,9 +3,11 @@
 import contextlib
 import heapq
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.errors import UserError
+from sweeps.front import Directed, Front
 from sweeps.records import News, Outcome, State
 
 CHECKPOINTS = "*.ckpt*"
@@ -16,13 +18,15 @@ class TrialFiles:
 
     Args:
         folder: The sweep's folder.
-        minimize: The objective's direction.
-        keep: Of how many of the best complete trials the checkpoints stay.
+        objectives: The sweep's.
+        keep: Of how many of the best complete trials the checkpoints stay; with several objectives all of
+            the Pareto set's do, unless it is 0.
     """
 
-    def __init__(self, folder: Path, *, minimize: bool, keep: int = 1) -> None:
+    def __init__(self, folder: Path, objectives: Sequence[Directed], *, keep: int = 1) -> None:
         self.folder = folder
-        self._sign = -1.0 if minimize else 1.0
+        self._sign = -1.0 if objectives[0].direction == "minimize" else 1.0
+        self._front = Front(objectives) if len(objectives) > 1 else None
         self._keep = keep
         self._failed: set[int] = set()
         self._kept: list[tuple[float, int, int]] = []
@@ -38,6 +42,12 @@ class TrialFiles:
             return
         if event.state is not State.COMPLETE or event.value is None or self._keep == 0:
             self._remove(event.number)
+            return
+        if self._front is not None:
+            before = {other.number for other in self._front.outcomes} | {event.number}
+            self._front.add(event)
+            for number in before - {other.number for other in self._front.outcomes}:
+                self._remove(number)
             return
         heapq.heappush(self._kept, (self._sign * event.value, -event.number, event.number))
         if len(self._kept) > self._keep:

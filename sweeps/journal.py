@@ -92,6 +92,7 @@ def _event(plain: dict[str, Any]) -> News:
         plain["points"] = tuple(Point(*point) for point in plain["points"])
         if kind == "Report":
             return Report(**plain)
+        plain["others"] = tuple(plain["others"])
         state, timing = State(plain.pop("state")), Timing(**plain.pop("timing"))
         return Outcome(**plain, state=state, timing=timing)
     except (TypeError, KeyError, AttributeError) as error:

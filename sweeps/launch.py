@@ -69,7 +69,8 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
         if result.is_stopped:
             return result
         raise SweepFailed(f"no trial of {spec.name} was completed, so there is no best one: {counts}")
-    for line in _best(spec, result.best, result.best_params):
+    several = len(spec.objectives) > 1
+    for line in _front(spec, result) if several else _best(spec, result.best, result.best_params):
         console.print(line, soft_wrap=True)
     for line in _next_steps(spec, storage, result):
         console.print(line, soft_wrap=True)
@@ -77,13 +78,23 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
 
 
 def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Text]:
-    metric = spec.objective.metric
+    metric = spec.objectives[0].metric
     others = "  ".join(f"{key} {short_value(value)}" for key, value in outcome.metrics.items()
                        if key != metric and not key.endswith("_step"))  # fmt: skip
     head = Text.assemble(("best ", "bold"), f"trial {outcome.number}  {metric} ",
                          (short_value(outcome.value), "bold green"), f"  {others}")  # fmt: skip
     head.append(f"  trained in {duration(outcome.timing.slot_seconds)}", "dim")
     return [head, *(Text(f"  {name}: {short_value(value)}") for name, value in params.items())]
+
+
+def _front(spec: SweepSpec, result: SweepResult) -> list[Text]:
+    """The Pareto set, the best in the first objective first."""
+    lines = [Text(f"Pareto front: {len(result.front)} trials, none of them better in everything", "bold")]
+    for outcome in result.front:
+        pairs = zip(spec.objectives, outcome.values, strict=True)
+        values = "  ".join(f"{objective.metric} {short_value(value)}" for objective, value in pairs)
+        lines.append(Text.assemble(f"  trial {outcome.number}  ", (values, "green")))
+    return lines
 
 
 def _next_steps(spec: SweepSpec, storage: str | None, result: SweepResult) -> list[Text]:
@@ -93,7 +104,9 @@ def _next_steps(spec: SweepSpec, storage: str | None, result: SweepResult) -> li
     steps = [
         (
             f"sweeps export {name} -o best.yaml{option}",
-            "the best configuration, for `LightningCLI fit --config best.yaml`",
+            "the best configuration, for `LightningCLI fit --config best.yaml`"
+            if len(spec.objectives) == 1
+            else f"the best in {spec.objectives[0].metric}; `--trial N` exports another one",
         ),
         (f"sweeps dashboard {name}{option}", "every trial and loss curve in MLflow"),
         (f"sweeps status {name}{option}", "the table of trials"),

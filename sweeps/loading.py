@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from search_spaces import SpaceError, read_yaml
 from sweeps.errors import SpecError, UserError
 from sweeps.existing import check_cli, take_config, take_includes, take_own_keys
+from sweeps.objectives import check_objectives
 from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
 
 RESOLVED = ("config", "include")
@@ -83,6 +84,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
         raise SpecError(file, *_first_problem(error)) from None
     if spec.model is None and spec.cli is None:
         raise SpecError(file, "model", "is missing")
+    check_objectives(spec)
     # Checked now, so that a loaded specification is a right one.
     _ = spec.space, spec.checked_constraints, spec.start_with_params
     return spec
@@ -94,7 +96,8 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
     problems = error.errors(include_url=False)
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
     *parents, last = [str(part) for part in problem["loc"]] or [""]
-    tags = ("str", "bool", "int", "Component")  # which of a key's types complains
+    # Which of a key's types complains:
+    tags = ("str", "bool", "int", "Component", "Objective", "tuple[Objective, ...]")
     location = [part for part in parents if part not in tags]
     if problem["type"] == "extra_forbidden":
         return _unknown([*location, last])

@@ -12,11 +12,17 @@ def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
     """The outcome of a trial that ended, from the study."""
     kept = frozen.user_attrs.get("outcome", {})
     by_optuna = {"COMPLETE": State.COMPLETE, "PRUNED": State.PRUNED}.get(frozen.state.name, State.FAILED)
-    value = frozen.values[0] if frozen.values else None
+    value, *others = frozen.values or [None]
     state = State(kept.get("state", by_optuna))
     return Outcome(
-        frozen.number, state, value, reason=kept.get("reason", ""), metrics=kept.get("metrics", {})
-    )
+        frozen.number, state, value, reason=kept.get("reason", ""), others=tuple(others),
+        metrics=kept.get("metrics", {}),
+    )  # fmt: skip
+
+
+def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
+    """The last validation that the study knows of a trial."""
+    return frozen.last_step or max(map(int, frozen.user_attrs.get("validations", {})), default=0)
 
 
 def outcome_attribute(outcome: Outcome) -> dict[str, Any]:

@@ -58,13 +58,13 @@ def create_study(
         study = optuna.create_study(
             storage=storage,
             study_name=spec.name,
-            direction=spec.objective.direction,
+            directions=[objective.direction for objective in spec.objectives],
             sampler=sampler,
             pruner=pruner,
         )
     except optuna.exceptions.DuplicatedStudyError:
         raise UserError(name_taken(spec.name)) from None
-    study.set_metric_names([spec.objective.metric])
+    study.set_metric_names([objective.metric for objective in spec.objectives])
     attributes = {
         "lightning_sweeps": {
             "format": FORMAT,

@@ -66,9 +66,10 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
 def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
     """What all trials of a sweep share."""
     return TrialContext(
-        metric=spec.objective.metric,
-        minimize=spec.objective.direction == "minimize",
-        value=spec.objective.value,
+        metric=spec.objectives[0].metric,
+        minimize=spec.objectives[0].direction == "minimize",
+        value=spec.objectives[0].value,
+        other_metrics=tuple(objective.metric for objective in spec.objectives[1:]),
         files=files,
         folders=tuple(spec.folders),
         cpus=max(1, int(spec.resources.cpus)),

@@ -13,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.front import Front
 from sweeps.records import Assignment, News, Outcome, Started, State
 from sweeps.spec import SweepSpec
 
@@ -38,14 +39,14 @@ class Progress:
         self._failed: set[int] = set()
         self._running: set[int] = set()
         self._params: dict[int, dict[str, Any]] = {}
-        self._best: Outcome | None = None
+        self._front = Front(spec.objectives)
         self._best_params: dict[str, Any] = {}
         self._live: Live | None = None
 
     @property
     def best(self) -> tuple[Outcome, dict[str, Any]] | None:
         """The best complete trial so far, with its parameters."""
-        return None if self._best is None else (self._best, self._best_params)
+        return None if self._front.best is None else (self._front.best, self._best_params)
 
     @property
     def _finished(self) -> int:
@@ -85,10 +86,11 @@ class Progress:
         if outcome.state is State.FAILED:
             self._failed.add(outcome.number)
         params = self._params.pop(outcome.number, {})
-        if self._is_best(outcome):
-            self._best, self._best_params = outcome, params
+        is_best = self._front.add(outcome)
+        if self._front.best is outcome:
+            self._best_params = params
         if self._live is None:
-            self._print(self._line(outcome, params))
+            self._print(self._line(outcome, params, is_best=is_best))
         elif outcome.state is State.FAILED:
             self._print(Text(f"trial {outcome.number} failed: {outcome.reason}", "red"))
 
@@ -98,24 +100,15 @@ class Progress:
         except BrokenPipeError:  # nobody reads any more; that is no reason to end a sweep
             self._console = Console(file=io.StringIO())
 
-    def _is_best(self, outcome: Outcome) -> bool:
-        if outcome.state is not State.COMPLETE or outcome.value is None:
-            return False
-        if self._best is None or self._best.value is None:
-            return True
-        if outcome.value == self._best.value:
-            return outcome.number < self._best.number  # as the study decides it
-        return (outcome.value < self._best.value) == (self._spec.objective.direction == "minimize")
-
-    def _line(self, outcome: Outcome, params: dict[str, Any]) -> Text:
+    def _line(self, outcome: Outcome, params: dict[str, Any], *, is_best: bool) -> Text:
         total, count = self._spec.budget.trials, self._finished
         done = f"{count}/{total}" if total else f"{count}"
         text = Text(f"[{done}] trial {outcome.number} ")
         text.append(outcome.state.value, STYLES[outcome.state])
-        if outcome.value is not None:
-            text.append(f"  {self._spec.objective.metric} {outcome.value:.6g}")
-        if self._best is outcome:
-            text.append("  best so far", "bold")
+        for objective, value in zip(self._spec.objectives, outcome.values, strict=False):
+            text.append(f"  {objective.metric} {value:.6g}")
+        if is_best:
+            text.append("  on the Pareto front" if outcome.others else "  best so far", "bold")
         if outcome.state in (State.FAILED, State.DIVERGED, State.INVALID):
             text.append(f"  {outcome.reason}")
         return text.append(f"  {outcome.timing.slot_seconds:.1f} s  {short(params)}", "dim")
@@ -125,14 +118,17 @@ class Progress:
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(self._spec.name, "bold"), self._bar(finished, total), self._counters())
         lines: list[Any] = [table, self._pace(finished, total)]
-        if self._best is not None and self._best.value is not None:
-            best = Text.assemble(
-                ("best ", "bold"), f"{self._spec.objective.metric} ",
-                (f"{self._best.value:.6g}", "bold green"), f"  trial {self._best.number}  ",
-                (short(self._best_params), "dim"),
-            )  # fmt: skip
-            lines.append(best)
+        if (best := self._front.best) is not None and best.value is not None:
+            lines.append(self._best_line(best))
         return Group(*lines)
+
+    def _best_line(self, best: Outcome) -> Text:
+        if len(self._spec.objectives) > 1:
+            return Text.assemble(("Pareto front ", "bold"), f"{len(self._front.outcomes)} trials")
+        return Text.assemble(
+            ("best ", "bold"), f"{self._spec.objectives[0].metric} ", (f"{best.value:.6g}", "bold green"),
+            f"  trial {best.number}  ", (short(self._best_params), "dim"),
+        )  # fmt: skip
 
     def _bar(self, finished: int, total: int | None) -> ProgressBar | Text:
         if not total:

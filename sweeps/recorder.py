@@ -11,6 +11,7 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sweeps.journal import Journal
@@ -50,7 +51,9 @@ class NullRecorder:
     def record(self, event: News) -> None:
         """Forgets the event."""
 
-    def close(self, *, status: Status, best: int | None, timeout_seconds: float = 60) -> list[str]:
+    def close(
+        self, *, status: Status, best: int | None, front: Sequence[int] = (), timeout_seconds: float = 60
+    ) -> list[str]:
         """Has nothing to write and nothing to say."""
         return []
 
@@ -93,12 +96,15 @@ class Recorder:
         """Why MLflow takes nothing at the moment, or what it refused last, in one line; "" if all is well."""
         return self._trouble or self._journal_trouble or next(reversed(self._writer.problems), "")
 
-    def close(self, *, status: Status, best: int | None, timeout_seconds: float = 60) -> list[str]:
+    def close(
+        self, *, status: Status, best: int | None, front: Sequence[int] = (), timeout_seconds: float = 60
+    ) -> list[str]:
         """Writes what is left and ends every run; trials that still run are marked as killed.
 
         Args:
             status: How the sweep ended.
             best: The best trial's number, if any: parameters, configuration and checkpoint go to the parent.
+            front: The numbers of the Pareto set, if there are several objectives.
             timeout_seconds: How long to wait for MLflow.
 
         Returns:
@@ -106,7 +112,7 @@ class Recorder:
         """
         self._deadline = time.monotonic() + timeout_seconds
         self._mark()
-        self._queue.put((time.time(), Ending(status, best)))
+        self._queue.put((time.time(), Ending(status, best, tuple(front))))
         self._thread.join(timeout_seconds)
         problems = self._writer.problems[:MOST_PROBLEMS]
         if more := len(self._writer.problems) - len(problems):

@@ -9,6 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+MOST_OBJECTIVES = 8
+"""More than anybody can choose between."""
+
 
 class State(StrEnum):
     """How a trial ended.
@@ -81,7 +84,7 @@ class Report:
     Attributes:
         number: Optuna's trial number.
         step: Which validation of the trial this was, counted from 1.
-        value: The objective's metric at this validation.
+        value: The objective's metric at this validation; NaN if one of several objectives is not finite.
         last: Training ends here anyway, so nobody needs to decide.
         points: Everything that was logged since the report before.
     """
@@ -133,6 +136,7 @@ class Outcome:
         value: The objective: of the kept checkpoint (`value: best`) or of the last validation
             (`value: last`); None if there was none.
         reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
+        others: The further objectives' values at the validation that gave `value`, if there are any.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
         timing: Where the time went.
@@ -145,12 +149,18 @@ class Outcome:
     state: State
     value: float | None = None
     reason: str = ""
+    others: tuple[float, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
     timing: Timing = Timing()
     worker: str = ""
     device: str = ""
     lost: bool = False
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """The values of all objectives; empty if there is none."""
+        return () if self.value is None else (self.value, *self.others)
 
 
 Event = Started | Report | Outcome
@@ -178,8 +188,9 @@ class TrialContext:
     """What all trials of a sweep share.
 
     Attributes:
-        metric: The objective's metric, as the module logs it.
-        minimize: The objective's direction.
+        metric: The (first) objective's metric, as the module logs it.
+        minimize: Its direction.
+        other_metrics: The further objectives' metrics.
         value: Which validation's value counts: `best` or `last`.
         files: The sweep's folder; trial 7 writes into `trial-7` there.
         folders: Where the user's modules are looked for; the last is the working directory.
@@ -196,6 +207,7 @@ class TrialContext:
     cpus: int = 1
     gpus: float = 0.0
     cli: CliCall = CliCall()
+    other_metrics: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -128,11 +128,13 @@ class SweepResult:
 
     Attributes:
         name: The sweep's name, which is also the study's.
-        best: The outcome of the best complete trial, None if none is complete.
+        best: The outcome of the best complete trial, None if none is complete; of several objectives, the
+            best in the first.
         best_params: Its parameters.
         counts: How many trials ended in which state.
         files: The sweep's folder; the best trial's checkpoint is `trial-N/best.ckpt` there.
         problems: What could not be recorded in MLflow, one line each.
+        front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
     """
 
@@ -143,6 +145,7 @@ class SweepResult:
     files: Path
     problems: list[str]
     is_stopped: bool = False
+    front: tuple[Outcome, ...] = ()
 
 
 def drive(
@@ -164,9 +167,7 @@ def drive(
     lease = Lease(optuna_study, where.storage)
     lease.claim()
     study = Study(optuna_study, spec)
-    files = TrialFiles(
-        where.files, minimize=spec.objective.direction == "minimize", keep=spec.keep_checkpoints
-    )
+    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints)
     journal = Journal(where.files / "journal")
     if is_resumed:
         study.change_budget(spec.budget)  # it may have been asked for with `resume`
@@ -191,16 +192,18 @@ def drive(
                 _show([recorder, *observers], outcome)
             files.close()
         study.end(state)
-        problems = recorder.close(status=state, best=study.best.number if study.best else None)
+        front = [outcome.number for outcome in study.front.outcomes]
+        problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
         lease.release()
     return SweepResult(
         spec.name,
         study.best,
-        dict(optuna_study.best_params) if study.best else {},
+        dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
         study.counts,
         where.files,
         problems,
         is_stopped=state == "interrupted",
+        front=tuple(study.front.outcomes),
     )
 
 
@@ -213,10 +216,13 @@ def _sweep_info(
     tags = {f"version.{name}": text for name, text in about["versions"].items()}
     if about["git_commit"]:
         tags["git_commit"] = about["git_commit"]
+    if len(spec.objectives) > 1:
+        tags["metric"] = ", ".join(objective.metric for objective in spec.objectives)
+        tags["direction"] = ", ".join(objective.direction for objective in spec.objectives)
     return SweepInfo(
         name=spec.name,
-        metric=spec.objective.metric,
-        direction=spec.objective.direction,
+        metric=spec.objectives[0].metric,
+        direction=spec.objectives[0].direction,
         tracking_uri=where.tracking_uri,
         artifact_location=str(where.artifacts),
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),

@@ -10,11 +10,12 @@ from typing import Any, Literal
 import yaml
 
 from sweeps.names import TAG_LENGTH, Names, Text, cut, safe_name, shown
-from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State
+from sweeps.records import MOST_OBJECTIVES, Assignment, News, Outcome, Point, Report, Started, State
 
 Status = Literal["finished", "failed", "interrupted"]
 
-OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds")
+OTHER_OBJECTIVES = tuple(f"objective_{number}" for number in range(2, MOST_OBJECTIVES + 1))
+OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds", *OTHER_OBJECTIVES)
 RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -55,10 +56,11 @@ class SweepInfo:
 
 @dataclass(frozen=True)
 class Ending:
-    """The end of the sweep: how, and its best trial's number, if any."""
+    """The end of the sweep: how, its best trial's number, if any, and those of the Pareto set."""
 
     status: Status
     best: int | None
+    front: tuple[int, ...] = ()
 
 
 @dataclass
@@ -207,7 +209,8 @@ class Ledger:
         values = [outcome.value]
         if timing.started:
             values += [timing.fit_seconds, timing.slot_seconds, timing.wait_seconds]
-        for key, value in zip(OWN_METRICS, values, strict=False):
+        others = zip(OTHER_OBJECTIVES, outcome.others, strict=False)
+        for key, value in [*zip(OWN_METRICS, values, strict=False), *others]:
             if value is not None and math.isfinite(value):
                 run.waiting.append(Point(key, value, 0, int(at * 1000)))
         run.tag(
@@ -242,6 +245,8 @@ class Ledger:
                 finished = sum(self._counts.values())
                 point = Point(f"trials_{state.value}", count, finished, int(at * 1000))
                 self.parent.waiting.append(point)
+        if len(ending.front) > 1:
+            self.parent.tag(pareto_set=", ".join(map(str, ending.front)))
         self.parent.tag(state=ending.status)
         self.parent.end(RUN_STATUS[ending.status], at)
 

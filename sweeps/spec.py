@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
-from sweeps.records import CliCall
+from sweeps.records import MOST_OBJECTIVES, CliCall
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
@@ -25,6 +25,7 @@ INTERNAL = ("file", "notes")
 """Fields of a specification that no sweep file may have."""
 
 WANTED = {
+    "objective": "a mapping of metric and direction, or a list of those",
     "sampler": "a name or {class_path, init_args}",
     "pruner": "a name or {class_path, init_args}",
     "seed_everything": "a whole number, true or false",
@@ -40,7 +41,10 @@ class _Section(BaseModel):
 
 
 class Objective(_Section):
-    """What is optimised: a metric that the module logs during validation."""
+    """What is optimised: a metric that the module logs during validation.
+
+    Of several objectives the first decides which validation counts; all values are those of that one.
+    """
 
     metric: Annotated[str, Field(min_length=1)]
     direction: Literal["minimize", "maximize"]
@@ -96,7 +100,7 @@ class SweepSpec(_Section):
     """
 
     name: str
-    objective: Objective
+    objective: Objective | Annotated[tuple[Objective, ...], Field(min_length=2, max_length=MOST_OBJECTIVES)]
     budget: Budget
     config: dict[str, Any] | None = None
     cli: dict[str, Any] | None = None
@@ -127,6 +131,17 @@ class SweepSpec(_Section):
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What of the user's files was ignored, a line each; likewise."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_prunes_several_objectives(cls, raw: Any) -> Any:
+        # Optuna's studies of several objectives cannot prune, so that is no mistake of who left it out.
+        if not isinstance(raw, dict) or not isinstance(raw.get("objective"), list | tuple):
+            return raw
+        objectives = list(raw["objective"])
+        if len(objectives) == 1:
+            return raw | {"objective": objectives[0]}
+        return {"pruner": "none"} | raw
+
     @field_validator("name")
     @classmethod
     def _can_be_a_file_name(cls, name: str) -> str:
@@ -147,6 +162,11 @@ class SweepSpec(_Section):
         if devices not in (1, "1", "auto") and not (isinstance(devices, list) and len(devices) == 1):
             raise ValueError(f"a trial trains on one device so far, but got devices={devices!r}")
         return trainer
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        """What is optimised; the first decides which validation of a trial counts."""
+        return self.objective if isinstance(self.objective, tuple) else (self.objective,)
 
     @cached_property
     def space(self) -> SearchSpace:

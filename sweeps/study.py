@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.outcomes import outcome_attribute, outcome_of
+from sweeps.front import Front
+from sweeps.outcomes import last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.spec import Budget, SweepSpec
@@ -35,7 +36,7 @@ class Study:
     Attributes:
         name: The sweep's name.
         counts: How many trials ended in which state.
-        best: The outcome of the best complete trial.
+        front: The outcomes of the best complete trials: one, or the Pareto set of several objectives.
         is_paused: No trial is asked for the time being.
         is_stopping: None will be: the sweep ends with the trials that run.
         last_failure: Why the last failed trial failed.
@@ -57,7 +58,7 @@ class Study:
     ) -> None:
         self.name = study.study_name
         self.counts: Counter[State] = Counter()
-        self.best: Outcome | None = None
+        self.front = Front(spec.objectives)
         self._study, self._spec, self._clock, self._patience = study, spec, clock, patience
         self._running: dict[int, _Running] = {}
         self._again: deque[Assignment] = deque()
@@ -66,7 +67,11 @@ class Study:
         self._started = clock()
         self.last_failure = ""
         self._invalid_in_a_row = 0
-        self._sign = 1 if spec.objective.direction == "minimize" else -1
+
+    @property
+    def best(self) -> Outcome | None:
+        """The outcome of the best complete trial; of several objectives, the best in the first."""
+        return self.front.best
 
     @property
     def finished(self) -> int:
@@ -160,7 +165,7 @@ class Study:
                 trial = optuna.trial.Trial(self._study, frozen._trial_id)
                 attempt = frozen.user_attrs.get("attempt", 0) + 1
                 trial.set_user_attr("attempt", attempt)
-                self._again.append(self._assignment(trial, attempt, frozen.last_step or 0))
+                self._again.append(self._assignment(trial, attempt, last_step(frozen)))
         for report in journaled:
             if report.number in self._running and math.isfinite(report.value):
                 self._keep(report)
@@ -204,7 +209,11 @@ class Study:
     def _keep(self, report: Report) -> "optuna.Trial":
         running = self._running[report.number]
         if report.step > running.known_step:  # a trial that goes on may say again what is known
-            running.trial.report(report.value, report.step)
+            if len(self._spec.objectives) == 1:
+                running.trial.report(report.value, report.step)
+            else:  # Optuna takes no reports then, since it cannot prune; resume and the readers need them
+                values = running.trial.user_attrs.get("validations", {}) | {str(report.step): report.value}
+                running.trial.set_user_attr("validations", values)
             running.known_step = report.step
         return running.trial
 
@@ -226,8 +235,8 @@ class Study:
         told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
         trial = self._running.pop(outcome.number).trial
         trial.set_user_attr("outcome", outcome_attribute(outcome))
-        value = outcome.value if outcome.state is State.COMPLETE else None
-        self._study.tell(trial, value, state=told.get(outcome.state, states.PRUNED))
+        values = list(outcome.values) if outcome.state is State.COMPLETE else None
+        self._study.tell(trial, values, state=told.get(outcome.state, states.PRUNED))
         self._count(outcome)
 
     def _may_go_on(self, running: "_Running", outcome: Outcome) -> bool:
@@ -241,14 +250,9 @@ class Study:
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
         self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
-        is_complete = outcome.state is State.COMPLETE and outcome.value is not None
-        if is_complete and (self.best is None or self._key(outcome) < self._key(self.best)):
-            self.best = outcome
+        self.front.add(outcome)
         if outcome.state in (State.FAILED, State.INVALID):
             self.last_failure = f"trial {outcome.number}: {outcome.reason}"
-
-    def _key(self, outcome: Outcome) -> tuple[float, int]:
-        return self._sign * (outcome.value or 0.0), outcome.number
 
     def abandon(self, reason: str) -> list[Outcome]:
         """Ends the trials still running as failed, since nothing trains them any more."""

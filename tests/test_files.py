@@ -51,14 +51,15 @@ VALUES = [3.0, 1.0, 2.0, 5.0, 1.0, 4.0]
 def test_only_the_best_trials_keep_their_checkpoints(
     tmp_path: Path, keep: int, minimize: bool, expected: list[int]
 ) -> None:
-    files = TrialFiles(tmp_path, minimize=minimize, keep=keep)
+    objective = {"metric": "loss", "direction": "minimize" if minimize else "maximize"}
+    files = TrialFiles(tmp_path, fakes.spec(objective=objective).objectives, keep=keep)
     for number, value in enumerate(VALUES):
         ended(files, number, value)
     assert kept(tmp_path) == expected
 
 
 def test_of_equal_trials_the_lower_number_is_kept_whichever_ends_first(tmp_path: Path) -> None:
-    files = TrialFiles(tmp_path, minimize=True)
+    files = TrialFiles(tmp_path, fakes.spec().objectives)
     ended(files, 5, 1.0)
     ended(files, 2, 1.0)
     ended(files, 7, 1.0)
@@ -69,14 +70,14 @@ def test_of_equal_trials_the_lower_number_is_kept_whichever_ends_first(tmp_path:
 def test_a_trial_that_is_not_complete_loses_its_checkpoints_however_good_it_was(
     tmp_path: Path, state: State
 ) -> None:
-    files = TrialFiles(tmp_path, minimize=True, keep=5)
+    files = TrialFiles(tmp_path, fakes.spec().objectives, keep=5)
     ended(files, 0, 2.0)
     ended(files, 1, 0.1, state)
     assert kept(tmp_path) == [0]
 
 
 def test_reports_and_assignments_remove_nothing_and_missing_files_are_no_error(tmp_path: Path) -> None:
-    files = TrialFiles(tmp_path, minimize=True)
+    files = TrialFiles(tmp_path, fakes.spec().objectives)
     ended(files, 0, 2.0)
     files.record(Report(1, 1, 0.5))
     files.record(fakes.assignment(1))
@@ -86,7 +87,7 @@ def test_reports_and_assignments_remove_nothing_and_missing_files_are_no_error(t
 
 def test_what_cannot_be_removed_does_not_end_the_sweep(tmp_path: Path) -> None:
     (tmp_path / "trial-0" / "best.ckpt").mkdir(parents=True)
-    TrialFiles(tmp_path, minimize=True).record(Outcome(0, State.PRUNED))
+    TrialFiles(tmp_path, fakes.spec().objectives).record(Outcome(0, State.PRUNED))
     assert (tmp_path / "trial-0" / "best.ckpt").is_dir()
 
 
@@ -126,7 +127,7 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 
 
 def test_a_failed_trial_keeps_its_checkpoints_until_the_sweep_ends_for_it_may_go_on(tmp_path: Path) -> None:
-    files = TrialFiles(tmp_path, minimize=True, keep=5)
+    files = TrialFiles(tmp_path, fakes.spec().objectives, keep=5)
     ended(files, 0, None, State.FAILED)
     ended(files, 1, None, State.FAILED)
     assert kept(tmp_path) == [0, 1]

@@ -22,10 +22,12 @@ DOORS = {
     "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
     "optuna": {"sweeps.algorithms", "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
                "dashboards.results", "dashboards.storages", "dashboards.figures.studies",
-               "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison"},
+               "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison",
+               "dashboards.figures.pareto"},
     "plotly": {"dashboards.figures", "dashboards.figures.style", "dashboards.figures.history",
                "dashboards.figures.curves", "dashboards.figures.importances", "dashboards.figures.space",
-               "dashboards.figures.cost", "dashboards.figures.comparison", "dashboards.report.page"},
+               "dashboards.figures.cost", "dashboards.figures.comparison", "dashboards.figures.pareto",
+               "dashboards.report.page"},
     "pandas": {"dashboards.frames"},
 }  # fmt: skip
 

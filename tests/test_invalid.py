@@ -88,13 +88,13 @@ def test_invalid_trials_are_in_no_budget_and_the_sampler_is_told_pruned(tmp_path
     sweep = load(tmp_path / "sweeps.db", "test")
     assert sweep.summary.counts == Counts(complete=6, invalid=study.counts[State.INVALID])
     assert sweep.summary.counts.finished == 6
-    shown = _printed(tables.status_table(sweep))
+    shown = printed(tables.status_table(sweep))
     assert f"6/6 finished  6 complete  {study.counts[State.INVALID]} invalid" in shown
     assert REASON in shown
     assert REASON in build([sweep])
 
 
-def _printed(content: Any) -> str:
+def printed(content: Any) -> str:
     from rich.console import Console
 
     console = Console(width=200)

@@ -192,7 +192,7 @@ def test_the_checkpoint_that_stays_is_the_best_trials(tmp_path: Any) -> None:
             yield seconds, value
 
     study: Study = fakes.study(spec)
-    run(study, ScriptedExecutor(saving, slots=3, length=4), [TrialFiles(tmp_path, minimize=True)])
+    run(study, ScriptedExecutor(saving, slots=3, length=4), [TrialFiles(tmp_path, fakes.spec().objectives)])
     assert study.best is not None
     assert list(tmp_path.glob("*/*.ckpt")) == [tmp_path / f"trial-{study.best.number}" / "best.ckpt"]
 

@@ -20,6 +20,7 @@ from dashboards.figures.cost import Saved, Timeline, draw_saved, draw_timeline, 
 from dashboards.figures.curves import Curves, Logged, curves_data, draw_curves, draw_logged, logged_data
 from dashboards.figures.history import History, draw_history, history_data
 from dashboards.figures.importances import Importances, draw_importances, importances_data
+from dashboards.figures.pareto import Pareto, draw_hypervolume, draw_pareto, pareto_data
 from dashboards.figures.space import (
     Space,
     contour_data,
@@ -34,12 +35,13 @@ from dashboards.records import Sweep
 T = TypeVar("T")
 
 __all__ = [
-    "Comparison", "Curves", "History", "Importances", "Logged", "Saved", "Space", "Timeline",
-    "best_so_far", "comparison_data", "contour", "contour_data", "curves", "curves_data", "draw_comparison",
-    "draw_contour", "draw_curves", "draw_edf", "draw_history", "draw_importances", "draw_logged",
-    "draw_parallel", "draw_saved", "draw_slice", "draw_timeline", "edf", "history", "history_data",
-    "importances", "importances_data", "logged_data", "parallel", "parallel_data", "saved", "saved_data",
-    "slices", "slices_data", "timeline", "timeline_data",
+    "Comparison", "Curves", "History", "Importances", "Logged", "Pareto", "Saved", "Space", "Timeline",
+    "best_so_far", "comparison_data", "contour", "contour_data", "curves", "curves_data",
+    "draw_comparison", "draw_contour", "draw_curves", "draw_edf", "draw_history", "draw_hypervolume",
+    "draw_importances", "draw_logged", "draw_parallel", "draw_pareto", "draw_saved", "draw_slice",
+    "draw_timeline", "edf", "history", "history_data", "importances", "importances_data", "logged_data",
+    "parallel", "parallel_data", "pareto", "pareto_data", "saved", "saved_data", "slices", "slices_data",
+    "timeline", "timeline_data",
 ]  # fmt: skip
 
 
@@ -51,6 +53,11 @@ def history(sweep: Sweep) -> go.Figure:
 def curves(sweep: Sweep) -> go.Figure:
     """Return the objective of all trials, validation by validation."""
     return draw_curves(curves_data(sweep))
+
+
+def pareto(sweep: Sweep) -> go.Figure:
+    """Return all complete trials by their objectives, with the Pareto set."""
+    return draw_pareto(pareto_data(sweep))
 
 
 def importances(sweep: Sweep) -> go.Figure:

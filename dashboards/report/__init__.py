@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from dashboards.errors import ResultsError
+from dashboards.pareto import first_objective
 from dashboards.records import Sweep
-from dashboards.report import comparison, sections, training
+from dashboards.report import comparison, pareto, sections, training
 from dashboards.report.page import Page, cards, paragraph, text
 from dashboards.report.trials import trial_table
 from dashboards.runs import Runs, find_runs
@@ -22,7 +23,7 @@ def build(sweeps: Sweep | Sequence[Sweep], *, with_mlflow: bool = True) -> str:
     """Return the report as HTML.
 
     Args:
-        sweeps: One sweep, for everything about it; or several of one objective, for a comparison.
+        sweeps: One sweep, for everything about it; or several of one (first) objective, for a comparison.
         with_mlflow: Whether to read from MLflow what only MLflow has: the training's own curves of the best
             trial, and the runs' addresses. A store that cannot be read is named in the report and left out.
 
@@ -32,13 +33,16 @@ def build(sweeps: Sweep | Sequence[Sweep], *, with_mlflow: bool = True) -> str:
     several = [sweeps] if isinstance(sweeps, Sweep) else list(sweeps)
     if len(several) == 1:
         return _single(several[0], with_mlflow)
-    return comparison.build(several)
+    return comparison.build([first_objective(sweep) for sweep in several])
 
 
 def _single(sweep: Sweep, with_mlflow: bool) -> str:
     page = Page(f"{sweep.name} - sweep report")
     runs, trouble = _runs(sweep, with_mlflow)
     page.parts.append(_header(sweep))
+    if sweep.summary.objectives:
+        page.section("Which trials are on the Pareto front?", *pareto.section(page, sweep))
+        sweep = first_objective(sweep)
     page.section("What is the best configuration, and how sure are we?", *sections.best(sweep))
     if sweep.trials:
         page.section("Is the search done?", *sections.history(page, sweep))

@@ -10,8 +10,8 @@ from dataclasses import replace
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State, Timing
 from sweeps.worker import failure
 
-Step = tuple[float, float]
-"""One validation of a scripted trial: the simulated seconds it took, and its value."""
+Step = tuple[float, float | tuple[float, ...]]
+"""One validation of a scripted trial: the simulated seconds it took, and its value, or one an objective."""
 
 Script = Callable[[Assignment], Iterator[Step]]
 """A scripted trial: its validations one by one. It may raise, as a training may."""
@@ -117,12 +117,14 @@ class ScriptedExecutor:
         if stop:
             return 0.0, self._outcome(run, State.PRUNED)
         try:
-            seconds, value = next(run.steps)
+            seconds, found = next(run.steps)
         except StopIteration:
             return 0.0, self._outcome(run, State.COMPLETE)
         except BaseException as error:  # noqa: BLE001 - as a worker does
             return 0.0, replace(failure(run.number, error), worker="scripted")
+        value, *others = found if isinstance(found, tuple) else (found,)
         run.values.append(value)
+        run.others.append(tuple(others))
         step = len(run.values)
         return seconds, Report(run.number, step, value, last=step == self._length)
 
@@ -131,13 +133,15 @@ class ScriptedExecutor:
         value = None
         if finite:
             value = self._better(finite) if state is State.COMPLETE else finite[-1]
+        others = run.others[run.values.index(value)] if value is not None and state is State.COMPLETE else ()
         seconds = self._now - run.started
         timing = Timing(started=run.started, slot_seconds=seconds, fit_seconds=seconds)
         return Outcome(run.number, state, value, reason="" if state is State.COMPLETE else state.value,
-                       timing=timing, worker="scripted")  # fmt: skip
+                       timing=timing, worker="scripted", others=others)  # fmt: skip
 
 
 class _Run:
     def __init__(self, number: int, steps: Iterator[Step], *, started: float) -> None:
         self.number, self.steps, self.started = number, steps, started
         self.values: list[float] = []
+        self.others: list[tuple[float, ...]] = []

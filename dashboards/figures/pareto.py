@@ -1,0 +1,119 @@
+"""Several objectives: every complete trial by its values, the Pareto set among them, and how it grew."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import optuna
+import plotly.graph_objects as go  # type: ignore[import-untyped]
+from optuna.trial import TrialState, create_trial
+
+from dashboards.errors import ResultsError
+from dashboards.figures.style import BLUE, GREEN, GREY, laid_out, plain
+from dashboards.records import Sweep, Trial
+from dashboards.values import spread
+
+MOST_POINTS = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pareto:
+    """What the figures of several objectives show.
+
+    Attributes:
+        metrics: The objectives' names.
+        numbers: The drawn complete trials that are not in the Pareto set.
+        values: Their values, one row a trial.
+        front_numbers: The Pareto set, the best in the first objective first.
+        front_values: Its values, one row a trial.
+        ended: The numbers of the complete trials in their order, for the hypervolume.
+        hypervolume: After each of them, the volume between the Pareto set so far and the worst value of each
+            objective among all complete trials (Zitzler and Thiele 1998, doi.org/10.1007/BFb0056872).
+    """
+
+    metrics: tuple[str, ...]
+    numbers: tuple[int, ...]
+    values: tuple[tuple[float, ...], ...]
+    front_numbers: tuple[int, ...]
+    front_values: tuple[tuple[float, ...], ...]
+    ended: tuple[int, ...]
+    hypervolume: tuple[float, ...]
+
+
+def pareto_data(sweep: Sweep, most: int = MOST_POINTS) -> Pareto:
+    """Return what the figures of several objectives show.
+
+    Args:
+        sweep: The sweep.
+        most: How many trials outside the Pareto set to draw, evenly spaced.
+
+    Raises:
+        ResultsError: The sweep has one objective, or no trial is complete.
+    """
+    summary = sweep.summary
+    if not summary.front:
+        raise ResultsError(
+            f"{sweep.name}: there is no Pareto set: it has one objective, or nothing is complete"
+        )
+    front = [trial for trial in sweep.ranking() if trial.number in summary.front]
+    complete = [trial for trial in sweep.trials if trial.state == "complete" and trial.values]
+    others = spread([trial for trial in complete if trial.number not in summary.front], most)
+    drawn = spread(complete, most)
+    return Pareto(
+        metrics=tuple(metric for metric, _ in summary.objectives),
+        numbers=tuple(trial.number for trial in others),
+        values=tuple(trial.values for trial in others),
+        front_numbers=tuple(trial.number for trial in front),
+        front_values=tuple(trial.values for trial in front),
+        ended=tuple(trial.number for trial in drawn),
+        hypervolume=_hypervolume(drawn, [direction for _, direction in summary.objectives]),
+    )
+
+
+def draw_pareto(data: Pareto) -> go.Figure:
+    """Draw the first two or three objectives against each other."""
+    shown = min(len(data.metrics), 3)
+    figure = go.Figure()
+    for name, numbers, values, colour in (
+        ("other complete trials", data.numbers, data.values, GREY),
+        ("Pareto front", data.front_numbers, data.front_values, BLUE),
+    ):
+        columns = dict(zip("xyz"[:shown], zip(*(row[:shown] for row in values), strict=True), strict=False))
+        kind = go.Scatter3d if shown == 3 else go.Scatter
+        marker = {"color": colour, "size": 4 if shown == 3 else 8, "opacity": 0.9}
+        text = [f"trial {number}" for number in numbers]
+        figure.add_trace(kind(**columns, mode="markers", name=name, text=text, marker=marker))
+    if shown == 3:
+        axes = {
+            f"{axis}axis": {"title": plain(name)} for axis, name in zip("xyz", data.metrics, strict=False)
+        }
+        return laid_out(figure, height=520, scene=axes)
+    return laid_out(figure, x=data.metrics[0], y=data.metrics[1])
+
+
+def draw_hypervolume(data: Pareto) -> go.Figure:
+    """Draw the hypervolume after each complete trial."""
+    line = {"color": GREEN, "width": 2, "shape": "hv"}
+    figure = go.Figure(
+        go.Scatter(x=data.ended, y=data.hypervolume, mode="lines", line=line, showlegend=False)
+    )
+    return laid_out(figure, x="trial", y="hypervolume", height=300)
+
+
+def _hypervolume(trials: Sequence[Trial], directions: Sequence[str]) -> tuple[float, ...]:
+    worst = [max if direction == "minimize" else min for direction in directions]
+    reference = [
+        pick(column)
+        for pick, column in zip(worst, zip(*(t.values for t in trials), strict=True), strict=True)
+    ]
+    level = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(
+            directions=[optuna.study.StudyDirection[name.upper()] for name in directions]
+        )
+        study.add_trials([create_trial(state=TrialState.COMPLETE, values=list(t.values)) for t in trials])
+        # Optuna's measure is to be had through its figure.
+        drawn = optuna.visualization.plot_hypervolume_history(study, reference)
+    finally:
+        optuna.logging.set_verbosity(level)
+    return tuple(float(value) for value in drawn.data[0].y)
