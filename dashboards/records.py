@@ -135,6 +135,7 @@ class Sweep:
         versions: The libraries it was started with.
         git_commit: The commit it was started from, if any.
         space: Every parameter that a trial had, in the order in which they first came up.
+        stop_reason: Why it ended before its budget was used; "" if it did not.
     """
 
     summary: SweepSummary
@@ -145,6 +146,7 @@ class Sweep:
     versions: dict[str, str]
     git_commit: str | None
     space: tuple[Parameter, ...] = ()
+    stop_reason: str = ""
 
     @property
     def name(self) -> str:

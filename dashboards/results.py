@@ -109,6 +109,7 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
         mlflow=attrs.get("mlflow") or {},
         versions=mark.get("versions") or {},
         git_commit=mark.get("git_commit"),
+        stop_reason=attrs.get("stop_reason") or "",
         space=parameters(frozen.distributions for frozen in frozen_trials),
     )
 

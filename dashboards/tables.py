@@ -44,6 +44,8 @@ def status_table(sweep: Sweep) -> RenderableType:
     about = f"  {wanted}  {duration_text(summary.duration_seconds)}"
     head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state), about)
     parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
+    if sweep.stop_reason:
+        parts.append(Text(f"ended by `stop_when`: {sweep.stop_reason}"))
     if summary.front:
         parts += ["", *_front(sweep)]
     elif sweep.best is not None:

@@ -71,6 +71,8 @@ def _plan(
         yield Text.assemble(("First   ", "bold"), "; ".join(map(str, spec.start_with_params)))
     yield ""
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
+    if spec.stop_when:
+        yield Text.assemble(("Ends    ", "bold"), f"before, when {spec.stop_when}")
     yield Text.assemble(
         ("Slots   ", "bold"), f"{slots} at once here, each with {spec.resources.cpus:g} CPU and {gpus:g} GPU"
     )

@@ -63,6 +63,8 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
     console.print(Text(f"{finished} trials finished: {counts}"))
     for problem in result.problems:
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
+    if result.stop_reason:
+        console.print(Text(f"ended by `stop_when`: {result.stop_reason}"))
     if result.is_stopped:
         console.print(Text(f"stopped; `sweeps resume {shlex.quote(spec.name)}` goes on with it"))
     if result.best is None:

@@ -12,6 +12,7 @@ from sweeps.errors import SpecError, UserError
 from sweeps.existing import check_cli, take_config, take_includes, take_own_keys
 from sweeps.objectives import check_objectives
 from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
+from sweeps.stopping import StopWhen
 
 RESOLVED = ("config", "include")
 """The keys that name other files; what these hold may be overridden like the sweep file's own."""
@@ -130,7 +131,7 @@ def _unknown(path: Sequence[str]) -> tuple[str, str]:
 def _model_at(path: Sequence[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
         "objective": Objective, "budget": Budget, "resources": Resources, "retries": Retries,
-        "sampler": Component, "pruner": Component,
+        "stop_when": StopWhen, "sampler": Component, "pruner": Component,
     }  # fmt: skip
     return sections.get(path[0], SweepSpec) if path else SweepSpec
 

@@ -136,6 +136,7 @@ class SweepResult:
         problems: What could not be recorded in MLflow, one line each.
         front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
+        stop_reason: Which rule of `stop_when` ended it; "" if none did.
     """
 
     name: str
@@ -146,6 +147,7 @@ class SweepResult:
     problems: list[str]
     is_stopped: bool = False
     front: tuple[Outcome, ...] = ()
+    stop_reason: str = ""
 
 
 def drive(
@@ -204,6 +206,7 @@ def drive(
         problems,
         is_stopped=state == "interrupted",
         front=tuple(study.front.outcomes),
+        stop_reason=study.stop_reason,
     )
 
 

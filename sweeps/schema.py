@@ -34,6 +34,7 @@ DESCRIPTIONS = {
     "pruner": "Who ends bad trials early: a name, or an Optuna pruner by its class.",
     "resources": "What one trial takes.",
     "keep_checkpoints": "Of how many of the best trials the checkpoints stay.",
+    "stop_when": "What ends the sweep before its budget is used.",
     "storage": "The study database, a URL; ${NAME} is taken from the environment.",
     "tracking_uri": "MLflow's database or server, a URL; ${NAME} is taken from the environment.",
     "files": "Where logs and checkpoints go.",

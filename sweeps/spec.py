@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
 from sweeps.records import MOST_OBJECTIVES, CliCall
+from sweeps.stopping import StopWhen
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
@@ -123,6 +124,7 @@ class SweepSpec(_Section):
     trial_timeout: Positive | None = None
     """Seconds that a trial may take."""
     max_failed_trials: Annotated[int, Field(ge=0)] | None = None
+    stop_when: StopWhen | None = None
     storage: str | None = None
     tracking_uri: str | None = None
     files: str = "sweep-files"
@@ -162,6 +164,12 @@ class SweepSpec(_Section):
         if devices not in (1, "1", "auto") and not (isinstance(devices, list) and len(devices) == 1):
             raise ValueError(f"a trial trains on one device so far, but got devices={devices!r}")
         return trainer
+
+    @model_validator(mode="after")
+    def _aims_at_one_value(self) -> "SweepSpec":
+        if self.stop_when and self.stop_when.value is not None and len(self.objectives) > 1:
+            raise ValueError("`stop_when.value` is of one objective, but there are several")
+        return self
 
     @property
     def objectives(self) -> tuple[Objective, ...]:

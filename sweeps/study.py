@@ -17,6 +17,7 @@ from sweeps.outcomes import last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.spec import Budget, SweepSpec
+from sweeps.stopping import Stopping, in_order_of_their_ends
 
 if TYPE_CHECKING:
     import optuna
@@ -67,6 +68,7 @@ class Study:
         self._started = clock()
         self.last_failure = ""
         self._invalid_in_a_row = 0
+        self._stopping = Stopping(spec)
 
     @property
     def best(self) -> Outcome | None:
@@ -85,11 +87,18 @@ class Study:
 
     @property
     def budget_is_used(self) -> bool:
-        """Whether no further trial may be asked."""
+        """Whether no further trial may be asked: the budget is used, or `stop_when` holds."""
         budget = self._spec.budget
+        if self.stop_reason:
+            return True
         if budget.hours is not None and self._clock() - self._started >= budget.hours * 3600:
             return True
         return budget.trials is not None and self.finished + len(self._running) >= budget.trials
+
+    @property
+    def stop_reason(self) -> str:
+        """Which rule of `stop_when` holds; "" if none does. A trial that runs may still end it."""
+        return self._stopping.reason
 
     def ask(self) -> Assignment | None:
         """The next trial: one that goes on, or a new one; None once the budget is used or while paused.
@@ -155,7 +164,7 @@ class Study:
         import optuna
 
         ended = []
-        for frozen in self._study.get_trials(deepcopy=False):
+        for frozen in in_order_of_their_ends(self._study.get_trials(deepcopy=False)):
             if frozen.user_attrs.get("outcome", {}).get("state") == EXCLUDED:
                 continue
             if frozen.state.is_finished():
@@ -249,6 +258,7 @@ class Study:
 
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
+        self._stopping.count(outcome)
         self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
         self.front.add(outcome)
         if outcome.state in (State.FAILED, State.INVALID):
@@ -263,7 +273,8 @@ class Study:
         return outcomes
 
     def end(self, state: SweepState) -> None:
-        """Notes how the sweep ended."""
+        """Notes how the sweep ended, and why before its budget was used."""
+        self._study.set_user_attr("stop_reason", self.stop_reason)
         self._study.set_user_attr("sweep_state", state)
 
 

@@ -8,7 +8,7 @@ import threading
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeps.control import living_driver
 from sweeps.errors import UserError
@@ -28,6 +28,7 @@ from sweeps.plan import (
 from sweeps.records import TrialContext
 from sweeps.runner import Interrupted, Observer, SweepResult, drive
 from sweeps.spec import Budget, SweepSpec
+from sweeps.stopping import stop_reason
 from sweeps.storage import absolute, masked, open_storage, study_url
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -105,7 +106,10 @@ def resume_sweep(
     if holder := living_driver(study.user_attrs):
         raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
     spec = loaded_spec(study)
-    spec = spec.model_copy(update={"budget": _new_budget(spec.budget, trials, hours)})
+    changes: dict[str, Any] = {"budget": _new_budget(spec.budget, trials, hours)}
+    if trials is not None or hours is not None:
+        changes["stop_when"] = None  # who asks for more by name gets it
+    spec = spec.model_copy(update=changes)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
     with _workers(spec, where, address) as (executor, validations):
@@ -117,12 +121,18 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places)
     """Refuses to start workers for nothing.
 
     Raises:
-        UserError: The budget is used, no trial is half done, and everything is recorded.
+        UserError: The budget is used or `stop_when` holds, no trial is half done, and everything is recorded.
     """
     trials = study.get_trials(deepcopy=False)
     finished = sum(trial.state.is_finished() for trial in trials)
     budget = spec.budget.trials
-    if finished < len(trials) or (where.files / "journal").exists() or budget is None or finished < budget:
+    if finished < len(trials) or (where.files / "journal").exists():
+        return
+    if reason := stop_reason(trials, spec):
+        raise UserError(
+            f"{spec.name}: {reason}, so `stop_when` ended it; `--trials` asks for more all the same"
+        )
+    if budget is None or finished < budget:
         return
     raise UserError(f"{spec.name}: its budget of {budget} trials is used; `--trials +{budget}` asks for more")
 
