@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
@@ -95,12 +95,13 @@ class Trial:
         value: The (first) objective; None if the trial has none.
         params: Optuna's name of each active parameter and its value.
         config: The complete LightningCLI configuration; empty if the trial never got one.
-        reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
+        reason: Why a trial ended before its time, in one line.
         metrics: Every metric logged by the validation that gave `value`.
         timing: `started` (seconds since the epoch), `slot_seconds`, `fit_seconds`, `wait_seconds`.
         intermediate: The objective at each validation, counted from 1.
         worker: Which worker ran it.
         device: What it ran on.
+        effective: The settings that the training really used, such as `precision` and `batch_size`.
         started: When it was asked for.
         ended: When it was told.
         values: All objectives, if there are several and the trial has them; else empty.
@@ -119,6 +120,7 @@ class Trial:
     device: str
     started: datetime | None
     ended: datetime | None
+    effective: dict[str, Any] = field(default_factory=dict)
     values: tuple[float, ...] = ()
 
 
@@ -180,7 +182,7 @@ def ranked(trials: Iterable[Trial], direction: str) -> list[Trial]:
 def to_json(value: Any) -> Any:
     """Return a record, or anything in one, as plain JSON: NaN and infinities become None, times ISO text."""
     if is_dataclass(value) and not isinstance(value, type):
-        plain = {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
+        plain = {part.name: to_json(getattr(value, part.name)) for part in fields(value)}
         return plain | {"finished": value.finished} if isinstance(value, Counts) else plain
     if isinstance(value, Mapping):
         return {str(key): to_json(item) for key, item in value.items()}

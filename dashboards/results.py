@@ -145,6 +145,7 @@ def _trial(frozen: "FrozenTrial") -> Trial:
         intermediate=_validations(frozen),
         worker=outcome.get("worker") or "",
         device=outcome.get("device") or "",
+        effective=outcome.get("effective") or {},
         started=_aware(frozen.datetime_start),
         ended=_aware(frozen.datetime_complete),
         values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),

@@ -102,7 +102,7 @@ def _trial_table(trials: Iterable[Trial]) -> Table:
     table = _table("trial", "state", "value", "validations", "took", "parameters")
     for trial in trials:
         about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
-        if trial.state in ("failed", "diverged", "invalid"):
+        if trial.reason and trial.state != "pruned":
             about = f"{trial.reason}  {about}"
         table.add_row(
             str(trial.number), _styled(trial.state), _value(trial),

@@ -1,22 +1,21 @@
 """What a trial adds to a Lightning training: it collects what is logged, reports, saves, ends and goes on."""
 
 import math
-import random
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
 from sweeps import checkpoints
 from sweeps.executors import Reporter
+from sweeps.randomness import random_state, set_random_state
 from sweeps.records import Outcome, Point, Report, State, TrialContext
 from sweeps.schedule import Schedule
+from sweeps.techniques import effective_settings, has_just_averaged, stopping_message
 
 
 class Points(Logger):
@@ -57,7 +56,9 @@ class TrialCallback(Checkpoint):
     checkpoint callback of its own.
 
     The report is sent before the checkpoint is written and its answer read after the epoch's other
-    callbacks, so that the way to the driver and back costs nothing.
+    callbacks, so that the way to the driver and back costs nothing. After a validation at the end of an epoch
+    the checkpoint is written when the epoch's callbacks are through: EarlyStopping then has counted this
+    validation, and a training that goes on from there starts the next epoch.
 
     Args:
         number: The trial's number.
@@ -89,8 +90,12 @@ class TrialCallback(Checkpoint):
         self._last_report: Report | None = None
         self._random_state: dict[str, Any] | None = None
         self._awaits_answer = False
+        self._unsaved: bool | None = None  # a validation waits for its checkpoint; whether it is the best
+        self._is_between_epochs = False
+        self._should_stop, self._stopped_early = False, ""
         self._pruned_at: int | None = None
         self._diverged: str = ""
+        self._effective: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """What goes into the checkpoint: enough to go on as if nothing had happened."""
@@ -103,6 +108,9 @@ class TrialCallback(Checkpoint):
             "metrics": self._metrics,
             "report": [report.step, report.value, report.last, points] if report else None,
             "random": random_state(),
+            "is_between_epochs": self._is_between_epochs,
+            "total": self._total,
+            "should_stop": self._should_stop,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -114,10 +122,12 @@ class TrialCallback(Checkpoint):
         step, value, last, points = state_dict["report"]
         points = tuple(Point(*point) for point in points)
         self._last_report = Report(self._number, step, value, last=last, points=points)
-        self._random_state = state_dict["random"]
+        self._random_state, self._is_between_epochs = state_dict["random"], state_dict["is_between_epochs"]
+        self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says again what an earlier attempt reported and the study did not get."""
+        trainer.should_stop = self._should_stop  # EarlyStopping had ended it: Lightning does not keep that
         report = self._last_report
         if report is not None and report.step > self._known_step:
             self._reporter.send(report)
@@ -137,6 +147,10 @@ class TrialCallback(Checkpoint):
         self._total = schedule.validations(int(batches) if math.isfinite(batches) else None)
         if self._random_state is not None:
             set_random_state(self._random_state)
+            if self._is_between_epochs:
+                # Lightning has chosen the order of the next epoch's batches already: choose it again.
+                iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        self._is_between_epochs = False
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sends the report, then saves."""
@@ -153,18 +167,33 @@ class TrialCallback(Checkpoint):
         self._awaits_answer = True
         if math.isfinite(value):
             self._last_value = value
-            self._keep(trainer, value)
+            self._unsaved = self._counts(trainer, value)
         else:
             self._diverged = f"{wrong[0]} became {value} at validation {self._validations}"
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
-            self._take_answer(trainer)
+            self._save_and_take_answer(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Reads the answer before the next epoch."""
-        self._take_answer(trainer)
+        """Saves, and reads the answer before the next epoch."""
+        self._is_between_epochs = True
+        self._save_and_take_answer(trainer)
+        self._is_between_epochs = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validates the averaged weights, which Lightning puts into the module after the last validation."""
+        if self._pruned_at is None and not self._diverged and has_just_averaged(trainer):
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+            self._save_and_take_answer(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says what is missing if the training never validated; a trial that is done needs no way back."""
+        if trainer.should_stop and (self._total is None or self._validations < self._total):
+            self._stopped_early = f"stopped early at validation {self._validations}"
+            self._stopped_early += f" of {self._total}" if self._total else ""
+            self._stopped_early += stopping_message(trainer)
+        self._effective = effective_settings(trainer)
         if self._folder is not None:
             (self._folder / checkpoints.PREVIOUS).unlink(missing_ok=True)
         if not self._validations:
@@ -175,19 +204,28 @@ class TrialCallback(Checkpoint):
 
     def outcome(self) -> Outcome:
         """How the trial ended, once `fit` is back."""
-        state, reason = State.COMPLETE, ""
+        state, reason = State.COMPLETE, self._stopped_early
         if self._diverged:
             state, reason = State.DIVERGED, self._diverged
         elif self._pruned_at is not None:
             state, reason = State.PRUNED, f"pruned at validation {self._pruned_at}"
         # As for Optuna, the value of a trial that was cut short is its last one.
         value = self._value if state is State.COMPLETE else self._last_value
-        others = self._others if state is State.COMPLETE else ()
-        return Outcome(self._number, state, value, reason=reason, others=others, metrics=self._metrics)
+        return Outcome(
+            self._number, state, value, reason=reason, metrics=self._metrics, effective=self._effective,
+            others=self._others if state is State.COMPLETE else (),
+        )  # fmt: skip
 
     @property
     def _all_metrics(self) -> tuple[str, ...]:
         return (self._context.metric, *self._context.other_metrics)
+
+    def _save_and_take_answer(self, trainer: Trainer) -> None:
+        self._should_stop = trainer.should_stop
+        if self._unsaved is not None and self._folder is not None:
+            checkpoints.save(trainer, self._folder, is_best=self._unsaved)
+        self._unsaved = None
+        self._take_answer(trainer)
 
     def _take_answer(self, trainer: Trainer) -> None:
         if not self._awaits_answer:
@@ -201,8 +239,8 @@ class TrialCallback(Checkpoint):
             # The user's lower bounds are for early stopping; a pruned trial ends now.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
 
-    def _keep(self, trainer: Trainer, value: float) -> None:
-        """Saves `last.ckpt`, and `best.ckpt` as a second name of it where this is the value that counts."""
+    def _counts(self, trainer: Trainer, value: float) -> bool:
+        """Whether this is the value that counts so far; it is kept with its metrics then."""
         if self._value is None or self._context.value == "last":
             counts = True
         else:
@@ -211,8 +249,7 @@ class TrialCallback(Checkpoint):
             self._value = value
             self._metrics = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
             self._others = tuple(self._metrics[metric] for metric in self._context.other_metrics)
-        if self._folder is not None:
-            checkpoints.save(trainer, self._folder, is_best=counts)
+        return counts
 
 
 def objective(trainer: Trainer, metric: str) -> float:
@@ -237,34 +274,3 @@ class MetricNotLoggedError(Exception):
     def __str__(self) -> str:
         there = ", ".join(self.logged) or "nothing"
         return f"the module did not log {self.metric!r} by the end of a validation; it logged {there}"
-
-
-def random_state() -> dict[str, Any]:
-    """The state of all random number generators, as plain values and tensors."""
-    version, numbers, gauss = random.getstate()
-    name, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    return {
-        "python": [version, list(numbers), gauss],
-        "numpy": [name, [int(key) for key in keys], position, has_gauss, cached],
-        "torch": torch.get_rng_state(),
-        "cuda": cuda,
-    }
-
-
-def set_random_state(state: dict[str, Any]) -> None:
-    """Puts `random_state` back."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers), gauss))
-    name, keys, *rest = state["numpy"]
-    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
-    torch.set_rng_state(state["torch"])
-    if state["cuda"]:
-        torch.cuda.set_rng_state_all(state["cuda"])
-
-
-def seed_from_nowhere() -> None:
-    """Gives all random number generators a seed of the system's."""
-    random.seed()
-    np.random.seed()
-    torch.seed()

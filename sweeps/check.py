@@ -37,10 +37,19 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
-    for note in spec.notes:
+    for note in [*spec.notes, *precision_notes(spec, gpus)]:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection.resolved, slots, gpus, validations):
         console.print(part)
+
+
+def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:
+    """What a precision means where the trials have no GPU."""
+    variations = [spec.space.configure(spec.base, params) for _, params in spec.space.variations()]
+    asked = {str(config.get("trainer", {}).get("precision")) for config in (spec.base, *variations)}
+    if gpus or not asked & {"16", "16-mixed"}:
+        return []
+    return ["trainer.precision: without a GPU Lightning trains 16-mixed as bf16-mixed"]
 
 
 def _slots(spec: SweepSpec) -> tuple[float, int]:

@@ -35,4 +35,6 @@ def outcome_attribute(outcome: Outcome) -> dict[str, Any]:
         "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
         "worker": outcome.worker,
         "device": outcome.device,
+        "effective": outcome.effective,
+        "fault": outcome.fault,
     }

@@ -7,7 +7,7 @@ the trial. The study, the executors, the recorder and the progress display all s
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 MOST_OBJECTIVES = 8
 """More than anybody can choose between."""
@@ -126,6 +126,9 @@ class Timing:
     wait_seconds: float = 0.0
 
 
+Fault = Literal["", "oom", "cuda"]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The end of a trial.
@@ -135,7 +138,8 @@ class Outcome:
         state: How it ended.
         value: The objective: of the kept checkpoint (`value: best`) or of the last validation
             (`value: last`); None if there was none.
-        reason: Why a pruned, diverged, failed or invalid trial ended, in one line.
+        reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or complete by
+            EarlyStopping.
         others: The further objectives' values at the validation that gave `value`, if there are any.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
@@ -143,6 +147,10 @@ class Outcome:
         worker: Which worker ran it.
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
         lost: The worker is gone, by no fault of the trial's as far as is known.
+        effective: The settings that the training really used, such as `precision`, `batch_size` and
+            `accumulate_grad_batches`; see `sweeps.techniques.effective_settings`.
+        fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
+            memory; `cuda`, an error after which its process cannot use the GPU any more; else "".
     """
 
     number: int
@@ -156,6 +164,8 @@ class Outcome:
     worker: str = ""
     device: str = ""
     lost: bool = False
+    effective: dict[str, Any] = field(default_factory=dict)
+    fault: Fault = ""
 
     @property
     def values(self) -> tuple[float, ...]:

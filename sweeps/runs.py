@@ -214,8 +214,9 @@ class Ledger:
             if value is not None and math.isfinite(value):
                 run.waiting.append(Point(key, value, 0, int(at * 1000)))
         run.tag(
-            state=outcome.state.value, reason=outcome.reason, worker=outcome.worker, device=outcome.device
-        )
+            state=outcome.state.value, reason=outcome.reason, worker=outcome.worker, device=outcome.device,
+            **{f"effective.{name}": str(value) for name, value in outcome.effective.items()},
+        )  # fmt: skip
         log = self._info.files / f"trial-{outcome.number}" / "log.txt"
         if outcome.state is State.FAILED and log.is_file():
             run.files.append((log.name, log))

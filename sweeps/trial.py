@@ -13,12 +13,13 @@ from pathlib import Path
 
 import torch
 
-from sweeps.callbacks import Points, TrialCallback, seed_from_nowhere
+from sweeps.callbacks import Points, TrialCallback
 from sweeps.checkpoints import usable
 from sweeps.command_line import Extras
 from sweeps.executors import Reporter, TrialFunction
 from sweeps.isolation import describe_device, freeze, isolated, output_to, scrub_environment
 from sweeps.lightning import build
+from sweeps.randomness import seed_from_nowhere
 from sweeps.records import Assignment, Outcome, Timing, TrialContext
 
 

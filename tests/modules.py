@@ -77,10 +77,10 @@ class Scheduled(Line):
     def __init__(self, values: list[float], lr: float = 0.05) -> None:
         super().__init__(lr)
         self.values = values
-        self.validations = 0
+        self.register_buffer("validations", torch.tensor(0))  # in checkpoints, too
 
     def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        self.log("val_loss", torch.tensor(self.values[self.validations % len(self.values)]))
+        self.log("val_loss", torch.tensor(self.values[int(self.validations) % len(self.values)]))
 
     def on_validation_epoch_end(self) -> None:
         self.validations += 1

@@ -15,9 +15,9 @@ EXAMPLES = "sweeps.examples"
 DOORS = {
     "ray": {"sweeps.executors.ray", "sweeps.executors.cluster"},
     "lightning": {"sweeps.lightning", "sweeps.command_line", "sweeps.user_code", "sweeps.init",
-                  "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection"},
+                  "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection", "sweeps.techniques"},
     "torch": {"sweeps.lightning", "sweeps.trial", "sweeps.callbacks", "sweeps.checkpoints",
-              "sweeps.isolation", "sweeps.check"},
+              "sweeps.isolation", "sweeps.check", "sweeps.randomness"},
     "jsonargparse": {"sweeps.inspection"},
     "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
     "optuna": {"sweeps.algorithms", "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
