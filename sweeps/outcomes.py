@@ -35,6 +35,5 @@ def outcome_attribute(outcome: Outcome) -> dict[str, Any]:
         "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
         "worker": outcome.worker,
         "device": outcome.device,
-        "effective": outcome.effective,
-        "fault": outcome.fault,
+        **{name: said for name in ("effective", "fault") if (said := getattr(outcome, name))},
     }

@@ -138,8 +138,8 @@ class Outcome:
         state: How it ended.
         value: The objective: of the kept checkpoint (`value: best`) or of the last validation
             (`value: last`); None if there was none.
-        reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or complete by
-            EarlyStopping.
+        reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or
+            complete by EarlyStopping.
         others: The further objectives' values at the validation that gave `value`, if there are any.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
