@@ -38,8 +38,8 @@ class Server:
         password = self._folder / "password"
         password.write_text(PASSWORD)
         password.chmod(0o644)
-        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password),
-                  "-N", "-E", "UTF8", "--locale", "C")  # fmt: skip
+        self._run("initdb", "-D", str(self._data), "-U", USER, "-A", "scram-sha-256",
+                  "--pwfile", str(password), "-N", "-E", "UTF8", "--locale", "C")  # fmt: skip
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None

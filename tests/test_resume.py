@@ -139,8 +139,20 @@ EVENTS = [
     Assignment(0, {"a.b": 1, "c": None}, {"model": {"x": [1, "ü"]}}, 1, 2),
     Report(0, 3, 0.25, last=True, points=POINTS),
     Outcome(
-        0, State.DIVERGED, None, "nan", {"loss": 1.0}, POINTS, Timing(1.0, 2.0, 3.0, 4.0), "w", "cpu", True
-    ),
+        0,
+        State.DIVERGED,
+        None,
+        "nan",
+        (0.5,),
+        {"loss": 1.0},
+        POINTS,
+        Timing(1.0, 2.0, 3.0, 4.0),
+        "w",
+        "cpu",
+        True,
+        {"precision": "32-true"},
+        "oom",
+    ),  # fmt: skip
 ]
 
 
