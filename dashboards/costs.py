@@ -123,5 +123,5 @@ def _pace(trial: Trial) -> float:
 
 
 def _price(sweep: Sweep) -> float | None:
-    price = sweep.spec.get("price_per_hour", (sweep.spec.get("resources") or {}).get("price_per_hour"))
+    price = sweep.spec.get("price_per_hour")
     return float(price) if isinstance(price, int | float) and not isinstance(price, bool) else None

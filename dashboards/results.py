@@ -7,6 +7,7 @@ import difflib
 import gc
 import os
 import socket
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ __all__ = ["Counts", "Sweep", "SweepSummary", "Trial", "list_sweeps", "load", "t
 MARK = "lightning_sweeps"
 FORMAT = 1
 _NAMES_SHOWN = 10
+# A driver renews its lease, the attribute `driver`, every 2 s; one that was not renewed for so long is lost.
+LEASE_SECONDS = 15.0
 
 
 def list_sweeps(storage: str | os.PathLike[str]) -> list[SweepSummary]:
@@ -216,10 +219,14 @@ def _created(attrs: dict[str, Any]) -> datetime | None:
 
 def _sweep_state(attrs: dict[str, Any]) -> str:
     state = str(attrs.get("sweep_state") or "interrupted")
-    driver = attrs.get("driver") or {}
-    if state == "running" and driver.get("host") == socket.gethostname() and not _is_alive(driver.get("pid")):
-        return "interrupted"
-    return state
+    return "interrupted" if state == "running" and not _is_driven(attrs.get("driver") or {}) else state
+
+
+def _is_driven(driver: dict[str, Any]) -> bool:
+    """Whether the driver's process lives, as far as its lease and this machine can say."""
+    if time.time() - driver.get("beat", 0.0) > LEASE_SECONDS:
+        return False
+    return driver.get("host") != socket.gethostname() or _is_alive(driver.get("pid"))
 
 
 def _is_alive(pid: int | None) -> bool:

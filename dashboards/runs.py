@@ -9,8 +9,9 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode, urlsplit
 
 from dashboards import ports, tracking
 from dashboards.errors import ResultsError
@@ -29,6 +30,11 @@ JOIN experiments ON experiments.experiment_id = runs.experiment_id
 JOIN tags AS number ON number.run_uuid = runs.run_uuid AND number.key = 'trial_number'
 WHERE experiments.experiment_id = :experiment AND runs.lifecycle_stage = 'active'
 ORDER BY runs.start_time
+"""
+_PARENT = """
+SELECT runs.run_uuid, runs.artifact_uri FROM runs
+JOIN tags ON tags.run_uuid = runs.run_uuid AND tags.key = 'sweeps.key'
+WHERE tags.value = :key AND runs.lifecycle_stage = 'active'
 """
 _METRICS = 'SELECT "key", step, value, is_nan FROM metrics WHERE run_uuid = :run ORDER BY timestamp'
 
@@ -53,6 +59,49 @@ class Runs:
         """Return the address of a trial's page; None if the trial has no run."""
         run_id = self.run_ids.get(number)
         return f"{self.address}/#/experiments/{self.experiment_id}/runs/{run_id}" if run_id else None
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run of a whole sweep.
+
+    Attributes:
+        run_id: MLflow's id.
+        artifacts: Where its artifacts are: a path or a URI.
+    """
+
+    run_id: str
+    artifacts: str
+
+    @property
+    def folder(self) -> Path | None:
+        """The artifacts' folder; None if they are not in this machine's file system."""
+        if self.artifacts.startswith("file:"):
+            return Path(unquote(urlsplit(self.artifacts).path))
+        # MLflow takes a path for a URI, too, and unquotes it.
+        return Path(unquote(self.artifacts)) if self.artifacts.startswith("/") else None
+
+
+def find_parent(sweep: Sweep) -> Parent:
+    """Return the run of a sweep as a whole.
+
+    Raises:
+        ResultsError: MLflow's database or server cannot be read, or has no such run.
+    """
+    uri, key = sweep.mlflow.get("tracking_uri"), f"{sweep.mlflow.get('key')}-parent"
+    if not uri:
+        raise ResultsError(f"{sweep.name} was not recorded in MLflow")
+    if tracking.is_server(address := expand(uri)):
+        experiment = tracking.find_experiment(address, sweep.mlflow["experiment"], hide_password(uri))
+        body = {"experiment_ids": [experiment], "filter": f"tags.`sweeps.key` = '{key}'"}
+        runs = _ask(address, "/api/2.0/mlflow/runs/search", body).get("runs", [])
+        found = [(run["info"]["run_id"], run["info"]["artifact_uri"]) for run in runs]
+    else:
+        with _connected(uri) as connection:
+            found = _rows(connection, _PARENT, key=key)
+    if not found:
+        raise ResultsError(f"{hide_password(uri)}: {sweep.name} has no run there")
+    return Parent(*found[0])
 
 
 def find_runs(sweep: Sweep) -> Runs:

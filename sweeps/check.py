@@ -85,6 +85,8 @@ def _plan(
     yield Text.assemble(
         ("Slots   ", "bold"), f"{slots} at once here, each with {spec.resources.cpus:g} CPU and {gpus:g} GPU"
     )
+    if spec.price_per_hour is not None:
+        yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
     yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler))
     yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
     if validations is not None and rung_table(spec, validations):
@@ -116,6 +118,12 @@ def _budget(spec: SweepSpec) -> str:
     trials, hours = spec.budget.trials, spec.budget.hours
     ends = [f"{trials} finished trials"] if trials else []
     return " or ".join([*ends, f"no new trial after {hours:g} hours"] if hours else ends)
+
+
+def _price(per_hour: float, hours: float | None) -> str:
+    """What all slots cost; for the whole sweep only where its hours say how long it takes."""
+    text = f"{per_hour:,.2f} an hour for all slots"
+    return text if hours is None else f"{text}, {per_hour * hours:,.2f} until the last trial is asked for"
 
 
 def _algorithm(given: str | Component) -> str:

@@ -1,12 +1,15 @@
 """`sweeps launch`: a sweep with its progress, and at the end the best trial and where to look."""
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
 
 from sweeps.errors import SweepFailed
+from sweeps.live_report import LiveReport
 from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress, duration, short_value
 from sweeps.records import Outcome, State
@@ -28,8 +31,9 @@ def launch(
     console.print(Text.assemble((spec.name, "bold"), ": starting the workers and training one batch ..."))
     for note in spec.notes:
         console.print(Text(f"note: {note}", "yellow"))
-    with Progress(spec, console) as progress:
-        result = run_sweep(spec, storage=storage, address=address, observers=[progress])
+    report = LiveReport(spec.name, study_url(storage, spec.storage))
+    with _reported(report, console), Progress(spec, console) as progress:
+        result = run_sweep(spec, storage=storage, address=address, observers=[progress, report])
     return _show(spec, storage, result, console)
 
 
@@ -50,11 +54,23 @@ def resume(
     """
     spec = loaded_spec(load_study(name, study_url(storage)))
     console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))
-    with Progress(spec, console) as progress:
+    report = LiveReport(name, study_url(storage))
+    with _reported(report, console), Progress(spec, console) as progress:
         result = resume_sweep(
-            name, storage=storage, trials=trials, hours=hours, address=address, observers=[progress]
+            name, storage=storage, trials=trials, hours=hours, address=address, observers=[progress, report]
         )
     return _show(spec, storage, result, console)
+
+
+@contextmanager
+def _reported(report: LiveReport, console: Console) -> Iterator[None]:
+    """Keeps the report in MLflow up to date while the block runs, and once more when it has ended."""
+    try:
+        with report:
+            yield
+    finally:
+        if report.problem:
+            console.print(Text(f"the report in MLflow is not up to date: {report.problem}", "yellow"))
 
 
 def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Console) -> SweepResult:
@@ -110,7 +126,7 @@ def _next_steps(spec: SweepSpec, storage: str | None, result: SweepResult) -> li
             if len(spec.objectives) == 1
             else f"the best in {spec.objectives[0].metric}; `--trial N` exports another one",
         ),
-        (f"sweeps dashboard {name}{option}", "every trial and loss curve in MLflow"),
+        (f"sweeps dashboard {name}{option}", "every trial and loss curve in MLflow, and the report"),
         (f"sweeps status {name}{option}", "the table of trials"),
     ]
     width = max(len(command) for command, _ in steps)

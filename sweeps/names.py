@@ -19,7 +19,7 @@ REFUSED_CHARACTERS = re.compile(r"[^/\w.\- ]" if os.name == "nt" else r"[^/\w.\-
 
 
 class Text(NamedTuple):
-    """A parameter or a tag, name and value safe for MLflow."""
+    """A parameter or a tag, name and value safe for MLflow; a tag without a value is to be deleted."""
 
     kind: Literal["param", "tag"]
     key: str

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sweeps.records import Outcome, State
+from sweeps.records import Outcome, State, Timing
 
 if TYPE_CHECKING:
     import optuna
@@ -16,7 +16,7 @@ def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
     state = State(kept.get("state", by_optuna))
     return Outcome(
         frozen.number, state, value, reason=kept.get("reason", ""), others=tuple(others),
-        metrics=kept.get("metrics", {}),
+        metrics=kept.get("metrics", {}), timing=Timing(**kept.get("timing", {})),
     )  # fmt: skip
 
 

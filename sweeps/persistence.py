@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.errors import UserError
 from sweeps.spec import SweepSpec
-from sweeps.storage import masked, open_storage, study_names
+from sweeps.storage import masked, open_reading, open_storage, study_names
 
 if TYPE_CHECKING:
     import optuna
@@ -84,8 +84,13 @@ def create_study(
     return study
 
 
-def load_study(name: str, url: str) -> "optuna.Study":
+def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Study":
     """Finds the study of a sweep.
+
+    Args:
+        name: The sweep's name.
+        url: The storage's URL.
+        reads_only: Nothing is to be written, so that a reader may do it.
 
     Raises:
         UserError: There is none of that name, or it was not made by this version of the project.
@@ -97,7 +102,8 @@ def load_study(name: str, url: str) -> "optuna.Study":
         near = difflib.get_close_matches(name, names, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")
-    study = optuna.load_study(study_name=name, storage=open_storage(url))
+    storage = open_reading(url) if reads_only else open_storage(url)
+    study = optuna.load_study(study_name=name, storage=storage)
     ours = study.user_attrs.get("lightning_sweeps")
     if ours is None:
         raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")

@@ -28,13 +28,15 @@ class Progress:
         spec: The sweep.
         console: Where to draw; live if it is a terminal.
         clock: The current time in seconds.
+        started: When the sweep started, by that clock; its first event if None.
     """
 
     def __init__(
-        self, spec: SweepSpec, console: Console, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+        self, spec: SweepSpec, console: Console, *, clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
+    ) -> None:  # fmt: skip
         self._spec, self._console, self._clock = spec, console, clock
-        self._started: float | None = None
+        self._started = started
         self._counts: Counter[State] = Counter()
         self._failed: set[int] = set()
         self._running: set[int] = set()
@@ -80,15 +82,24 @@ class Progress:
             case Outcome():
                 self._end(event)
 
-    def _end(self, outcome: Outcome) -> None:
+    def catch_up(self, outcome: Outcome, params: dict[str, Any]) -> bool:
+        """Takes a trial that ended before anybody looked: it counts, but gets no line.
+
+        Returns:
+            Whether it is the best so far.
+        """
         self._running.discard(outcome.number)
         self._counts[outcome.state] += 1
         if outcome.state is State.FAILED:
             self._failed.add(outcome.number)
-        params = self._params.pop(outcome.number, {})
         is_best = self._front.add(outcome)
         if self._front.best is outcome:
             self._best_params = params
+        return is_best
+
+    def _end(self, outcome: Outcome) -> None:
+        params = self._params.pop(outcome.number, {})
+        is_best = self.catch_up(outcome, params)
         if self._live is None:
             self._print(self._line(outcome, params, is_best=is_best))
         elif outcome.state is State.FAILED:

@@ -80,6 +80,7 @@ class Run:
         is_refused: MLflow will not have it; nothing more is sent.
         is_held: It is not to be created yet.
         stored: The last step that MLflow has of each metric; points up to it are not written again.
+        best_tags: The `best.<name>` tags that it has, or will have once what waits is written.
     """
 
     name: str
@@ -94,6 +95,7 @@ class Run:
     is_refused: bool = False
     is_held: bool = False
     stored: dict[str, int] = field(default_factory=dict)
+    best_tags: set[str] = field(default_factory=set)
 
     def is_new(self, point: Point) -> bool:
         """Whether MLflow does not have this point yet: it keeps both of two that differ in their time."""
@@ -124,6 +126,7 @@ class Ledger:
         self._counts = dict.fromkeys(State, 0) | info.counts
         self._sign = 1 if info.direction == "minimize" else -1
         self._failed: set[int] = set()
+        self._assigned: dict[int, dict[str, Any]] = {}
         self._is_recounted = info.is_resumed
         self._best = math.inf if info.best_value is None else self._sign * info.best_value  # times the sign
         self.open: dict[int, Run] = {}
@@ -152,6 +155,7 @@ class Ledger:
                     self._counts[State.FAILED] -= 1
                     self._is_recounted = True
                 run.waiting += self._params(event.params)
+                self._assigned[event.number] = event.params
                 run.files.append(("config.yaml", _yaml(event.config)))
             case Started():
                 run = self._trial(event.number, at)
@@ -170,17 +174,23 @@ class Ledger:
                 self._end_sweep(event, at)
 
     def crown(self, number: int, params: dict[str, str], config: str) -> None:
-        """Puts the best trial's parameters, configuration and checkpoint into the parent run.
-
-        The parameters become tags, `best.<name>`: MLflow lets nobody change a parameter, but a resumed sweep
-        may find a better trial.
-        """
-        self.parent.tag(best_trial=str(number), **{f"best.{name}": value for name, value in params.items()})
+        """Puts the best trial's parameters, configuration and checkpoint into the parent run."""
+        self._tag_best(number, params)
         if config:
             self.parent.files.append(("best/config.yaml", config))
         checkpoint = self._info.files / f"trial-{number}" / "best.ckpt"
         if checkpoint.is_file():
             self.parent.files.append(("best/best.ckpt", checkpoint))
+
+    def _tag_best(self, number: int, params: dict[str, str]) -> None:
+        """Tags the parent with the best trial's parameters, `best.<name>`; those of an earlier best one go.
+
+        They are tags, since MLflow lets nobody change a parameter.
+        """
+        tags = {f"best.{name}": value for name, value in params.items()}
+        self.parent.waiting += [Text("tag", key, "") for key in sorted(self.parent.best_tags - tags.keys())]
+        self.parent.best_tags = set(tags)
+        self.parent.tag(best_trial=str(number), **tags)
 
     def _trial(self, number: int, at: float, attempt: int = 0) -> Run:
         """The trial's run: the open one or a new one; a further attempt goes on in the run of the first."""
@@ -229,8 +239,11 @@ class Ledger:
         finished = sum(self._counts.values())
         count = Point(f"trials_{outcome.state.value}", self._counts[outcome.state], finished, int(at * 1000))
         self.parent.waiting.append(count)
-        if outcome.state is State.COMPLETE and outcome.value is not None and math.isfinite(outcome.value):
-            self._best = min(self._best, self._sign * outcome.value)
+        params = self._params(self._assigned.pop(outcome.number, {}))
+        value = math.inf if outcome.value is None else self._sign * outcome.value
+        if outcome.state is State.COMPLETE and value < self._best:
+            self._best = value
+            self._tag_best(outcome.number, {item.key: item.value for item in params})
         if math.isfinite(self._best):
             self.parent.waiting.append(Point("best_value", self._sign * self._best, finished, int(at * 1000)))
 

@@ -33,6 +33,7 @@ DESCRIPTIONS = {
     "sampler": "Who proposes: a name, or an Optuna sampler by its class.",
     "pruner": "Who ends bad trials early: a name, or an Optuna pruner by its class.",
     "resources": "What one trial takes.",
+    "price_per_hour": "What the machine costs an hour for each trial that runs at once, in your currency.",
     "keep_checkpoints": "Of how many of the best trials the checkpoints stay.",
     "stop_when": "What ends the sweep before its budget is used.",
     "storage": "The study database, a URL; ${NAME} is taken from the environment.",

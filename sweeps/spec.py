@@ -125,6 +125,8 @@ class SweepSpec(_Section):
     """Seconds that a trial may take."""
     max_failed_trials: Annotated[int, Field(ge=0)] | None = None
     stop_when: StopWhen | None = None
+    price_per_hour: NotNegative | None = None
+    """Of what one trial takes, in whatever currency."""
     storage: str | None = None
     tracking_uri: str | None = None
     files: str = "sweep-files"

@@ -131,6 +131,15 @@ def study_names(url: str) -> list[str]:
         raise UserError(f"{masked(url)}: cannot be read: {' '.join(str(error).split())[:200]}") from None
 
 
+def open_reading(url: str) -> "RDBStorage":
+    """Opens a storage that exists for reading: nothing can be written through it.
+
+    Raises:
+        UserError: It cannot be opened.
+    """
+    return _connect(url, sqlite_path(url), reads_only=True)
+
+
 def check_storage(url: str) -> None:
     """Refuses, without creating anything, a database that a sweep cannot be written to.
 

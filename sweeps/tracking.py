@@ -130,6 +130,7 @@ class Writer:
             name: max(point.step for point in self._client.get_metric_history(there.info.run_id, name))
             for name in there.data.metrics
         }
+        run.best_tags |= {tag for tag in there.data.tags if tag.startswith("best.")}
         if there.info.status != "RUNNING":
             self._client.update_run(there.info.run_id, status="RUNNING")
         run.run_id = there.info.run_id
@@ -146,8 +147,19 @@ class Writer:
             run.run_id,
             metrics=[Metric(point.key, float(point.value), point.time_ms, point.step) for point in points],
             params=[Param(key, value) for key, value in params.items()],
-            tags=[RunTag(key, value) for key, value in tags.items()],
+            tags=[RunTag(key, value) for key, value in tags.items() if value],
         )
+        for key in (key for key, value in tags.items() if not value):
+            self._delete_tag(run, key)
+
+    def _delete_tag(self, run: Run, key: str) -> None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.delete_tag(run.run_id, key)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the first try got through, unanswered
+                raise
 
     def _store(self, run: Run, place: str, content: str | Path) -> None:
         if isinstance(content, str):

@@ -4,6 +4,7 @@ import math
 import os
 import random
 import socket
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ def add_sweep(
         },
         "spec": spec,
         "sweep_state": "finished",
-        "driver": {"host": socket.gethostname(), "pid": os.getpid()},
+        "driver": {"host": socket.gethostname(), "pid": os.getpid(), "beat": time.time()},
         "mlflow": {"tracking_uri": f"sqlite:///{path.parent}/mlflow.db", "experiment": name},
         "files": str(path.parent / "files"),
     }

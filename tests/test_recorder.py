@@ -490,6 +490,37 @@ def test_the_best_value_and_the_counts_follow_the_outcomes(info: SweepInfo) -> N
     assert [(p.value, p.step) for p in noted if p.key == "trials_failed"] == [(1, 3)]
 
 
+def best_tags(info: SweepInfo) -> dict[str, str]:
+    client = MlflowClient(info.tracking_uri)
+    experiment = client.get_experiment_by_name(info.name)
+    runs = client.search_runs([experiment.experiment_id]) if experiment else []
+    tags = next((run.data.tags for run in runs if "mlflow.parentRunId" not in run.data.tags), {})
+    return {key: value for key, value in tags.items() if key.startswith("best")}
+
+
+def test_the_parent_names_the_best_configuration_while_the_sweep_runs(info: SweepInfo) -> None:
+    recorder = Recorder(replace(info, key="same"))
+    recorder.record(assignment(0, optimizer="sgd", momentum=0.9))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    recorder.record(assignment(1, optimizer="adamw", lr=1e-3))
+    recorder.record(assignment(2, optimizer="sgd", momentum=0.1))
+    recorder.record(Report(1, 1, 0.4))
+    wait_until(lambda: best_tags(info))
+    assert best_tags(info) == {"best_trial": "0", "best.optimizer": "sgd", "best.momentum": "0.9"}
+    recorder.record(Outcome(1, State.COMPLETE, 0.4))
+    recorder.record(Outcome(2, State.PRUNED, 0.1))
+    wait_until(lambda: "best.lr" in best_tags(info))
+    second = {"best_trial": "1", "best.optimizer": "adamw", "best.lr": "0.001"}
+    assert best_tags(info) == second  # and no momentum, which the second one has not
+    recorder.close(status="interrupted", best=1)
+    assert best_tags(info) == second
+    resumed = Recorder(replace(info, key="same", is_resumed=True, best_value=0.4))
+    resumed.record(assignment(3, optimizer="sgd", momentum=0.5))
+    resumed.record(Outcome(3, State.COMPLETE, 0.3))
+    assert resumed.close(status="finished", best=3) == []
+    assert best_tags(info) == {"best_trial": "3", "best.optimizer": "sgd", "best.momentum": "0.5"}
+
+
 @pytest.mark.parametrize(
     ("items", "length"),
     [

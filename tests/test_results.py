@@ -9,7 +9,9 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -18,6 +20,8 @@ from dashboards.errors import ResultsError
 from dashboards.results import Counts, SweepSummary, list_sweeps, load, to_json
 from dashboards.uris import expand, hide_password
 from tests.studies import Ended, add_sweep
+
+HERE = socket.gethostname()
 
 TRIALS = [
     Ended("complete", 0.5, {"lr": 0.1, "kind": "sgd"}, intermediate={2: 0.5, 1: 0.9}),
@@ -108,16 +112,21 @@ def test_the_json_form_is_plain_json_without_nan(copy: Path, url: bool) -> None:
 @pytest.mark.parametrize(
     ("written", "driver", "shown"),
     [
-        pytest.param("running", {"host": socket.gethostname(), "pid": os.getpid()}, "running", id="alive"),
-        pytest.param("running", {"host": socket.gethostname(), "pid": 2**22 - 3}, "interrupted", id="dead"),
-        pytest.param("running", {"host": "elsewhere", "pid": 2**22 - 3}, "running", id="other-host"),
-        pytest.param("finished", {"host": socket.gethostname(), "pid": 2**22 - 3}, "finished", id="finished"),
+        pytest.param("running", {"host": HERE, "pid": os.getpid(), "beat": -3600}, "running", id="alive"),
+        pytest.param("running", {"host": HERE, "pid": 2**22 - 3, "beat": -3600}, "interrupted", id="dead"),
+        pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": -3600}, "running", id="elsewhere"),
+        pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": 60}, "interrupted", id="lost"),
+        pytest.param("running", {"host": HERE, "pid": os.getpid(), "beat": 60}, "interrupted", id="hangs"),
+        pytest.param("running", None, "interrupted", id="never driven"),
+        pytest.param("finished", {"host": HERE, "pid": 2**22 - 3, "beat": -3600}, "finished", id="finished"),
     ],
 )
-def test_a_sweep_whose_driver_is_dead_was_interrupted(
-    tmp_path: Path, written: str, driver: dict[str, object], shown: str
+def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
+    tmp_path: Path, written: str, driver: dict[str, Any] | None, shown: str
 ) -> None:
-    add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state=written, driver=driver)
+    """`beat` is how many seconds ago the lease was renewed; in the future, so that no slow machine loses it."""
+    lease = driver and driver | {"beat": time.time() - driver["beat"]}
+    add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state=written, driver=lease)
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
 
 

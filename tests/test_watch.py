@@ -1,0 +1,132 @@
+"""`sweeps watch`: what launch shows, seen from another process; a reader's eyes only."""
+
+import hashlib
+import threading
+import time
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sweeps.control import LEASE_SECONDS, Lease
+from sweeps.errors import SweepFailed, UserError
+from sweeps.persistence import create_study
+from sweeps.records import Outcome, Report, State, Timing
+from sweeps.runner import Interrupted
+from sweeps.storage import open_storage
+from sweeps.study import Study
+from sweeps.watch import watch
+from tests import fakes
+
+
+class Driver:
+    """A sweep in a database, driven by hand."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = f"sqlite:///{folder}/sweeps.db"
+        self.inner = create_study(fakes.spec(), open_storage(self.url), validations=4)
+        self.study = Study(self.inner, fakes.spec())
+
+    def end_trial(self, state: State, value: float | None = None, reason: str = "") -> None:
+        assignment = self.study.ask()
+        assert assignment is not None
+        self.study.should_stop(Report(assignment.number, 1, 0.9))
+        self.study.tell(
+            Outcome(assignment.number, state, value, reason=reason, timing=Timing(slot_seconds=1.5))
+        )
+
+
+def watched(url: str, terminal: bool = False) -> str:
+    out = StringIO()
+    console = Console(file=out, width=160, force_terminal=terminal, color_system=None)
+    try:
+        watch("test", url, console, poll_seconds=0.02)
+    except SweepFailed as error:
+        out.write(f"raised: {error}")
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_it_shows_what_ends_until_the_sweep_does(tmp_path: Path, terminal: bool) -> None:
+    driver = Driver(tmp_path)
+    lease = Lease(driver.inner, driver.url)
+    lease.claim()
+    driver.end_trial(State.COMPLETE, 0.5)
+    driver.end_trial(State.FAILED, reason="before anybody looked")
+
+    def drive() -> None:
+        time.sleep(0.3)
+        driver.end_trial(State.COMPLETE, 0.25)
+        driver.end_trial(State.DIVERGED, reason="loss became NaN")
+        driver.study.end("finished")
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    text = watched(driver.url, terminal)
+    thread.join()
+    lease.release()
+    assert "before anybody looked" not in text
+    if terminal:
+        last = text[text.rindex("4/10 finished") :]
+        assert "0 running  1 diverged  1 failed" in last
+        assert "best loss 0.25  trial 2  x=" in last
+    else:
+        first, second, _ = text.splitlines()
+        assert first.startswith("[3/10] trial 2 complete  loss 0.25  best so far  1.5 s  x=")
+        assert second.startswith("[4/10] trial 3 diverged  loss 0.9  loss became NaN  1.5 s  x=")
+    assert "test is finished; `sweeps status test` shows it" in text
+
+
+def test_a_driver_that_is_gone_is_said(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.inner.set_user_attr(
+        "driver", {"host": "elsewhere", "pid": 7, "beat": time.time() - LEASE_SECONDS - 1}
+    )
+    text = watched(driver.url)
+    assert text == (
+        "raised: test: its driver, process 7 on elsewhere, is gone; `sweeps resume test` goes on with it"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("interrupted", "test is not running, it is interrupted; `sweeps status test` shows it"),
+        ("finished", "test is not running, it is finished; `sweeps status test` shows it"),
+    ],
+)
+def test_a_sweep_that_does_not_run_is_refused_and_untouched(tmp_path: Path, state: str, said: str) -> None:
+    driver = Driver(tmp_path)
+    driver.study.end(state)  # type: ignore[arg-type]
+    before = hashlib.sha256((tmp_path / "sweeps.db").read_bytes()).hexdigest()
+    with pytest.raises(UserError) as caught:
+        watched(driver.url)
+    assert str(caught.value) == said
+    assert hashlib.sha256((tmp_path / "sweeps.db").read_bytes()).hexdigest() == before
+
+
+def test_a_stopped_sweep_can_go_on_and_ctrl_c_ends_the_watching_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = Driver(tmp_path)
+    driver.inner.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "beat": time.time()})
+
+    def stopped(seconds: float) -> None:
+        driver.study.end("interrupted")
+
+    monkeypatch.setattr("sweeps.watch.time.sleep", stopped)
+    assert watched(driver.url) == "test was stopped; `sweeps resume test` goes on with it\n"
+    driver.study.end("running")
+
+    def interrupted(seconds: float) -> None:
+        raise Interrupted
+
+    monkeypatch.setattr("sweeps.watch.time.sleep", interrupted)
+    assert watched(driver.url) == ""
+
+
+def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no sweep 'test'"):
+        watched(f"sqlite:///{tmp_path}/sweeps.db")
+    assert list(tmp_path.iterdir()) == []
