@@ -124,7 +124,7 @@ def test_the_json_form_is_plain_json_without_nan(copy: Path, url: bool) -> None:
 def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
     tmp_path: Path, written: str, driver: dict[str, Any] | None, shown: str
 ) -> None:
-    """`beat` is how many seconds ago the lease was renewed; in the future, so that no slow machine loses it."""
+    """`beat` is how many seconds ago the lease was renewed; below 0, no slow machine can lose it."""
     lease = driver and driver | {"beat": time.time() - driver["beat"]}
     add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state=written, driver=lease)
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
