@@ -1,6 +1,5 @@
 """`sweeps check`: everything that can be known before a training, and what the sweep would do."""
 
-import os
 from collections.abc import Iterator
 
 from rich.console import Console, RenderableType
@@ -19,7 +18,9 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
+from sweeps.resources import Need
 from sweeps.spec import Component, SweepSpec
+from sweeps.storage import masked
 
 
 def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
@@ -32,14 +33,14 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
     if not schedule_of(spec).needs_batches:  # at once, before the seconds that torch takes
         check_algorithms(spec, schedule_of(spec).validations())
     with console.status("importing torch, Lightning and your classes ..."):
-        gpus, slots = _slots(spec)
-        inspection = inspect(context_of(spec, where.files, gpus), spec, False)
+        slots, need = slots_of([_machine()], spec)
+        inspection = inspect(context_of(spec, where.files, need.gpus), spec, False)
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
-    for note in [*spec.notes, *precision_notes(spec, gpus)]:
+    for note in [*spec.notes, *precision_notes(spec, need.gpus)]:
         console.print(Text(f"note: {note}", "yellow"))
-    for part in _plan(spec, where, inspection.resolved, slots, gpus, validations):
+    for part in _plan(spec, where, inspection.resolved, (slots, need), validations):
         console.print(part)
 
 
@@ -52,18 +53,17 @@ def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:
     return ["trainer.precision: without a GPU Lightning trains 16-mixed as bf16-mixed"]
 
 
-def _slots(spec: SweepSpec) -> tuple[float, int]:
-    """GPUs of a trial and trials at once on this machine, as a launch without a cluster would have them."""
-    import torch
+def _machine() -> dict[str, float]:
+    """What this machine has, as Ray would count it."""
+    from sweeps.executors.cluster import machine
 
-    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
-    slots, gpus = slots_of(there, spec)
-    return gpus, slots
+    return machine()
 
 
 def _plan(
-    spec: SweepSpec, where: Places, resolved: str, slots: int, gpus: float, validations: int | None
+    spec: SweepSpec, where: Places, resolved: str, room: tuple[int, Need], validations: int | None
 ) -> Iterator[RenderableType]:
+    slots, need = room
     first = spec.objectives[0]
     wanted = ", ".join(f"{objective.direction} {objective.metric}" for objective in spec.objectives)
     which = "" if len(spec.objectives) == 1 else f" (by {first.metric})"
@@ -82,18 +82,15 @@ def _plan(
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
     if spec.stop_when:
         yield Text.assemble(("Ends    ", "bold"), f"before, when {spec.stop_when}")
-    yield Text.assemble(
-        ("Slots   ", "bold"), f"{slots} at once here, each with {spec.resources.cpus:g} CPU and {gpus:g} GPU"
-    )
+    yield Text.assemble(("Slots   ", "bold"), f"{slots} at once here, each with {need}")
     if spec.price_per_hour is not None:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
     yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler))
     yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
     if validations is not None and rung_table(spec, validations):
         yield _rung_table(spec, validations)
-    yield Text.assemble(
-        ("Keeps   ", "bold"), f"study {where.storage}, MLflow {where.tracking_uri}, files {where.files}"
-    )
+    kept = f"study {masked(where.storage)}, MLflow {masked(where.tracking_uri)}, files {where.files}"
+    yield Text.assemble(("Keeps   ", "bold"), kept)
     yield Text(f"{spec.file or spec.name}: no mistakes found", "bold green")
 
 

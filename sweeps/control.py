@@ -11,12 +11,11 @@ import queue
 import threading
 import time
 import uuid
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
-from sweeps.storage import folder_lock, sqlite_path
+from sweeps.storage import database_lock
 
 if TYPE_CHECKING:
     import optuna
@@ -63,8 +62,7 @@ class Lease:
         Raises:
             UserError: Another driver has it.
         """
-        path = sqlite_path(self._url)
-        with folder_lock(path.parent) if path else nullcontext():
+        with database_lock(self._url):
             attributes = self._study.user_attrs
             if holder := living_driver(attributes):
                 raise UserError(

@@ -33,7 +33,9 @@ def launch(
         console.print(Text(f"note: {note}", "yellow"))
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
-        result = run_sweep(spec, storage=storage, address=address, observers=[progress, report])
+        result = run_sweep(
+            spec, storage=storage, address=address, observers=[progress, report], say=console.print
+        )
     return _show(spec, storage, result, console)
 
 
@@ -57,7 +59,13 @@ def resume(
     report = LiveReport(name, study_url(storage))
     with _reported(report, console), Progress(spec, console) as progress:
         result = resume_sweep(
-            name, storage=storage, trials=trials, hours=hours, address=address, observers=[progress, report]
+            name,
+            storage=storage,
+            trials=trials,
+            hours=hours,
+            address=address,
+            observers=[progress, report],
+            say=console.print,
         )
     return _show(spec, storage, result, console)
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.names import cut
 from sweeps.runs import SweepInfo
+from sweeps.servers import advisory_lock, is_postgres
 from sweeps.storage import folder_lock, sqlite_path
 
 if TYPE_CHECKING:
@@ -31,19 +32,24 @@ ENVIRONMENT = {
 
 
 def prepare_database(tracking_uri: str) -> None:
-    """Creates MLflow's SQLite database, in WAL mode, if the URI names one that does not exist.
+    """Creates MLflow's database: SQLite's in WAL mode if there is none, PostgreSQL's tables under a lock.
 
     MLflow would create it on first use, but not safely: two processes that start at once break each other's
     migration, and a process that dies in the middle may leave a file that no later one can open. So it is
     made aside, under a lock, and moved when complete.
 
     Args:
-        tracking_uri: MLflow's tracking URI; nothing happens if it is not SQLite's.
+        tracking_uri: MLflow's tracking URI; nothing happens for a server.
 
     Raises:
         OSError: The folder cannot be made or written.
     """
     path = sqlite_path(tracking_uri)
+    if path is None and is_postgres(tracking_uri):
+        from mlflow import MlflowClient
+
+        with advisory_lock(tracking_uri):
+            MlflowClient(tracking_uri)
     if path is None or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)

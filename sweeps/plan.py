@@ -1,8 +1,8 @@
 """What a sweep is going to do, worked out before anything is created."""
 
+import difflib
 import importlib
-import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,9 +11,11 @@ from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.files import sweep_folder
 from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
+from sweeps.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.schedule import Schedule
+from sweeps.servers import check_answers, is_tracking_server
 from sweeps.spec import SweepSpec
-from sweeps.storage import absolute, check_storage, check_tracking, expand, sqlite_path, study_url
+from sweeps.storage import absolute, check_storage, check_tracking, expand, masked, sqlite_path, study_url
 
 if TYPE_CHECKING:
     import optuna
@@ -29,13 +31,13 @@ class Places:
     Attributes:
         storage: URL of the study database.
         tracking_uri: URL of MLflow's.
-        artifacts: Folder of MLflow's artifacts.
+        artifacts: Folder of MLflow's artifacts; "" where MLflow's server has a place of its own.
         files: The sweep's own folder.
     """
 
     storage: str
     tracking_uri: str
-    artifacts: Path
+    artifacts: str
     files: Path
 
 
@@ -50,17 +52,21 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     ensure_name_is_free(spec.name, url)
     tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
     check_tracking(tracking)
+    if is_tracking_server(tracking):
+        check_answers(tracking, masked(tracking))
     database = sqlite_path(tracking)
     root = database.parent if database else Path.cwd()
-    return Places(url, tracking, root / "mlartifacts" / spec.name, sweep_folder(spec.files, spec.name))
+    artifacts = "" if is_tracking_server(tracking) else str(root / "mlartifacts" / spec.name)
+    return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
 
 
 def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
     """Where an earlier driver kept what."""
     attributes = study.user_attrs
     mlflow = attributes["mlflow"]
-    tracking = absolute(expand(spec.tracking_uri or mlflow["tracking_uri"]))
-    return Places(url, tracking, Path(mlflow["artifacts"]), Path(attributes["files"]))
+    # A password that stood in the file was not kept; PostgreSQL finds another way to it, such as PGPASSWORD.
+    tracking = absolute(expand((spec.tracking_uri or mlflow["tracking_uri"]).replace(":***@", "@")))
+    return Places(url, tracking, mlflow["artifacts"], Path(attributes["files"]))
 
 
 def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
@@ -138,25 +144,31 @@ def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
         raise spec.error(*inspection.problem)
 
 
-def slots_of(there: Mapping[str, float], spec: SweepSpec) -> tuple[int, float]:
-    """How many trials run at once, and the GPUs of each.
+def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
+    """How many trials run at once, and what each takes.
 
     Args:
-        there: `CPU` and `GPU` of the machine or cluster, as Ray counts them.
+        nodes: What each machine has.
         spec: The sweep; `resources.gpus: null` is one GPU where there are any.
 
     Raises:
         SpecError: Not even one trial fits.
     """
     resources, at_most = spec.resources, spec.budget.trials
-    cpus, gpus = there.get("CPU", 0.0), there.get("GPU", 0.0)
-    wanted = resources.gpus if resources.gpus is not None else min(1.0, gpus)
-    for name, need, have in (("gpus", wanted, gpus), ("cpus", resources.cpus, cpus)):
-        if need > have:
-            raise spec.error(f"resources.{name}", f"a trial needs {need:g}, but there are {have:g} here")
-    # Ray counts in ten-thousandths, hence the small addition.
-    count = math.floor(cpus / resources.cpus + 1e-4)
-    if wanted:
-        # A fraction of a GPU never spans two of them: 0.4 gives two trials a GPU.
-        count = min(count, math.floor(gpus) * math.floor(1 / wanted + 1e-4))
-    return max(1, min(count, at_most or count)), wanted
+    kinds, kind = accelerators(nodes), resources.accelerator
+    if kind and kind not in kinds:
+        found = difflib.get_close_matches(kind, kinds, n=1, cutoff=0.4)
+        near = f", did you mean {found[0]!r}?" if found else ";"
+        hint = f"{near} there are: {', '.join(kinds)}" if kinds else ", nor any other GPU"
+        raise spec.error("resources.accelerator", f"there is no {kind!r} here{hint}")
+    suited = [node for node in nodes if not kind or ACCELERATOR + kind in node]
+    cpus, gpus = (max((node.get(name, 0.0) for node in suited), default=0.0) for name in ("CPU", "GPU"))
+    need = Need(resources.cpus, min(1.0, gpus) if resources.gpus is None else resources.gpus, kind)
+    place = "here" if len(nodes) == 1 else "on the largest node"
+    for name, wanted, have in (("gpus", need.gpus, gpus), ("cpus", need.cpus, cpus)):
+        if wanted > have:
+            raise spec.error(f"resources.{name}", f"a trial needs {wanted:g}, but there are {have:g} {place}")
+    count = sum(need.fits(node) for node in nodes)
+    if not count:
+        raise spec.error("resources", f"a trial needs {need}, but no node has that at once")
+    return min(count, at_most or count), need

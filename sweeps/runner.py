@@ -227,7 +227,7 @@ def _sweep_info(
         metric=spec.objectives[0].metric,
         direction=spec.objectives[0].direction,
         tracking_uri=where.tracking_uri,
-        artifact_location=str(where.artifacts),
+        artifact_location=where.artifacts,
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
         tags=tags,
         params={"sampler": _named(spec.sampler), "pruner": _named(spec.pruner)},

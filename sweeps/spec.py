@@ -70,6 +70,8 @@ class Resources(_Section):
 
     cpus: Positive = 1.0
     gpus: NotNegative | None = None
+    accelerator: Annotated[str, Field(min_length=1)] | None = None
+    """The type of the GPUs, as Ray names it, such as `H100`."""
 
     @field_validator("gpus")
     @classmethod
@@ -77,6 +79,12 @@ class Resources(_Section):
         if gpus is not None and gpus > 1:
             raise ValueError(f"a trial takes one GPU or a fraction of one, but got {gpus:g}")
         return gpus
+
+    @model_validator(mode="after")
+    def _has_gpus_of_its_type(self) -> "Resources":
+        if self.accelerator and self.gpus == 0:
+            raise ValueError(f"accelerator: {self.accelerator} is a type of GPU, but gpus is 0")
+        return self
 
 
 class Retries(_Section):

@@ -8,9 +8,16 @@ import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
+from sweeps.servers import (
+    advisory_lock,
+    check_driver,
+    engine_options,
+    has_table,
+    with_driver,
+)
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -54,9 +61,9 @@ def study_url(option: str | None = None, from_file: str | None = None) -> str:
 
 
 def absolute(url: str) -> str:
-    """An SQLite URL with an absolute path; every other URL as it is."""
+    """An SQLite URL with an absolute path; PostgreSQL's with its driver; every other URL as it is."""
     path = sqlite_path(url)
-    return url if path is None else f"sqlite:///{path.absolute()}"
+    return with_driver(url) if path is None else f"sqlite:///{path.absolute()}"
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -83,6 +90,33 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(handle)
 
 
+@contextlib.contextmanager
+def database_lock(url: str) -> Iterator[None]:
+    """Lets one process at a time make a database's tables, or claim a study in it.
+
+    Raises:
+        UserError: The server cannot be reached.
+    """
+    import sqlalchemy
+
+    path = sqlite_path(url)
+    lock = folder_lock(path.parent) if path else advisory_lock(url)
+    try:
+        lock.__enter__()
+    except sqlalchemy.exc.SQLAlchemyError as error:
+        raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+def _reason(error: BaseException) -> str:
+    """What a database complains about, in one line and without the password that it was given."""
+    text = " ".join(str(getattr(error, "orig", None) or error).split())
+    return masked(text)[:300]
+
+
 def open_storage(url: str) -> "RDBStorage":
     """Opens, and if need be creates, the storage for the one driver that writes it.
 
@@ -95,7 +129,8 @@ def open_storage(url: str) -> "RDBStorage":
     check_storage(url)
     path = sqlite_path(url)
     if path is None:
-        return _connect(url)
+        with database_lock(url):
+            return _connect(url)
     with folder_lock(path.parent):  # also where there is a file: another process may be making its tables
         if not path.exists():
             _create(url, path)
@@ -124,11 +159,11 @@ def study_names(url: str) -> list[str]:
     if path is not None and (not path.exists() or path.stat().st_size == 0):
         return []
     try:
+        if path is None and not has_table(url, "studies"):
+            return []  # a server's database that no sweep has used
         return optuna.get_all_study_names(_connect(url, path, reads_only=True))
     except sqlalchemy.exc.SQLAlchemyError as error:
-        if "no such table" in str(error) or "does not exist" in str(error):
-            return []  # a server's database that no sweep has used
-        raise UserError(f"{masked(url)}: cannot be read: {' '.join(str(error).split())[:200]}") from None
+        raise UserError(f"{masked(url)}: cannot be read: {_reason(error)}") from None
 
 
 def open_reading(url: str) -> "RDBStorage":
@@ -148,6 +183,7 @@ def check_storage(url: str) -> None:
     """
     path = sqlite_path(url)
     if path is None:
+        check_driver(url, masked(url))
         return
     if not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist")
@@ -172,6 +208,7 @@ def check_tracking(uri: str) -> None:
         if "://" not in uri or uri.startswith("file:"):
             raise UserError(f"tracking_uri: {masked(uri)}: MLflow does not write to folders any more; "
                             "give sqlite:///mlflow.db or the address of a server")  # fmt: skip
+        check_driver(uri, f"tracking_uri: {masked(uri)}")
         return
     if "?" in str(path):
         raise UserError(f"{path}: MLflow takes a '?' in a path for the end of it; use another folder, "
@@ -221,7 +258,7 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
     import sqlalchemy
     from optuna.storages import RDBStorage
 
-    arguments: dict[str, Any] = {}
+    arguments = engine_options(url)
     address = url
     if path is not None:
         # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
@@ -235,8 +272,7 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
             warnings.simplefilter("ignore")
             return RDBStorage(address, engine_kwargs=arguments, skip_table_creation=reads_only)
     except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, RuntimeError, ImportError, ValueError) as error:
-        reason = " ".join(str(getattr(error, "orig", None) or error).split())
-        raise UserError(f"{masked(url)}: cannot be opened: {reason}") from None
+        raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
 
 
 def _sqlite(path: Path, reads_only: bool) -> sqlite3.Connection:

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +45,7 @@ def run_sweep(
     storage: str | None = None,
     address: str | None = None,
     observers: Sequence[Observer] = (),
+    say: Callable[[str], None] = print,
 ) -> SweepResult:
     """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
 
@@ -53,6 +54,7 @@ def run_sweep(
         storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
+        say: Takes a line for the person who waits.
 
     Raises:
         UserError: Something in the sweep is not right; nothing was created.
@@ -63,13 +65,13 @@ def run_sweep(
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
-    with _workers(spec, where, address) as (executor, validations):
+    with _workers(spec, where, address, say) as (executor, validations):
         notes = {
             "files": str(where.files),
             "mlflow": {
                 "tracking_uri": masked(absolute(spec.tracking_uri or where.tracking_uri)),
                 "experiment": spec.name,
-                "artifacts": str(where.artifacts),
+                "artifacts": where.artifacts,
                 "key": uuid.uuid4().hex,
             },
         }
@@ -85,6 +87,7 @@ def resume_sweep(
     hours: float | None = None,
     address: str | None = None,
     observers: Sequence[Observer] = (),
+    say: Callable[[str], None] = print,
 ) -> SweepResult:
     """Goes on with a sweep from its study alone, whatever ended it.
 
@@ -95,6 +98,7 @@ def resume_sweep(
         hours: Hours from now after which no trial is asked; without it, there is no such limit.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
+        say: Takes a line for the person who waits.
 
     Raises:
         UserError: There is no such sweep, it runs already, its budget is used, or it cannot go on here.
@@ -112,7 +116,7 @@ def resume_sweep(
     spec = spec.model_copy(update=changes)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
-    with _workers(spec, where, address) as (executor, validations):
+    with _workers(spec, where, address, say) as (executor, validations):
         equip(study, spec, validations)
         return drive(study, spec, where, executor, observers, is_resumed=True)
 
@@ -151,24 +155,24 @@ def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budg
 
 @contextmanager
 def _workers(
-    spec: SweepSpec, where: Places, address: str | None
+    spec: SweepSpec, where: Places, address: str | None, say: Callable[[str], None]
 ) -> Iterator[tuple["RayExecutor", int | None]]:
     """Workers that have checked the classes and trained one batch, and the validations of a full training."""
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
-    from sweeps.executors.cluster import cluster, cluster_resources
+    from sweeps.executors.cluster import cluster, nodes
     from sweeps.executors.ray import RayExecutor
 
     with ExitStack() as stack:
         stack.enter_context(cluster(address))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
-        count, gpus = slots_of(cluster_resources(), spec)
-        context = context_of(spec, where.files, gpus)
+        _, need = slots_of([node.total for node in nodes().values()], spec)
+        context = context_of(spec, where.files, need.gpus)
         executor = RayExecutor(
             functools.partial(make_trial_function, context),
-            slots=count,
-            cpus=spec.resources.cpus,
-            gpus=gpus,
+            slots=spec.budget.trials,
+            need=need,
+            say=say,
             timeout_seconds=spec.trial_timeout or float("inf"),
         )
         stack.callback(executor.close)

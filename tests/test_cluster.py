@@ -2,13 +2,17 @@
 
 import json
 import socket
+import subprocess
+import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dashboards import load
 from sweeps import load_spec, run_sweep
 from sweeps.errors import UserError
 from tests.clusters import Nodes
@@ -18,8 +22,8 @@ from tests.test_cli import sweep_file
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Nodes]:
-    """Two nodes of one CPU each."""
-    nodes = Nodes({"num_cpus": 1}, {"num_cpus": 1})
+    """Two nodes of one CPU each, one with a pretended H100."""
+    nodes = Nodes({"num_cpus": 1}, {"num_cpus": 1, "num_gpus": 1, "resources": {"accelerator_type:H100": 1}})
     yield nodes
     nodes.close()
 
@@ -34,9 +38,12 @@ def status(folder: Path, name: str = "small") -> dict[str, Any]:
 
 
 def test_a_sweep_runs_on_a_cluster_by_its_address_and_leaves_it_running(nodes: Nodes, tmp_path: Path) -> None:
-    small(tmp_path)
-    sweeps("launch", "small.yaml", "--address", nodes.address, folder=tmp_path)
-    sweeps("resume", "small", "--trials", "+2", "--address", nodes.address, folder=tmp_path)
+    small(tmp_path, resources={"cpus": 0.5, "gpus": 0.5, "accelerator": "H10"})
+    here = ["--address", nodes.address]
+    refused = sweeps("launch", "small.yaml", *here, folder=tmp_path, code=2)
+    assert "resources.accelerator: there is no 'H10' here, did you mean 'H100'?" in refused.stderr
+    sweeps("launch", "small.yaml", *here, "--set", "resources.accelerator=H100", folder=tmp_path)
+    sweeps("resume", "small", "--trials", "+2", *here, folder=tmp_path)
     trials = status(tmp_path)["trials"]
     assert [trial["state"] for trial in trials] == ["complete"] * 8
     assert len({trial["worker"] for trial in trials}) == 2
@@ -91,3 +98,48 @@ def test_the_environment_names_a_cluster_too(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     with pytest.raises(UserError, match=r"RAY_ADDRESS 127.0.0.1:1: no Ray cluster there"), cluster():
         pass
+
+
+CLUSTER_SWEEP = {
+    "budget": {"trials": 500},
+    "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 4},
+}
+
+
+def test_slots_follow_the_nodes_that_come_and_go(nodes: Nodes, tmp_path: Path) -> None:
+    sweep_file(
+        tmp_path, model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 1.0}}, **CLUSTER_SWEEP
+    )
+    command = [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml", "--address", nodes.address]
+    output = (tmp_path / "output.txt").open("w")
+    with subprocess.Popen(command, cwd=tmp_path, stdout=output, stderr=output) as process:
+        wait_for(lambda: len(running(tmp_path)) == 2)
+        third = nodes.add(num_cpus=1)
+        wait_for(lambda: len(running(tmp_path)) == 3)
+        on_third = running(tmp_path)
+        nodes.remove(third, kill=True)
+        wait_for(lambda: len(running(tmp_path)) == 2 and not on_third <= running(tmp_path))
+        sweeps("stop", "small", folder=tmp_path)
+        assert process.wait(60) == 0
+    trials = status(tmp_path)["trials"]
+    states = {trial["number"]: trial["state"] for trial in trials}
+    assert "failed" not in states.values()  # what ran on the third node went on, or will when the sweep does
+    assert list(states.values()).count("complete") >= 4
+    assert len({trial["worker"] for trial in trials}) >= 3
+
+
+def running(folder: Path) -> set[int]:
+    """The trials that have a slot: each has begun its log, and has not ended."""
+    if not (folder / "sweep-files").exists():
+        return set()
+    begun = {int(path.parent.name.removeprefix("trial-")) for path in folder.glob("sweep-files/*/*/log.txt")}
+    trials = load(folder / "sweeps.db", "small").trials
+    return begun & {trial.number for trial in trials if trial.state == "running"}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Waits until it holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.2)

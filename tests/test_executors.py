@@ -8,6 +8,7 @@ import pytest
 from sweeps.executors import Executor
 from sweeps.executors.scripted import Script, ScriptedExecutor
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State
+from sweeps.resources import Need
 from tests import fakes
 
 Make = Callable[[Script, int], Executor]
@@ -241,7 +242,7 @@ def test_a_dead_worker_process_fails_its_trial_and_is_replaced() -> None:
 def test_workers_are_placed_on_fractions_of_gpus(gpus: float, slots: int) -> None:
     from sweeps.executors.ray import RayExecutor
 
-    executor = RayExecutor(fakes.Scripted(fakes.visible_devices), slots=slots, gpus=gpus)
+    executor = RayExecutor(fakes.Scripted(fakes.visible_devices), slots=slots, need=Need(gpus=gpus))
     for number in range(slots):
         executor.submit(assignment(number))
     on_gpu: dict[float, int] = defaultdict(int)

@@ -1,5 +1,7 @@
 """What a sweep is going to do: its places, its schedule, its slots."""
 
+import re
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ def test_everything_is_kept_in_the_current_folder_by_default(here: Path) -> None
     assert places(fakes.spec()) == Places(
         storage=f"sqlite:///{here}/sweeps.db",
         tracking_uri=f"sqlite:///{here}/mlflow.db",
-        artifacts=here / "mlartifacts" / "test",
+        artifacts=str(here / "mlartifacts" / "test"),
         files=here / "sweep-files" / "test",
     )
     assert list(here.iterdir()) == []
@@ -38,15 +40,34 @@ def test_everything_may_be_kept_elsewhere(here: Path, monkeypatch: pytest.Monkey
     where = places(spec)
     assert where.storage == f"sqlite:///{here}/data/s.db"
     assert where.tracking_uri == f"sqlite:///{here}/data/m.db"
-    assert where.artifacts == here / "data" / "mlartifacts" / "test"
+    assert where.artifacts == str(here / "data" / "mlartifacts" / "test")
     assert where.files == here / "out" / "test"
     assert places(spec, "sqlite:///o.db").storage == f"sqlite:///{here}/o.db"
 
 
-def test_a_tracking_server_leaves_the_artifacts_beside_the_sweep(here: Path) -> None:
-    where = places(fakes.spec(tracking_uri="http://mlflow.example:5000"))
-    assert where.tracking_uri == "http://mlflow.example:5000"
-    assert where.artifacts == here / "mlartifacts" / "test"
+@pytest.mark.usefixtures("here")
+def test_a_tracking_server_keeps_the_artifacts_itself() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        uri = f"http://127.0.0.1:{server.getsockname()[1]}"
+        where = places(fakes.spec(tracking_uri=uri))
+    assert (where.tracking_uri, where.artifacts) == (uri, "")
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("uri", "reason"),
+    [
+        pytest.param(
+            "http://me:hidden@127.0.0.1:1", "answers there (Connection refused)", id="nothing there"
+        ),
+        pytest.param("http://:hidden@[::1", "not an address", id="no address"),
+    ],
+)
+def test_a_tracking_server_that_does_not_answer_is_a_mistake(uri: str, reason: str) -> None:
+    with pytest.raises(UserError) as caught:
+        places(fakes.spec(tracking_uri=uri))
+    assert reason in str(caught.value)
+    assert "hidden" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("here")
@@ -149,7 +170,29 @@ def test_as_many_trials_run_at_once_as_fit(
     there: dict[str, float], resources: dict[str, float], at_most: int | None, expected: tuple[int, float]
 ) -> None:
     budget = {"trials": at_most} if at_most else {"hours": 1}
-    assert slots_of(there, fakes.spec(resources=resources, budget=budget)) == expected
+    count, need = slots_of([there], fakes.spec(resources=resources, budget=budget))
+    assert (count, need.gpus) == expected
+
+
+TYPES = [
+    {"CPU": 8.0, "GPU": 2.0, "accelerator_type:H100": 1.0},
+    {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0},
+    {"CPU": 8.0},
+]
+
+
+@pytest.mark.parametrize(
+    ("resources", "expected"),
+    [
+        pytest.param({"accelerator": "H100"}, 2, id="one type"),
+        pytest.param({"accelerator": "A100", "gpus": 0.25}, 8, id="quarters of the other, as many as CPUs"),
+        pytest.param({}, 6, id="any type"),
+        pytest.param({"gpus": 0}, 24, id="no GPU"),
+        pytest.param({"cpus": 5, "gpus": 0}, 3, id="no trial spans two nodes"),
+    ],
+)
+def test_slots_are_counted_node_by_node(resources: dict[str, float], expected: int) -> None:
+    assert slots_of(TYPES, fakes.spec(resources=resources, budget={"hours": 1}))[0] == expected
 
 
 @pytest.mark.parametrize(
@@ -161,5 +204,20 @@ def test_as_many_trials_run_at_once_as_fit(
 )
 def test_a_trial_that_does_not_fit_is_a_mistake(resources: dict[str, float], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        slots_of({"CPU": 4.0}, fakes.spec(resources=resources))
+        slots_of([{"CPU": 4.0}], fakes.spec(resources=resources))
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("resources", "message"),
+    [
+        pytest.param(
+            {"accelerator": "H10"}, "'H10' here, did you mean 'H100'? there are: A100, H100", id="typo"
+        ),
+        pytest.param({"accelerator": "L4"}, "there is no 'L4' here; there are: A100, H100", id="another"),
+        pytest.param({"cpus": 9}, "a trial needs 9, but there are 8 on the largest node", id="too large"),
+    ],
+)
+def test_a_trial_that_fits_on_no_node_is_a_mistake(resources: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        slots_of(TYPES, fakes.spec(resources=resources))

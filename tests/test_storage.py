@@ -123,7 +123,7 @@ def test_the_file_of_an_sqlite_url(url: str, path: str | None) -> None:
 def test_paths_become_absolute_and_other_urls_stay(here: Path) -> None:
     assert absolute("sqlite:///x.db") == url_of(here / "x.db")
     assert absolute("sqlite:////data/x.db") == "sqlite:////data/x.db"
-    assert absolute("postgresql://host/db") == "postgresql://host/db"
+    assert absolute("postgresql://host/db") == "postgresql+psycopg://host/db"
     assert study_url("sub/x.db") == url_of(here / "sub/x.db")
     assert study_url("/data/x.db") == "sqlite:////data/x.db"
 

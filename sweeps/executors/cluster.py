@@ -5,14 +5,17 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError
 
 from sweeps.errors import UserError
+from sweeps.resources import ACCELERATOR
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray takes 30 % of the memory by default; our messages are small."""
@@ -127,7 +130,29 @@ def _located(address: str, place: str) -> str:
         raise UserError(f"{place}: no Ray cluster was started on this machine") from None
 
 
-def cluster_resources() -> dict[str, float]:
-    """What the connected cluster has: `CPU`, `GPU` and more, as Ray counts them."""
-    there: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call]
-    return there
+@dataclass(frozen=True)
+class NodeState:
+    """A living node: what it has, and what of that nobody has taken."""
+
+    total: Mapping[str, float]
+    free: Mapping[str, float]
+
+
+def nodes() -> dict[str, NodeState]:
+    """The living nodes of the connected cluster; `ray.cluster_resources` counts dead ones for a while."""
+    free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
+    return {
+        node["NodeID"]: NodeState(node["Resources"], free.get(node["NodeID"], {}))
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        if node["Alive"]
+    }
+
+
+def machine() -> dict[str, float]:
+    """What this machine has, as a local cluster would count it."""
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
+
+    count = Gpus.get_current_node_num_accelerators()
+    kind = Gpus.get_current_node_accelerator_type() if count else None
+    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(count)}
+    return there | ({ACCELERATOR + kind: 1.0} if kind else {})

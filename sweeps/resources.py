@@ -1,0 +1,53 @@
+"""What a trial takes, and how many trials fit on the nodes of a cluster; plain arithmetic, without Ray."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+Node = Mapping[str, float]
+"""What a node has, as Ray counts it: `CPU`, `GPU`, `accelerator_type:H100` and more."""
+
+ACCELERATOR = "accelerator_type:"
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one trial takes.
+
+    Attributes:
+        cpus: Logical CPUs.
+        gpus: GPUs; a part of one is never spread over two of them.
+        accelerator: The GPUs' type, as Ray names it (`H100`); None for any.
+    """
+
+    cpus: float = 1.0
+    gpus: float = 0.0
+    accelerator: str | None = None
+
+    def fits(self, node: Node) -> int:
+        """How many trials fit on a node."""
+        if self.accelerator and not node.get(ACCELERATOR + self.accelerator):
+            return 0
+        count = _floor(node.get("CPU", 0.0) / self.cpus)
+        if not self.gpus:
+            return count
+        gpus = node.get("GPU", 0.0)
+        if self.gpus >= 1:
+            return min(count, _floor(gpus / self.gpus))
+        whole = math.floor(gpus)  # 0.4 gives two trials a GPU; a GPU that is partly taken has the rest
+        return min(count, whole * _floor(1 / self.gpus) + _floor((gpus - whole) / self.gpus))
+
+    def __str__(self) -> str:
+        gpus = f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
+        return f"{self.cpus:g} CPU{gpus}"
+
+
+def accelerators(nodes: Sequence[Node]) -> list[str]:
+    """The types of GPUs that the nodes have."""
+    return sorted(
+        {key.removeprefix(ACCELERATOR) for node in nodes for key in node if key.startswith(ACCELERATOR)}
+    )
+
+
+def _floor(number: float) -> int:
+    return math.floor(number + 1e-4)  # Ray counts in ten-thousandths

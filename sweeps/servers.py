@@ -1,0 +1,108 @@
+"""Databases and trackers that are servers: PostgreSQL's driver and lock; does an MLflow server answer?"""
+
+import contextlib
+import importlib.util
+import re
+import socket
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from sweeps.errors import UserError
+
+CONNECT_SECONDS = 10
+LOCK_KEY = 0x5EE9_5EE9
+"""Of PostgreSQL's advisory lock around the creation of tables and the claim of a lease; any number does."""
+
+_POSTGRES = re.compile(r"^(postgres|postgresql)(\+\w+)?://")
+
+
+def is_postgres(url: str) -> bool:
+    """Whether a URL names a PostgreSQL database."""
+    return bool(_POSTGRES.match(url))
+
+
+def is_tracking_server(uri: str) -> bool:
+    """Whether MLflow's records go to a server, which has its own place for artifacts."""
+    return uri.startswith(("http://", "https://"))
+
+
+def with_driver(url: str) -> str:
+    """A PostgreSQL URL with the driver of the extra `postgres`, unless it names one; any other as it is.
+
+    SQLAlchemy would take psycopg2 where none is named.
+    """
+    return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+
+
+def check_driver(url: str, label: str) -> None:
+    """Checks that the driver which a URL names is installed.
+
+    Raises:
+        UserError: It is not.
+    """
+    named = re.match(r"(\w+)\+(\w+)://", url)
+    if named is None or importlib.util.find_spec(named[2]) is not None:
+        return
+    way = f"pip install {named[2]}"
+    if named[1] == "postgresql":
+        way = "pip install 'lightning-sweeps[postgres]', and begin the URL with postgresql://"
+    raise UserError(f"{label}: its driver {named[2]} is not installed: {way}")
+
+
+def engine_options(url: str) -> dict[str, Any]:
+    """What SQLAlchemy should know of a server: not to wait for minutes, and to look before it reuses."""
+    if not is_postgres(url):
+        return {}
+    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
+
+
+def has_table(url: str, name: str) -> bool:
+    """Whether a database has a table; makes nothing.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: It cannot be reached.
+    """
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **engine_options(url))
+    return bool(sqlalchemy.inspect(engine).has_table(name))
+
+
+@contextlib.contextmanager
+def advisory_lock(url: str) -> Iterator[None]:
+    """Holds PostgreSQL's advisory lock: of several processes one at a time makes tables or claims a study.
+
+    The server lets go of it when the connection ends, however it does (postgresql.org/docs, 13.3.5).
+    """
+    if not is_postgres(url):
+        yield
+        return
+    import sqlalchemy
+
+    engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.NullPool, **engine_options(url))
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text("SELECT pg_advisory_lock(:key)"), {"key": LOCK_KEY})
+        try:
+            yield
+        finally:
+            with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):  # the connection ends: so does the lock
+                connection.execute(sqlalchemy.text("SELECT pg_advisory_unlock(:key)"), {"key": LOCK_KEY})
+
+
+def check_answers(uri: str, label: str) -> None:
+    """Checks that something listens where MLflow's server should; for a new sweep, not for one that goes on.
+
+    Raises:
+        UserError: Nothing does, or the address is none.
+    """
+    try:
+        parts = urlsplit(uri)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        with socket.create_connection((parts.hostname or "", port), timeout=CONNECT_SECONDS):
+            return
+    except ValueError:
+        reason = "not an address"
+    except OSError as error:
+        reason = f"no MLflow server answers there ({error.strerror or error})"
+    raise UserError(f"tracking_uri: {label}: {reason}")
