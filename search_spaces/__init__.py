@@ -13,6 +13,7 @@ from search_spaces.choices import Branch, Choice, Site, Slot
 from search_spaces.constraints import Constraints
 from search_spaces.documents import read_yaml
 from search_spaces.errors import SpaceError
+from search_spaces.grid import grid_of
 from search_spaces.includes import catalog, included
 from search_spaces.labels import Scalar
 from search_spaces.loading import load_space
@@ -43,6 +44,7 @@ __all__ = [
     "SpaceError",
     "Trial",
     "catalog",
+    "grid_of",
     "included",
     "load_space",
     "read_yaml",

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sweeps.cells import grid_arguments
 from sweeps.errors import SpecError
 from sweeps.spec import Component, SweepSpec
 
@@ -26,8 +27,11 @@ SAMPLERS = {
     "cmaes": "CmaEsSampler",
     "random": "RandomSampler",
     "qmc": "QMCSampler",
-    "brute_force": "BruteForceSampler",
+    "grid": "GridSampler",
+    "brute_force": "GridSampler",
+    "nsga": "NSGAIISampler",
     "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
 }
 PRUNERS = {
     "none": "NopPruner",
@@ -64,6 +68,8 @@ def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
     Raises:
         SpecError: An unknown name, class or argument, or a value that the class refuses.
     """
+    if (given := grid_arguments(spec.sampler)) is not None:
+        return importlib.import_module("sweeps.grid").grid_sampler(spec, given)  # type: ignore[no-any-return]
     cls, given = _resolve(spec, "sampler", spec.sampler, SAMPLERS, "optuna.samplers")
     accepted = inspect.signature(cls).parameters
     defaults: dict[str, Any] = {"seed": int(spec.seed_everything), "warn_independent_sampling": False}
@@ -77,6 +83,21 @@ def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
                          f"{len(spec.objectives)}: {' and '.join(MANY_OBJECTIVES)} take several")  # fmt: skip
     sampler: BaseSampler = _build(spec, "sampler", cls, settings)
     return sampler
+
+
+def classes_of(spec: SweepSpec) -> tuple[str, str]:
+    """The names of the classes of a sweep's sampler and pruner.
+
+    Raises:
+        SpecError: There are none of these names.
+    """
+    if grid_arguments(spec.sampler) is None:
+        sampler, _ = _resolve(spec, "sampler", spec.sampler, SAMPLERS, "optuna.samplers")
+        name = sampler.__name__
+    else:
+        name = "GridSampler"
+    pruner, _ = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    return name, pruner.__name__
 
 
 def make_pruner(spec: SweepSpec, validations: int | None) -> "BasePruner":

@@ -7,6 +7,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.advice import advice
 from sweeps.algorithms import pruning_text, rung_table
 from sweeps.plan import (
     Places,
@@ -38,7 +39,7 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
-    for note in [*spec.notes, *precision_notes(spec, need.gpus)]:
+    for note in (*spec.notes, *precision_notes(spec, need.gpus), *advice(spec, validations)):
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection.resolved, (slots, need), validations):
         console.print(part)

@@ -8,9 +8,11 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from sweeps.advice import advice
 from sweeps.errors import SweepFailed
 from sweeps.live_report import LiveReport
 from sweeps.persistence import load_study, loaded_spec
+from sweeps.plan import schedule_of
 from sweeps.progress import Progress, duration, short_value
 from sweeps.records import Outcome, State
 from sweeps.runner import SweepResult
@@ -29,7 +31,8 @@ def launch(
         SweepFailed: The trials fail, or none could be completed.
     """
     console.print(Text.assemble((spec.name, "bold"), ": starting the workers and training one batch ..."))
-    for note in spec.notes:
+    schedule = schedule_of(spec)
+    for note in (*spec.notes, *advice(spec, None if schedule.needs_batches else schedule.validations())):
         console.print(Text(f"note: {note}", "yellow"))
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
@@ -115,7 +118,9 @@ def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Tex
 
 def _front(spec: SweepSpec, result: SweepResult) -> list[Text]:
     """The Pareto set, the best in the first objective first."""
-    lines = [Text(f"Pareto front: {len(result.front)} trials, none of them better in everything", "bold")]
+    count = len(result.front)
+    which = "1 trial, better than all others" if count == 1 else f"{count} trials, none better in everything"
+    lines = [Text(f"Pareto front: {which}", "bold")]
     for outcome in result.front:
         pairs = zip(spec.objectives, outcome.values, strict=True)
         values = "  ".join(f"{objective.metric} {short_value(value)}" for objective, value in pairs)

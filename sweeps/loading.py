@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces import SpaceError, read_yaml
+from sweeps.cells import grid_arguments, trials_of_grid
 from sweeps.errors import SpecError, UserError
 from sweeps.existing import check_cli, take_config, take_includes, take_own_keys
 from sweeps.objectives import check_objectives
@@ -78,6 +79,9 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
     if raw.get("cli") is not None:
         raw["cli"] = check_cli(raw["cli"], file)
         raw.setdefault("seed_everything", raw["cli"].get("seed_everything_default", 0))
+    is_whole_grid = "budget" not in raw and grid_arguments(raw.get("sampler")) is not None
+    if is_whole_grid:
+        raw["budget"] = {"trials": 1}  # until it is known how many there are
     take_own_keys(raw, list(SweepSpec.model_fields), file)
     try:
         spec = SweepSpec.model_validate({**raw, "file": file, "notes": notes})
@@ -88,6 +92,8 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
     check_objectives(spec)
     # Checked now, so that a loaded specification is a right one.
     _ = spec.space, spec.checked_constraints, spec.start_with_params
+    if is_whole_grid:
+        spec = spec.model_copy(update={"budget": Budget(trials=trials_of_grid(spec))})
     return spec
 
 

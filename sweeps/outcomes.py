@@ -20,6 +20,16 @@ def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
     )  # fmt: skip
 
 
+EXCLUDED = "excluded"
+"""The stored state of a configuration that broke a constraint: never trained, in no budget."""
+
+
+def is_in_budget(frozen: "optuna.trial.FrozenTrial") -> bool:
+    """Whether a trial ended as one that the budget counts."""
+    state = frozen.user_attrs.get("outcome", {}).get("state")
+    return frozen.state.is_finished() and state not in (EXCLUDED, State.INVALID)
+
+
 def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
     """The last validation that the study knows of a trial."""
     return frozen.last_step or max(map(int, frozen.user_attrs.get("validations", {})), default=0)

@@ -14,7 +14,7 @@ from sweeps.records import MOST_OBJECTIVES, Assignment, News, Outcome, Point, Re
 
 Status = Literal["finished", "failed", "interrupted"]
 
-OTHER_OBJECTIVES = tuple(f"objective_{number}" for number in range(2, MOST_OBJECTIVES + 1))
+OTHER_OBJECTIVES = tuple(f"objective.{number}" for number in range(2, MOST_OBJECTIVES + 1))
 OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds", *OTHER_OBJECTIVES)
 RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 

@@ -26,7 +26,7 @@ INTERNAL = ("file", "notes")
 """Fields of a specification that no sweep file may have."""
 
 WANTED = {
-    "objective": "a mapping of metric and direction, or a list of those",
+    "objective": "a mapping with metric, direction, value, or a list of those",
     "sampler": "a name or {class_path, init_args}",
     "pruner": "a name or {class_path, init_args}",
     "seed_everything": "a whole number, true or false",

@@ -12,8 +12,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sweeps.errors import SweepFailed, UserError
+from sweeps.exhaustion import Exhaustion
 from sweeps.front import Front
-from sweeps.outcomes import last_step, outcome_attribute, outcome_of
+from sweeps.outcomes import EXCLUDED, last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.spec import Budget, SweepSpec
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 FAILURES_BEFORE_GIVING_UP = 3
 DRAWS = 1000
 INVALID_BEFORE_GIVING_UP = 100
-EXCLUDED = "excluded"
-"""The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
 SweepState = Literal["running", "finished", "failed", "interrupted"]
 
@@ -64,6 +63,7 @@ class Study:
         self._running: dict[int, _Running] = {}
         self._again: deque[Assignment] = deque()
         self.is_paused = self.is_stopping = False
+        self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
         self.last_failure = ""
@@ -112,7 +112,7 @@ class Study:
             return None
         if self._again:
             return self._again.popleft()
-        return None if self.budget_is_used else self._new()
+        return None if self.budget_is_used or self._exhaustion.is_reached else self._new()
 
     def _new(self) -> Assignment:
         """A new trial that breaks no constraint; those that do are told as pruned, so that samplers learn."""

@@ -10,9 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sweeps.algorithms import make_sampler
+from sweeps.cells import grid_arguments
 from sweeps.control import living_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
+from sweeps.outcomes import is_in_budget
 from sweeps.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.plan import (
     Places,
@@ -128,14 +131,18 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places)
         UserError: The budget is used or `stop_when` holds, no trial is half done, and everything is recorded.
     """
     trials = study.get_trials(deepcopy=False)
-    finished = sum(trial.state.is_finished() for trial in trials)
+    is_any_left = not all(trial.state.is_finished() for trial in trials)
+    finished = sum(is_in_budget(trial) for trial in trials)
     budget = spec.budget.trials
-    if finished < len(trials) or (where.files / "journal").exists():
+    if is_any_left or (where.files / "journal").exists():
         return
     if reason := stop_reason(trials, spec):
         raise UserError(
             f"{spec.name}: {reason}, so `stop_when` ended it; `--trials` asks for more all the same"
         )
+    sampler = make_sampler(spec) if grid_arguments(spec.sampler) is not None else None
+    if sampler is not None and sampler.is_exhausted(study):  # type: ignore[attr-defined]
+        raise UserError(f"{spec.name}: each configuration of its grid was tried; there is nothing left to do")
     if budget is None or finished < budget:
         return
     raise UserError(f"{spec.name}: its budget of {budget} trials is used; `--trials +{budget}` asks for more")

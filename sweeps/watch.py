@@ -10,12 +10,11 @@ from rich.text import Text
 
 from sweeps.control import living_driver
 from sweeps.errors import SweepFailed, UserError
-from sweeps.outcomes import outcome_of
+from sweeps.outcomes import EXCLUDED, outcome_of
 from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress
 from sweeps.records import Assignment, News, Started
 from sweeps.storage import study_url
-from sweeps.study import EXCLUDED
 
 if TYPE_CHECKING:
     import optuna

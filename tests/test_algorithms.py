@@ -167,7 +167,8 @@ def test_the_text_of_no_pruner_says_so() -> None:
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_short_name_of_a_sampler_is_a_class_of_optuna(name: str) -> None:
     pytest.importorskip("cmaes" if name == "cmaes" else "optuna")
-    assert type(make_sampler(fakes.spec(sampler=name))).__name__ == SAMPLERS[name]
+    space = {"model.init_args.width": {"type": "int", "low": 1, "high": 8}}  # a grid, too
+    assert type(make_sampler(fakes.spec(sampler=name, search_space=space))).__name__ == SAMPLERS[name]
 
 
 @pytest.mark.parametrize("name", PRUNERS)

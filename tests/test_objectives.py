@@ -78,7 +78,7 @@ def test_nothing_prunes_several_objectives_unless_the_file_asks_for_it() -> None
         pytest.param([LOSS, "speed"], {},
                      "objective.1: must be a mapping with metric, direction", id="a name"),
         pytest.param([{"metric": f"m{i}", "direction": "minimize"} for i in range(9)], {},
-                     "objective: must be a mapping of metric and direction, or a list of those", id="nine"),
+                     "objective: must be a mapping with metric, direction, value, or a list", id="nine"),
         pytest.param([LOSS, SPEED], {"sampler": "cmaes"}, "sampler: CmaEsSampler has one objective only",
                      id="a sampler for one"),
     ],
@@ -97,7 +97,7 @@ def test_a_mistake_is_one_line_that_says_the_right_answer(
 @pytest.mark.parametrize("objective", [3, [], "loss", None])
 def test_what_is_no_objective_at_all_is_one_line(objective: Any) -> None:
     with pytest.raises(
-        SpecError, match=r"^objective: must be a mapping of metric and direction, or a list of"
+        SpecError, match=r"^objective: must be a mapping with metric, direction, value, or a list of"
     ):
         fakes.spec(objective=objective)
 

@@ -152,7 +152,7 @@ EVENTS = [
         True,
         {"precision": "32-true"},
         "oom",
-    ),  # fmt: skip
+    ),
 ]
 
 
