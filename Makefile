@@ -19,7 +19,7 @@ quickstart: $(READY)
 	$(BIN)/python -m sweeps.examples.quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 # 200 kills of real sweeps; CHAOS_SEED chooses the instants.
 chaos: $(READY)
