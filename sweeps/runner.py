@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from sweeps.asking import Asker
 from sweeps.control import Lease, Request
 from sweeps.errors import SweepFailed
 from sweeps.executors import Executor
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 TICK_SECONDS = 1.0
 """How long the loop waits for an event before it looks at requests."""
+
+POLL_SECONDS = 0.003
+"""How long it waits while a slot is free and the trial for it is being drawn."""
 
 
 class Observer(Protocol):
@@ -58,6 +62,7 @@ def run(
     *,
     recorder: Observer | None = None,
     desk: Desk | None = None,
+    asks_ahead: bool = False,
 ) -> None:
     """The loop: asks, submits, answers and tells until the budget is used.
 
@@ -69,16 +74,32 @@ def run(
         Interrupted: A request asked to end at once.
     """
     recorders = [recorder] if recorder else []
+    asker = Asker(study, in_background=asks_ahead)
+    try:
+        _loop(study, executor, asker, recorders, observers, desk)
+    finally:
+        asker.close()
+
+
+def _loop(
+    study: Study,
+    executor: Executor,
+    asker: Asker,
+    recorders: Sequence[Observer],
+    observers: Sequence[Observer],
+    desk: Desk | None,
+) -> None:
     while True:
         for request in desk.requests() if desk else ():
             obey(request, study, executor)
-        while executor.has_room and (assignment := study.ask()) is not None:
+        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
             _show(recorders, assignment)
             executor.submit(assignment)
             _show(observers, assignment)
-        if executor.idle and not (study.is_paused and not study.is_stopping):
+        waits = executor.has_free_slot and asker.is_drawing
+        if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
-        event = executor.next_event(TICK_SECONDS)
+        event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)
         if event is None:
             continue
         _show(recorders, event)
@@ -158,6 +179,7 @@ def drive(
     observers: Sequence[Observer],
     *,
     is_resumed: bool = False,
+    asks_ahead: bool = False,
 ) -> SweepResult:
     """Runs a study to its end, recorded; the caller has made or found the study, and the workers.
 
@@ -180,9 +202,9 @@ def drive(
     observers = [files, *observers]
     state: Literal["finished", "failed", "interrupted"] = "failed"
     try:
-        run(study, executor, observers, recorder=recorder, desk=lease)
+        run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
         if study.best is None and study.counts[State.FAILED] == study.finished > 0:
-            raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.last_failure}")
+            raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
         state = "interrupted" if study.is_stopping else "finished"
     except KeyboardInterrupt:
         state = "interrupted"

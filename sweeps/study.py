@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from sweeps.errors import SweepFailed, UserError
 from sweeps.exhaustion import Exhaustion
 from sweeps.front import Front
+from sweeps.giving_up import Failures
 from sweeps.outcomes import EXCLUDED, last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
@@ -23,9 +24,7 @@ from sweeps.stopping import Stopping, in_order_of_their_ends
 if TYPE_CHECKING:
     import optuna
 
-FAILURES_BEFORE_GIVING_UP = 3
 DRAWS = 1000
-INVALID_BEFORE_GIVING_UP = 100
 
 SweepState = Literal["running", "finished", "failed", "interrupted"]
 
@@ -39,13 +38,12 @@ class Study:
         front: The outcomes of the best complete trials: one, or the Pareto set of several objectives.
         is_paused: No trial is asked for the time being.
         is_stopping: None will be: the sweep ends with the trials that run.
-        last_failure: Why the last failed trial failed.
+        failures: The ends that bring no result.
 
     Args:
         study: The Optuna study, with sampler and pruner.
         spec: The sweep.
         clock: The current time in seconds; a simulation gives its own.
-        patience: So many trials failing before any other end stop the sweep.
     """
 
     def __init__(
@@ -54,20 +52,18 @@ class Study:
         spec: SweepSpec,
         *,
         clock: Callable[[], float] = time.time,
-        patience: int = FAILURES_BEFORE_GIVING_UP,
     ) -> None:
         self.name = study.study_name
         self.counts: Counter[State] = Counter()
         self.front = Front(spec.objectives)
-        self._study, self._spec, self._clock, self._patience = study, spec, clock, patience
+        self._study, self._spec, self._clock = study, spec, clock
         self._running: dict[int, _Running] = {}
         self._again: deque[Assignment] = deque()
         self.is_paused = self.is_stopping = False
         self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
-        self.last_failure = ""
-        self._invalid_in_a_row = 0
+        self.failures = Failures(spec.max_failed_trials)
         self._stopping = Stopping(spec)
 
     @property
@@ -107,15 +103,33 @@ class Study:
             SweepFailed: The first few trials all failed, so the rest of them most likely would, too; or more
                 trials failed than `max_failed_trials`.
         """
-        self._give_up_if_hopeless()
-        if self.is_paused:
+        if not self.may_ask():
             return None
-        if self._again:
-            return self._again.popleft()
-        return None if self.budget_is_used or self._exhaustion.is_reached else self._new()
+        return self.kept() or (self.draw() if self.may_draw else None)
 
-    def _new(self) -> Assignment:
-        """A new trial that breaks no constraint; those that do are told as pruned, so that samplers learn."""
+    def may_ask(self) -> bool:
+        """Whether a trial may be asked for; see `ask`.
+
+        Raises:
+            SweepFailed: As `ask`.
+        """
+        self.failures.check(is_any_well=any(running.known_step for running in list(self._running.values())))
+        return not self.is_paused
+
+    @property
+    def may_draw(self) -> bool:
+        """Whether there is to be a new trial."""
+        return not self.budget_is_used and not self._exhaustion.is_reached
+
+    def kept(self) -> Assignment | None:
+        """A trial that was begun and goes on, if there is one."""
+        return self._again.popleft() if self._again else None
+
+    def draw(self) -> Assignment:
+        """A new trial that breaks no constraint; those that do are told as pruned, so that samplers learn.
+
+        May be called from another thread than the rest, by one at a time.
+        """
         import optuna
 
         for _ in range(DRAWS):
@@ -127,19 +141,6 @@ class Study:
             trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": f"constraint {broken}"})
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
         raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
-
-    def _give_up_if_hopeless(self) -> None:
-        failed, most = self.counts[State.FAILED], self._spec.max_failed_trials
-        is_any_well = any(running.known_step for running in self._running.values())
-        if self.finished == failed >= self._patience and not is_any_well:
-            raise SweepFailed(f"the first {failed} trials all failed; the last one: {self.last_failure}")
-        if most is not None and failed > most:
-            raise SweepFailed(f"{failed} trials failed, more than max_failed_trials={most}; "
-                              f"the last one: {self.last_failure}")  # fmt: skip
-
-        if self._invalid_in_a_row >= INVALID_BEFORE_GIVING_UP:
-            raise SweepFailed(f"{self._invalid_in_a_row} trials in a row declared their configuration "
-                              f"invalid; the last one: {self.last_failure}")  # fmt: skip
 
     def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:
         params = self._spec.space.suggest(trial)  # of a trial that was asked before: its own again
@@ -259,10 +260,8 @@ class Study:
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
         self._stopping.count(outcome)
-        self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
+        self.failures.count(outcome)
         self.front.add(outcome)
-        if outcome.state in (State.FAILED, State.INVALID):
-            self.last_failure = f"trial {outcome.number}: {outcome.reason}"
 
     def abandon(self, reason: str) -> list[Outcome]:
         """Ends the trials still running as failed, since nothing trains them any more."""

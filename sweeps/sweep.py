@@ -68,7 +68,7 @@ def run_sweep(
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
-    with _workers(spec, where, address, say) as (executor, validations):
+    with _workers(spec, where, address, say) as (executor, validations, asks_ahead):
         notes = {
             "files": str(where.files),
             "mlflow": {
@@ -79,7 +79,7 @@ def run_sweep(
             },
         }
         study = create_study(spec, open_storage(where.storage), validations=validations, notes=notes)
-        return drive(study, spec, where, executor, observers)
+        return drive(study, spec, where, executor, observers, asks_ahead=asks_ahead)
 
 
 def resume_sweep(
@@ -119,9 +119,9 @@ def resume_sweep(
     spec = spec.model_copy(update=changes)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
-    with _workers(spec, where, address, say) as (executor, validations):
+    with _workers(spec, where, address, say) as (executor, validations, asks_ahead):
         equip(study, spec, validations)
-        return drive(study, spec, where, executor, observers, is_resumed=True)
+        return drive(study, spec, where, executor, observers, is_resumed=True, asks_ahead=asks_ahead)
 
 
 def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:
@@ -163,8 +163,8 @@ def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budg
 @contextmanager
 def _workers(
     spec: SweepSpec, where: Places, address: str | None, say: Callable[[str], None]
-) -> Iterator[tuple["RayExecutor", int | None]]:
-    """Workers that have checked the classes and trained one batch, and the validations of a full training."""
+) -> Iterator[tuple["RayExecutor", int | None, bool]]:
+    """Workers that trained one batch, the validations of a full training, and whether to ask ahead."""
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from sweeps.executors.cluster import cluster, nodes
@@ -173,7 +173,7 @@ def _workers(
     with ExitStack() as stack:
         stack.enter_context(cluster(address))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
-        _, need = slots_of([node.total for node in nodes().values()], spec)
+        count, need = slots_of([node.total for node in nodes().values()], spec)
         context = context_of(spec, where.files, need.gpus)
         executor = RayExecutor(
             functools.partial(make_trial_function, context),
@@ -189,7 +189,8 @@ def _workers(
         raise_problem(inspection, spec)
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
-        yield executor, validations
+        # With one slot, a seed gives the same trials in the same order each time.
+        yield executor, validations, count > 1
 
 
 def make_trial_function(context: TrialContext) -> TrialFunction:

@@ -16,13 +16,14 @@ from dashboards.report import build
 from sweeps import InvalidConfig
 from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import ScriptedExecutor, Step
+from sweeps.giving_up import INVALID_BEFORE_GIVING_UP
 from sweeps.inspection import inspect
 from sweeps.persistence import create_study
 from sweeps.plan import PROBES
 from sweeps.records import Assignment, Inspection, Outcome, State, TrialContext
 from sweeps.runner import run
 from sweeps.storage import open_storage
-from sweeps.study import INVALID_BEFORE_GIVING_UP, Study
+from sweeps.study import Study
 from sweeps.worker import failure
 from tests import fakes, studies
 

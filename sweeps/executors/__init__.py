@@ -23,6 +23,10 @@ class Executor(Protocol):
         """Whether `submit` may be called."""
 
     @property
+    def has_free_slot(self) -> bool:
+        """Whether a slot waits for a trial."""
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is submitted, so that no event can come."""
 

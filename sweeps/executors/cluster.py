@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import UserError
 from sweeps.resources import ACCELERATOR
@@ -156,3 +157,11 @@ def machine() -> dict[str, float]:
     kind = Gpus.get_current_node_accelerator_type() if count else None
     there = {"CPU": float(os.cpu_count() or 1), "GPU": float(count)}
     return there | ({ACCELERATOR + kind: 1.0} if kind else {})
+
+
+def one_line(error: BaseException) -> str:
+    """Ray's message in one line: of a traceback the last one, without the terminal's colours."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1 if isinstance(error, RayTaskError) else 0][:300]

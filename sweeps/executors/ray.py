@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import nodes
+from sweeps.executors.cluster import nodes, one_line
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.resources import ACCELERATOR, Need
 from sweeps.worker import Worker
@@ -86,6 +85,11 @@ class RayExecutor:
         return self._trials <= self._capacity
 
     @property
+    def has_free_slot(self) -> bool:
+        """Whether a slot waits for a trial."""
+        return self._trials < self._capacity
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is submitted."""
         return not self._news and not self._trials
@@ -107,7 +111,7 @@ class RayExecutor:
                 result = ray.get(slot.actor.call.remote(function, *arguments))
             except RayError as error:
                 if is_last:
-                    raise UserError(f"the worker process dies: {_one_line(error)}") from error
+                    raise UserError(f"the worker process dies: {one_line(error)}") from error
                 if slot:
                     self._drop(slot, "", lost=True)
             else:
@@ -194,9 +198,9 @@ class RayExecutor:
         try:
             event: Event = ray.get(reference)
         except RayTaskError as error:  # our code there raised; the process lives, but who knows how
-            event = self._drop(slot, f"the worker failed: {_one_line(error)}", lost=False)
+            event = self._drop(slot, f"the worker failed: {one_line(error)}", lost=False)
         except RayError as error:
-            event = self._drop(slot, f"the worker process died: {_one_line(error)}", lost=True)
+            event = self._drop(slot, f"the worker process died: {one_line(error)}", lost=True)
         if isinstance(event, Outcome):
             slot.trial, slot.deadline, slot.since = None, math.inf, time.monotonic()
             self._fill()
@@ -207,7 +211,7 @@ class RayExecutor:
         try:
             self._welcome(slot)
         except RayError as error:
-            outcome = self._drop(slot, f"the worker process died: {_one_line(error)}", lost=True)
+            outcome = self._drop(slot, f"the worker process died: {one_line(error)}", lost=True)
             if any(other.node for other in self._slots) or not self._waiting:
                 return None
             return Outcome(self._waiting.popleft().number, State.FAILED, reason=outcome.reason, lost=True)
@@ -286,11 +290,3 @@ class RayExecutor:
 def _node_id() -> str:
     """The node of this worker."""
     return str(ray.get_runtime_context().get_node_id())
-
-
-def _one_line(error: BaseException) -> str:
-    """Ray's message in one line: of a traceback the last one, without the terminal's colours."""
-    lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    return lines[-1 if isinstance(error, RayTaskError) else 0][:300]

@@ -51,6 +51,11 @@ class ScriptedExecutor:
         return len(self._running) + len(self._waiting) <= self._slots
 
     @property
+    def has_free_slot(self) -> bool:
+        """Whether a slot waits for a trial."""
+        return len(self._running) + len(self._waiting) < self._slots
+
+    @property
     def idle(self) -> bool:
         """Whether nothing is submitted."""
         return not self._running and not self._waiting

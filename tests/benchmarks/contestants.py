@@ -168,7 +168,9 @@ def optuna_pair(configs: list[Config]) -> None:
     study = optuna.create_study(storage=f"sqlite:///{folder}/optuna.db", study_name="pair")
     for config in configs:
         study.enqueue_trial(config)
-    mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").create_experiment("pair")  # or their migrations collide
+    mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db").create_experiment(
+        "pair"
+    )  # or their migrations collide
     in_two_processes(optuna_process, folder, len(configs) // SLOTS)
 
 

@@ -79,8 +79,8 @@ def one_size(trials: int, sampler: str) -> dict[str, Any]:
     """Runs one sweep in this process and the current folder."""
     spec = load_spec(DIGITS, overrides=[f"sampler={sampler}", "pruner=none"], **{"budget.trials": trials})
     where = places(spec)
-    notes = {"files": str(where.files), "mlflow": {"tracking_uri": where.tracking_uri, "experiment": spec.name,
-             "artifacts": str(where.artifacts), "key": "benchmark"}}  # fmt: skip
+    mlflow = {"tracking_uri": where.tracking_uri, "experiment": spec.name}
+    notes = {"files": str(where.files), "mlflow": mlflow | {"artifacts": str(where.artifacts), "key": "x"}}
     study = create_study(spec, open_storage(where.storage), validations=VALIDATIONS, notes=notes)
     clock = Clock()
     began = time.perf_counter()

@@ -1,8 +1,9 @@
 """Trials per hour beside the peers, on the same work; run `python -m tests.benchmarks.peers`.
 
-Needs `optuna-integration` beside the project's own packages. Every contestant of `tests.benchmarks.contestants`
-trains one fixed list of configurations, in turn, several rounds. *Whole* is from starting its process to its
-end; *warm* is the time a trial takes once eight trials are done, from their end to the last one's.
+Needs `optuna-integration` beside the project's own packages. Every contestant of
+`tests.benchmarks.contestants` trains one fixed list of configurations, in turn, several rounds. *Whole* is
+from starting its process to its end; *warm* is the time a trial takes once eight trials are done, from their
+end to the last one's.
 """
 
 import argparse
@@ -28,8 +29,10 @@ Figures = dict[str, float]
 def fixed_list(count: int) -> list[dict[str, float]]:
     """Configurations drawn once, with a seed."""
     draw = random.Random(7)
-    return [{"lr": 10 ** draw.uniform(-4, -2), "hidden": draw.randint(16, 256), "dropout": draw.uniform(0.0, 0.6)}
-            for _ in range(count)]  # fmt: skip
+    return [
+        {"lr": 10 ** draw.uniform(-4, -2), "hidden": draw.randint(16, 256), "dropout": draw.uniform(0, 0.6)}
+        for _ in range(count)
+    ]
 
 
 def compete(name: str, count: int) -> Figures:
@@ -66,9 +69,9 @@ def main() -> None:
     parser.add_argument("--slowest", type=int, default=16, help=f"trials of {SLOWEST}")
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     arguments = parser.parse_args()
-    packages = ("torch", "lightning", "ray", "optuna", "mlflow")
-    print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({platform.machine()}), "
-          f"Python {platform.python_version()}, " + ", ".join(f"{p} {version(p)}" for p in packages))  # fmt: skip
+    packages = [f"{p} {version(p)}" for p in ("torch", "lightning", "ray", "optuna", "mlflow")]
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    print(f"{time.strftime('%Y-%m-%d')}, {machine}, {', '.join(packages)}")
     rounds: dict[str, list[Figures]] = {name: [] for name in arguments.only}
     for _ in range(arguments.rounds):
         for name in arguments.only:

@@ -1,6 +1,7 @@
 """How long slots wait for the driver; run `python -m tests.benchmarks.slots`.
 
-Real Ray workers run trials that only sleep, through the real study (SQLite, TPE) and recorder (MLflow on SQLite):
+Real Ray workers run trials that only sleep, through the real study (SQLite, TPE) and recorder (MLflow on
+SQLite):
 
 * `sleeps`: one second a trial on 16 slots; Ray's own benchmark of Tune allows 28 % beside the sleep.
 * `reports`: 20 reports a second from each of 16 slots; everything must be in MLflow at the end.
@@ -10,6 +11,7 @@ The first round of trials, in which workers start, is left out.
 """
 
 import argparse
+import itertools
 import json
 import os
 import platform
@@ -51,7 +53,9 @@ class Sleeper:
         slept = 0.0
         for step in range(1, self.reports + 1):
             slept += sleep(self.seconds / self.reports)
-            points = tuple(Point(key, value, step, time.time_ns() // 1_000_000) for key in ("loss", "val_loss"))
+            points = tuple(
+                Point(key, value, step, time.time_ns() // 1_000_000) for key in ("loss", "val_loss")
+            )
             reporter.send(Report(assignment.number, step, value, step == self.reports, points))
             reporter.stop_requested()
         if not self.reports:
@@ -83,7 +87,7 @@ def waits(outcomes: list[Outcome], skip: int = 1) -> list[float]:
     gaps = []
     for worker in {outcome.worker for outcome in outcomes}:
         timings = sorted((o.timing for o in outcomes if o.worker == worker), key=lambda t: t.started)[skip:]
-        gaps += [b.started - a.started - a.slot_seconds for a, b in zip(timings, timings[1:], strict=False)]
+        gaps += [b.started - a.started - a.slot_seconds for a, b in itertools.pairwise(timings)]
     return gaps
 
 
@@ -91,15 +95,15 @@ def run(sleeper: Sleeper, *, slots: int, trials: int, held: int = 0) -> dict[str
     """Runs one sweep in the current folder."""
     spec = load_spec(DIGITS, overrides=["pruner=none"], **{"budget.trials": held + trials})
     where = places(spec)
-    notes = {"files": str(where.files), "mlflow": {"tracking_uri": where.tracking_uri, "experiment": spec.name,
-             "artifacts": str(where.artifacts), "key": "benchmark"}}  # fmt: skip
+    mlflow = {"tracking_uri": where.tracking_uri, "experiment": spec.name}
+    notes = {"files": str(where.files), "mlflow": mlflow | {"artifacts": str(where.artifacts), "key": "x"}}
     study = create_study(spec, open_storage(where.storage), validations=20, notes=notes)
     if held:
         hold(study, spec, held)
     seen = Seen()
-    executor = RayExecutor(sleeper, slots=slots, cpus=1, gpus=0, timeout_seconds=float("inf"))
+    executor = RayExecutor(sleeper, slots=slots)
     cpu = time.process_time()
-    result = drive(study, spec, where, executor, [seen], is_resumed=bool(held))
+    result = drive(study, spec, where, executor, [seen], is_resumed=bool(held), asks_ahead=True)
     outcomes = seen.outcomes
     gaps = sorted(waits(outcomes))
     whole = ideal = 0.0

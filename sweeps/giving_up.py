@@ -1,0 +1,58 @@
+"""When a sweep ends because its trials fail."""
+
+from collections import Counter
+
+from sweeps.errors import SweepFailed
+from sweeps.records import Outcome, State
+
+FAILURES_BEFORE_GIVING_UP = 3
+"""So many trials failing before any other end stop the sweep: the others most likely would fail, too."""
+
+INVALID_BEFORE_GIVING_UP = 100
+
+
+class Failures:
+    """Counts the ends of trials that bring no result.
+
+    Attributes:
+        last: Which trial was the last of them, and why.
+
+    Args:
+        most: `max_failed_trials`.
+    """
+
+    def __init__(self, most: int | None) -> None:
+        self.last = ""
+        self._most = most
+        self._counts: Counter[State] = Counter()
+        self._invalid_in_a_row = 0
+
+    def count(self, outcome: Outcome) -> None:
+        """Takes the end of a trial."""
+        self._counts[outcome.state] += 1
+        self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
+        if outcome.state in (State.FAILED, State.INVALID):
+            self.last = f"trial {outcome.number}: {outcome.reason}"
+
+    def check(self, *, is_any_well: bool) -> None:
+        """Gives up if that is right.
+
+        Args:
+            is_any_well: A trial that runs has come as far as a validation.
+
+        Raises:
+            SweepFailed: The first trials all failed, more failed than may, or too many in a row declared
+                their configuration invalid.
+        """
+        failed, invalid = self._counts[State.FAILED], self._invalid_in_a_row
+        is_none_well = self._counts.total() - self._counts[State.INVALID] == failed and not is_any_well
+        if failed >= FAILURES_BEFORE_GIVING_UP and is_none_well:
+            raise SweepFailed(f"the first {failed} trials all failed; the last one: {self.last}")
+        if self._most is not None and failed > self._most:
+            raise SweepFailed(
+                f"{failed} trials failed, more than max_failed_trials={self._most}; the last one: {self.last}"
+            )
+        if invalid >= INVALID_BEFORE_GIVING_UP:
+            raise SweepFailed(
+                f"{invalid} trials in a row declared their configuration invalid; the last one: {self.last}"
+            )
