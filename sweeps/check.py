@@ -1,6 +1,7 @@
 """`sweeps check`: everything that can be known before a training, and what the sweep would do."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from rich.console import Console, RenderableType
 from rich.syntax import Syntax
@@ -24,8 +25,11 @@ from sweeps.spec import Component, SweepSpec
 from sweeps.storage import masked
 
 
-def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
+def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, Any]:
     """Checks a sweep in this process and prints its plan; trains nothing and leaves nothing behind.
+
+    Returns:
+        The plan as plain values, for `--json`.
 
     Raises:
         UserError: Something in the sweep is not right.
@@ -39,10 +43,22 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> None:
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
-    for note in (*spec.notes, *precision_notes(spec, need.gpus), *advice(spec, validations)):
+    notes = [*spec.notes, *precision_notes(spec, need.gpus), *advice(spec, validations)]
+    for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection.resolved, (slots, need), validations):
         console.print(part)
+    return {
+        "name": spec.name,
+        "objectives": [objective.model_dump() for objective in spec.objectives],
+        "budget": spec.budget.model_dump(),
+        "slots": slots,
+        "validations": validations,
+        "parameters": [row._asdict() for row in spec.space.rows()],
+        "sampler": _algorithm(spec.sampler),
+        "pruner": _algorithm(spec.pruner),
+        "notes": notes,
+    }
 
 
 def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:

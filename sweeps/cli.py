@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+from typer.exceptions import TyperException
 
 from dashboards.errors import ResultsError
+from sweeps.cli_files import files
 from sweeps.cli_running import Name, Storage, running
+from sweeps.completion import sweep_names
 from sweeps.errors import SweepFailed, UserError
+from sweeps.usage import one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,6 +32,7 @@ app = typer.Typer(
 )
 
 app.add_typer(running)
+app.add_typer(files)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
 Overrides = Annotated[
@@ -48,6 +53,10 @@ Address = Annotated[
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
+ResultAsJson = Annotated[
+    bool, typer.Option("--json", help="The result as JSON on stdout, the progress on stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def main() -> None:
@@ -56,7 +65,12 @@ def main() -> None:
     A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
     """
     try:
-        app()
+        sys.exit(app(prog_name="sweeps", standalone_mode=False))
+    except TyperException as error:
+        is_only_help = type(error).__name__ == "NoArgsIsHelpError"  # which is printed already
+        sys.exit(2 if is_only_help else _complain(one_line(error), 2))
+    except typer.Abort:  # Ctrl-C where no command takes it
+        sys.exit(130)
     except (UserError, ResultsError) as error:
         sys.exit(_complain(error, 2))
     except SweepFailed as error:
@@ -71,29 +85,41 @@ def _complain(message: object, code: int) -> int:
 @app.command()
 def check(
     file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
-    overrides: Overrides = None, storage: Storage = None,
+    overrides: Overrides = None, storage: Storage = None, as_json: ResultAsJson = False,
 ) -> None:  # fmt: skip
     """Validate a sweep file without training, and print what it would do."""
     from rich.console import Console
 
     from sweeps.check import check as check_and_show
 
-    check_and_show(_spec(file, name, trials, hours, overrides), storage, Console())
+    plan = check_and_show(_spec(file, name, trials, hours, overrides), storage, Console(stderr=as_json))
+    if as_json:
+        _print_json(plan)
 
 
 @app.command()
 def launch(
     file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
     overrides: Overrides = None, storage: Storage = None, address: Address = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, as `sweeps check` does.")] = False,
+    quiet: Quiet = False, as_json: ResultAsJson = False,
 ) -> None:  # fmt: skip
     """Run a sweep to its end."""
     from rich.console import Console
 
+    from sweeps.check import check as check_and_show
     from sweeps.launch import launch as launch_and_show
+    from sweeps.launch import plain
 
     spec = _spec(file, name, trials, hours, overrides)
-    with _interruptible(spec.name):
-        launch_and_show(spec, storage, Console(), address=address)
+    console = Console(stderr=as_json, quiet=quiet)
+    if dry_run:
+        made = check_and_show(spec, storage, console)
+    else:
+        with _interruptible(spec.name):
+            made = plain(spec, launch_and_show(spec, storage, console, address=address))
+    if as_json:
+        _print_json(made)
 
 
 @app.command()
@@ -103,17 +129,23 @@ def resume(
     hours: Hours = None,
     storage: Storage = None,
     address: Address = None,
+    quiet: Quiet = False,
+    as_json: ResultAsJson = False,
 ) -> None:
     """Go on with a sweep, whatever ended it; or end its pause."""
     from rich.console import Console
 
     from sweeps.commands import end_pause
+    from sweeps.launch import plain
     from sweeps.launch import resume as resume_and_show
 
     if trials is None and hours is None and end_pause(name, storage):
         return
     with _interruptible(name):
-        resume_and_show(name, storage, trials, hours, Console(), address=address)
+        console = Console(stderr=as_json, quiet=quiet)
+        spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
+    if as_json:
+        _print_json(plain(spec, result))
 
 
 @contextmanager
@@ -184,7 +216,9 @@ def export(
 
 @app.command()
 def dashboard(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The latest if none.")] = None,
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="The latest if none.", autocompletion=sweep_names)
+    ] = None,
     port: Annotated[int | None, typer.Option(help="5000, or a free one, if none.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
     storage: Storage = None,
@@ -205,7 +239,12 @@ def dashboard(
 
 @app.command()
 def report(
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="One sweep, or several to compare.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...", help="One sweep, or several to compare.", autocompletion=sweep_names
+        ),
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path("report.html"),
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
     storage: Storage = None,
@@ -221,27 +260,6 @@ def report(
     typer.echo(f"{output}: the report of {', '.join(names)}")
     if open_browser:
         webbrowser.open(output.resolve().as_uri())
-
-
-@app.command()
-def schema() -> None:
-    """Print the JSON Schema of sweep files, for editors."""
-    from sweeps.schema import schema as made
-
-    _print_json(made())
-
-
-@app.command()
-def init(
-    model: Annotated[str, typer.Argument(metavar="MODEL_CLASS", help="Such as my_project.Net.")],
-    data: Annotated[str | None, typer.Argument(metavar="[DATA_CLASS]")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.")] = None,
-) -> None:
-    """Write a first sweep file from the signatures of your classes."""
-    from sweeps.init import init as write
-
-    path = write(model, data, None if output is None else str(output))
-    typer.echo(f"{path}: `sweeps check {path}` says what it would do")
 
 
 def _database(storage: str | None) -> str | Path:

@@ -4,9 +4,14 @@ from typing import Annotated, Any
 
 import typer
 
+from sweeps.completion import sweep_names
+
 running = typer.Typer()
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False)]
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False, autocompletion=sweep_names),
+]
 Storage = Annotated[
     str | None,
     typer.Option(help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none."),

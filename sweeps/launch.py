@@ -50,7 +50,7 @@ def resume(
     console: Console,
     *,
     address: str | None = None,
-) -> SweepResult:
+) -> tuple[SweepSpec, SweepResult]:
     """Goes on with a sweep and shows it.
 
     Raises:
@@ -70,7 +70,26 @@ def resume(
             observers=[progress, report],
             say=console.print,
         )
-    return _show(spec, storage, result, console)
+    return spec, _show(spec, storage, result, console)
+
+
+def plain(spec: SweepSpec, result: SweepResult) -> dict[str, Any]:
+    """The result of a sweep as plain values, for `--json`."""
+    metrics = [objective.metric for objective in spec.objectives]
+    front = [
+        {"number": outcome.number, "values": dict(zip(metrics, outcome.values, strict=True))}
+        for outcome in result.front
+    ]
+    best = result.best
+    return {
+        "name": result.name,
+        "is_stopped": result.is_stopped,
+        "counts": {state.value: result.counts[state] for state in State},
+        "best": best and {**front[0], "params": result.best_params, "metrics": best.metrics},
+        "pareto_front": front if len(metrics) > 1 else None,
+        "files": str(result.files),
+        "problems": result.problems,
+    }
 
 
 @contextmanager

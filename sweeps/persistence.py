@@ -143,7 +143,7 @@ def ensure_name_is_free(name: str, url: str) -> None:
         UserError: There is one.
     """
     if name in study_names(url):
-        raise UserError(name_taken(name))
+        raise UserError(name_taken(name, masked(url).removeprefix("sqlite:///")))
 
 
 def free_name(name: str, url: str) -> str:
@@ -153,10 +153,10 @@ def free_name(name: str, url: str) -> str:
     return next(n for n in itertools.chain([name], numbered) if n not in taken)
 
 
-def name_taken(name: str) -> str:
+def name_taken(name: str, database: str = "the study database") -> str:
     """The message for a name that an earlier sweep has, with the ways to go on."""
     return (
-        f"a sweep named {name!r} is already there: `sweeps status {name}` shows it, "
+        f"a sweep named {name!r} is already in {database}: `sweeps status {name}` shows it, "
         f"`sweeps launch ... --name {name}-2` starts another"
     )
 

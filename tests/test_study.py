@@ -313,9 +313,9 @@ def test_a_name_that_is_taken_is_refused_with_the_ways_to_go_on(tmp_path: Path) 
     storage = open_storage(url)
     for name in ("test", "test-2"):
         create_study(fakes.spec(name=name), storage, validations=4)
-    with pytest.raises(UserError, match=r"'test' is already there: .*status test.*--name test-2"):
+    with pytest.raises(UserError, match=r"'test' is already in the .*: .*status test.*--name test-2"):
         create_study(fakes.spec(), storage, validations=4)
-    with pytest.raises(UserError, match="'test' is already there"):
+    with pytest.raises(UserError, match=rf"'test' is already in {tmp_path}/sweeps.db: "):
         ensure_name_is_free("test", url)
     ensure_name_is_free("other", url)
     assert (free_name("test", url), free_name("other", url)) == ("test-3", "other")
