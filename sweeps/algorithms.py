@@ -9,8 +9,9 @@ import importlib
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from sweeps.cells import grid_arguments
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optuna.samplers import BaseSampler
 
 SAMPLERS = {
+    "auto": "sweeps.auto.AutoSampler",
     "tpe": "TPESampler",
     "gp": "GPSampler",
     "cmaes": "CmaEsSampler",
@@ -57,13 +59,20 @@ DEFAULTS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
+def make_sampler(
+    spec: SweepSpec, *, trials: int = 0, history: Sequence[tuple[Mapping[str, Any], float]] = ()
+) -> "BaseSampler":
     """Makes the sampler of a sweep.
 
     It is seeded with `seed_everything` unless it has a seed of its own, so that with one worker a sweep
     is reproducible. A sampler that goes on after `trials` trials gets another seed: its own random numbers
     are not kept, and the first ones would give the first trials again. TPE searches the parameters of each
     branch of a choice jointly (`group=True`).
+
+    Args:
+        spec: The sweep.
+        trials: How many trials it has.
+        history: Parameters and values of earlier sweeps' trials, for a sampler that learns from them.
 
     Raises:
         SpecError: An unknown name, class or argument, or a value that the class refuses.
@@ -75,6 +84,10 @@ def make_sampler(spec: SweepSpec, *, trials: int = 0) -> "BaseSampler":
     defaults: dict[str, Any] = {"seed": int(spec.seed_everything), "warn_independent_sampling": False}
     if cls.__name__ == "TPESampler" and any(row.condition for row in spec.space.rows()):
         defaults["group"] = True
+    if "columns" in accepted:
+        from sweeps.columns import Columns
+
+        defaults |= {"columns": Columns.of(spec.space), "history": history}
     settings = _fitting(defaults, accepted) | given
     if trials and isinstance(settings.get("seed"), int) and cls.__name__ != "QMCSampler":
         settings["seed"] += trials  # a quasi-random sequence goes on by itself, and only with its seed
@@ -240,13 +253,10 @@ def _resolve(
             kind = home.removeprefix("optuna.").removesuffix("s")
             raise spec.error(key, f"unknown {kind} {given!r}{hint}; known are {', '.join(names)}, "
                              "or {class_path, init_args}")  # fmt: skip
-        return getattr(optuna_module, names[given]), {}
+        return _class_at(names[given], optuna_module), {}
     base = getattr(optuna_module, "BaseSampler" if home == "optuna.samplers" else "BasePruner")
-    path = names.get(given.class_path, given.class_path)
-    module_name, _, class_name = path.rpartition(".")
     try:
-        module = importlib.import_module(module_name) if module_name else optuna_module
-        cls = getattr(module, class_name)
+        cls = _class_at(names.get(given.class_path, given.class_path), optuna_module)
     except (ImportError, AttributeError) as error:
         raise spec.error(f"{key}.class_path", f"{given.class_path!r} cannot be imported: {error}") from None
     if not (isinstance(cls, type) and issubclass(cls, base)):
@@ -254,6 +264,16 @@ def _resolve(
             f"{key}.class_path", f"{given.class_path!r} is not a class of Optuna's {base.__name__}"
         )
     return cls, dict(given.init_args)
+
+
+def _class_at(path: str, home: ModuleType) -> Any:
+    """The class at a dotted path, or of this name at home.
+
+    Raises:
+        ImportError, AttributeError: There is none.
+    """
+    module_name, _, class_name = path.rpartition(".")
+    return getattr(importlib.import_module(module_name) if module_name else home, class_name)
 
 
 def _build(spec: SweepSpec, key: str, cls: Callable[..., Any], arguments: dict[str, Any]) -> Any:

@@ -102,7 +102,8 @@ def _plan(
     yield Text.assemble(("Slots   ", "bold"), f"{slots} at once here, each with {need}")
     if spec.price_per_hour is not None:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
-    yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler))
+    taught = f", taught by {', '.join(spec.warm_start)}" if spec.warm_start else ""
+    yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler), taught)
     yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
     if validations is not None and rung_table(spec, validations):
         yield _rung_table(spec, validations)

@@ -19,6 +19,7 @@ from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.errors import UserError
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked, open_reading, open_storage, study_names
+from sweeps.warm_start import history
 
 if TYPE_CHECKING:
     import optuna
@@ -53,7 +54,8 @@ def create_study(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    sampler, pruner = make_sampler(spec), make_pruner(spec, validations)
+    sampler = make_sampler(spec, history=history(spec, storage))
+    pruner = make_pruner(spec, validations)
     try:
         study = optuna.create_study(
             storage=storage,
@@ -133,7 +135,8 @@ def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> No
     """Gives a study that was found again its sampler and pruner."""
     warnings.filterwarnings("ignore", message=".*experimental.*")
     trials = len(study.get_trials(deepcopy=False))
-    study.sampler, study.pruner = make_sampler(spec, trials=trials), make_pruner(spec, validations)
+    study.sampler = make_sampler(spec, trials=trials, history=history(spec, study._storage))
+    study.pruner = make_pruner(spec, validations)
 
 
 def ensure_name_is_free(name: str, url: str) -> None:

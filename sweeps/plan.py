@@ -16,6 +16,7 @@ from sweeps.schedule import Schedule
 from sweeps.servers import check_answers, is_tracking_server
 from sweeps.spec import SweepSpec
 from sweeps.storage import absolute, check_storage, check_tracking, expand, masked, sqlite_path, study_url
+from sweeps.warm_start import check_warm_start
 
 if TYPE_CHECKING:
     import optuna
@@ -50,6 +51,7 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     url = study_url(storage, spec.storage)
     check_storage(url)
     ensure_name_is_free(spec.name, url)
+    check_warm_start(spec, url)
     tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
     check_tracking(tracking)
     if is_tracking_server(tracking):

@@ -35,6 +35,7 @@ DESCRIPTIONS = {
     "resources": "What one trial takes.",
     "price_per_hour": "What the machine costs an hour for each trial that runs at once, in your currency.",
     "keep_checkpoints": "Of how many of the best trials the checkpoints stay.",
+    "warm_start": "Earlier sweeps of the same database whose trials teach the sampler.",
     "stop_when": "What ends the sweep before its budget is used.",
     "storage": "The study database, a URL; ${NAME} is taken from the environment.",
     "tracking_uri": "MLflow's database or server, a URL; ${NAME} is taken from the environment.",

@@ -124,7 +124,7 @@ class SweepSpec(_Section):
     """Ready-made parts of the search space; they are put into it when the sweep file is read."""
     constraints: list[str] = []
     start_with: list[dict[str, Any]] = []
-    sampler: str | Component = "tpe"
+    sampler: str | Component = "auto"
     pruner: str | Component = "median"
     resources: Resources = Resources()
     keep_checkpoints: Annotated[int, Field(ge=0)] = 1
@@ -133,6 +133,8 @@ class SweepSpec(_Section):
     """Seconds that a trial may take."""
     max_failed_trials: Annotated[int, Field(ge=0)] | None = None
     stop_when: StopWhen | None = None
+    warm_start: list[str] = []
+    """Names of earlier sweeps of the same database."""
     price_per_hour: NotNegative | None = None
     """Of what one trial takes, in whatever currency."""
     storage: str | None = None
