@@ -39,7 +39,7 @@ def test_a_file_is_read_and_every_other_key_has_its_default(tmp_path: Path) -> N
     spec = load_spec(written(tmp_path))
     assert spec.objective.metric == "val_loss"
     assert spec.budget.trials == 8
-    assert (spec.sampler, spec.pruner, spec.keep_checkpoints, spec.seed_everything) == ("tpe", "median", 1, 0)
+    assert (spec.sampler, spec.pruner, spec.keep_checkpoints, spec.seed_everything) == ("auto", "median", 1, 0)
     assert spec.file == str(tmp_path / "sweep.yaml")
 
 
@@ -312,7 +312,7 @@ def test_the_stored_specification_can_be_loaded_again_and_is_the_same() -> None:
 
 def test_the_stored_specification_holds_the_defaults_and_no_file(tmp_path: Path) -> None:
     stored = stored_spec(load_spec(written(tmp_path)))
-    assert stored["sampler"] == "tpe"
+    assert stored["sampler"] == "auto"
     assert stored["objective"] == {"metric": "val_loss", "direction": "minimize", "value": "best"}
     assert "file" not in stored
 
