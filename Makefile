@@ -1,12 +1,13 @@
 # make quickstart   set up .venv and sweep a small CNN on handwritten digits
 # make test         set up .venv if needed, then the whole test suite
 # make check        ruff and mypy
+# make screenshots  pictures of every page, in screenshots/
 # make chaos        200 kills of a real sweep, about half an hour
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test check chaos lock clean
+.PHONY: quickstart test check chaos screenshots lock clean
 
 # The stamp is written last: an interrupted installation is done again.
 $(READY): pyproject.toml requirements.lock
@@ -29,6 +30,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Of made-up sweeps and of a short real one.
+screenshots: $(READY)
+	$(BIN)/python -m tests.benchmarks.screenshots
 
 # Run after changing dependencies in pyproject.toml, in a fresh .venv.
 lock:

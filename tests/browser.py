@@ -2,13 +2,18 @@
 
 import os
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
+
+from dashboards import ports
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -66,6 +71,35 @@ def wait_for(what: Callable[[], T], seconds: float = 30.0) -> T:
         assert time.monotonic() < deadline, f"still {result!r} after {seconds:.0f} s"
         time.sleep(0.2)
     return result
+
+
+def draw_all(driver: "WebDriver") -> list[Any]:
+    """Scrolls through the page; returns the figures, which draw themselves when they come into view."""
+    plots = driver.find_elements("css selector", ".plot")
+    for plot in plots:
+        driver.execute_script("arguments[0].scrollIntoView()", plot)
+        wait_for(lambda plot=plot: plot.get_attribute("data-drawn") == "yes")  # type: ignore[misc]
+    return plots
+
+
+@contextmanager
+def optuna_dashboard(database: Path) -> Iterator[str]:
+    """Run Optuna's dashboard on a study database, on this machine only; gives its address."""
+    port = ports.free()
+    command = [str(Path(sys.executable).with_name("optuna-dashboard")), f"sqlite:///{database}",
+               "--host", ports.LOOPBACK, "--port", str(port)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        wait_for(lambda: process.poll() is not None or _is_open(port), 60)
+        yield f"http://{ports.LOOPBACK}:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def _is_open(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex((ports.LOOPBACK, port)) == 0
 
 
 def record_experiment(folder: Path, name: str) -> str:

@@ -3,15 +3,16 @@
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 
 from dashboards import report
-from dashboards.records import Parameter, Sweep
-from tests.browser import chromium, wait_for
-from tests.studies import EVIL, realistic_sweep, sweep_record, trial_record
+from dashboards.records import Sweep
+from tests.browser import chromium, draw_all, wait_for
+from tests.odd_studies import evil
+from tests.studies import realistic_sweep
 
 if TYPE_CHECKING:
     from selenium.webdriver.chrome.webdriver import WebDriver
@@ -41,15 +42,6 @@ def page(driver: "WebDriver", address: str) -> Iterator["WebDriver"]:
     driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     driver.execute_cdp_cmd("Emulation.setEmulatedMedia", LIGHT)
     assert driver.get_log("browser") == []  # type: ignore[no-untyped-call]
-
-
-def draw_all(driver: "WebDriver") -> list[Any]:
-    """Scrolls through the page; returns the figures, which draw themselves when they come into view."""
-    plots = driver.find_elements("css selector", ".plot")
-    for plot in plots:
-        driver.execute_script("arguments[0].scrollIntoView()", plot)
-        wait_for(lambda plot=plot: plot.get_attribute("data-drawn") == "yes")  # type: ignore[misc]
-    return plots
 
 
 def cells(driver: "WebDriver", column: int) -> list[str]:
@@ -174,17 +166,7 @@ def test_printing_draws_everything(page: "WebDriver") -> None:
 
 
 def test_markup_in_names_is_shown_as_text(driver: "WebDriver", tmp_path: Path) -> None:
-    name = f"model.{EVIL}"
-    trials = [
-        trial_record(n, "complete", n / 9, reason=EVIL, worker=EVIL, intermediate={1: 1.0, 2: 0.5},
-                     params={name: (EVIL, "b")[n % 2], "x": n / 20},
-                     timing={"started": 1.0 + n, "slot_seconds": 1.0})
-        for n in range(16)
-    ]  # fmt: skip
-    space = (Parameter(name, "categorical", choices=(EVIL, "b")), Parameter("x", "float", 0.0, 1.0))
-    (tmp_path / "report.html").write_text(
-        report.build(sweep_record(trials, *space, name=EVIL, metric=EVIL)), encoding="utf-8"
-    )
+    (tmp_path / "report.html").write_text(report.build(evil()), encoding="utf-8")
     driver.get((tmp_path / "report.html").as_uri())
     draw_all(driver)
     time.sleep(0.2)

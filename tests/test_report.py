@@ -19,6 +19,7 @@ from dashboards.report.configs import pack
 from dashboards.report.page import in_script, text
 from dashboards.runs import Runs, find_runs, histories
 from tests.browser import record_experiment
+from tests.odd_studies import all_of, odd, wide
 from tests.studies import EVIL, REALISTIC_SPACE, realistic_sweep, sweep_record, trial_record
 
 HEADINGS = [
@@ -69,39 +70,6 @@ def page_data(page: str) -> dict[str, Any]:
     assert found is not None
     data: dict[str, Any] = json.loads(found[1])
     return data
-
-
-def all_of(state: str, count: int = 12) -> Sweep:
-    trials = [
-        trial_record(
-            n, state, None, params={"lr": 0.1 + n / 100}, intermediate={1: 1.0 + n}, reason="because"
-        )
-        for n in range(count)
-    ]
-    return sweep_record(trials, Parameter("lr", "float", 0.0, 1.0))
-
-
-def wide() -> Sweep:
-    space = [Parameter(f"model.init_args.p{n}", "float", 0.0, 1.0) for n in range(40)]
-    trials = []
-    for n in range(60):
-        params = {parameter.name: (n * 13 + i) % 60 / 60 for i, parameter in enumerate(space)}
-        trials.append(trial_record(n, "complete", n * 7 % 60 / 60, params=params))
-    return sweep_record(trials, *space)
-
-
-def odd() -> Sweep:
-    values: list[float | None] = [math.inf, math.nan, 1e300, -1e300, 0.0, None, 5e-324]
-    trials = [
-        trial_record(n, "complete" if value is not None else "failed", value, params={"lr": value or 0.5},
-                     intermediate={1: math.nan, 2: math.inf}, timing={"started": 5.0})
-        for n, value in enumerate(values)
-    ]  # fmt: skip
-    return sweep_record(
-        trials,
-        Parameter("lr", "float", -1e300, 1e300),
-        Parameter("none", "categorical", choices=(None, True, 1)),
-    )
 
 
 @pytest.mark.parametrize(

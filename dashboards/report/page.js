@@ -46,6 +46,9 @@
   const {trials} = read("page-data");
   if (!trials) return;
   const {columns, configs, runs} = trials;
+  // MLflow's pages show this one in a frame that may open no other.
+  const isFramed = self !== top;
+  if (isFramed) document.querySelectorAll(".links").forEach(note => { note.hidden = true; });
   const body = document.querySelector("#trials tbody"), head = document.querySelector("#trials thead");
   const filter = document.getElementById("filter"), state = document.getElementById("state");
   const more = document.getElementById("more"), count = document.getElementById("count");
@@ -120,7 +123,7 @@
     const line = make("tr");
     columns.forEach(column => line.append(cellOf(column, row)));
     const links = make("td");
-    if (runs.ids[row]) {
+    if (runs.ids[row] && !isFramed) {
       links.append(make("a", "MLflow", {href: runs.address + runs.ids[row], target: "_blank", rel: "noopener"}), " ");
     }
     if (configs.rows[row].length) {

@@ -22,7 +22,7 @@ def trial_table(page: Page, sweep: Sweep, runs: Runs) -> str:
         about.append(
             paragraph(
                 f"The links to MLflow work while `sweeps dashboard {sweep.name}` runs at {runs.address}.",
-                "note",
+                "note links",
             )
         )
     return (
