@@ -51,17 +51,21 @@ def list_sweeps(storage: str | os.PathLike[str]) -> list[SweepSummary]:
         return [_sweep(study, study.user_attrs).summary for study in studies]
 
 
-def load(storage: str | os.PathLike[str], name: str) -> Sweep:
+def load(storage: str | os.PathLike[str], name: str | None = None) -> Sweep:
     """Return one sweep with all its trials.
 
+    `load("sweeps.db", "digits")` names the database; `load("digits")` reads `$SWEEPS_STORAGE` or `sweeps.db`.
+
     Args:
-        storage: A path to an SQLite file or an SQLAlchemy URL.
+        storage: A path to an SQLite file or an SQLAlchemy URL; the sweep's name if that is all.
         name: The sweep's name.
 
     Raises:
         ResultsError: The database has no such sweep, the study of that name is another program's, a newer
             version of this project wrote it, or the database cannot be read (`dashboards.storages.reading`).
     """
+    if name is None:
+        storage, name = os.environ.get("SWEEPS_STORAGE") or "sweeps.db", os.fspath(storage)
     import optuna
 
     with reading(storage) as store:

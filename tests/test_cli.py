@@ -178,7 +178,10 @@ def test_a_name_that_is_taken_is_refused_and_says_how_to_go_on(swept: Path) -> N
 
 
 def test_check_prints_the_plan_and_creates_nothing(tmp_path: Path) -> None:
-    done = sweeps("check", str(DIGITS), folder=tmp_path)
+    prices = ["--set", "price_per_hour=2.5", "--set", "budget.hours=4"]
+    done = sweeps("check", str(DIGITS), *prices, folder=tmp_path)
+    slots = os.cpu_count() or 1
+    assert f"{2.5 * slots:,.2f} an hour for all slots, {10 * slots:,.2f} until the last trial" in done.stdout
     for text in (
         "hidden: 64", "model.init_args.hidden", "int 16 .. 256 log", "optimizer = sgd", "64 finished trials",
         "pruned after validation", "1, 3, 9", "no mistakes found",

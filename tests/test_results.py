@@ -130,6 +130,16 @@ def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
 
 
+def test_a_name_alone_means_the_usual_database(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(copy.parent)
+    copy.rename("sweeps.db")
+    monkeypatch.delenv("SWEEPS_STORAGE", raising=False)
+    assert load("digits").name == "digits"
+    Path("sweeps.db").rename("other.db")
+    monkeypatch.setenv("SWEEPS_STORAGE", "sqlite:///other.db")
+    assert load("digits").name == "digits"
+
+
 def test_an_unknown_name_is_answered_with_the_nearest_ones(database: Path) -> None:
     with pytest.raises(
         ResultsError, match=r"no sweep 'digts'; did you mean 'digits'\? it holds: digits, .*empty"

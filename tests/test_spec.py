@@ -122,6 +122,7 @@ def test_modules_are_looked_for_beside_the_file_and_then_here(
         pytest.param({"resources": {"cpus": 0}}, "resources.cpus", ["greater than 0", "but got 0"],
                      id="no CPU"),
         pytest.param({"keep_checkpoints": -1}, "keep_checkpoints", ["-1"], id="fewer checkpoints than none"),
+        pytest.param({"price_per_hour": -2}, "price_per_hour", ["-2"], id="a price below nothing"),
         pytest.param({"model": 3}, "model", ["mapping", "3"], id="a model that is a number"),
         pytest.param({"trainer": None}, "trainer", ["mapping", "None"], id="an empty trainer"),
         pytest.param({"sampler": 3}, "sampler", ["a name or {class_path, init_args}", "3"],

@@ -80,7 +80,7 @@ def _cards(found: Cost) -> list[tuple[str, str]]:
         share = _percent(found.validations_saved, whole)
         items.append(("saved by pruning", f"{found.validations_saved:,} ({share})"))
     if found.money is not None:
-        items.append(("price", f"{found.money:,.2f}"))
+        items.append((f"price, at {found.price_per_hour:g} an hour and slot", f"{found.money:,.2f}"))
     return items
 
 
