@@ -113,7 +113,7 @@ def draw_slice(data: Space) -> go.Figure:
     """Draw Optuna's slice: the value against one parameter, later trials bluer."""
     study, names = _study(data)
     numbers = [trial.number for trial in data.trials]  # the study counts only the trials that it holds
-    figure = optuna.visualization.plot_slice(study, params=names, target_name=plain(data.metric))
+    figure = optuna.visualization.plot_slice(study, params=names, target_name=plain(data.metric, 24))
     for trace in figure.data:
         shown = [numbers[place] for place in trace.marker.color]
         trace.update(

@@ -146,6 +146,7 @@
   const line = make("tr");
   columns.forEach((column, place) => {
     const cell = make("th", undefined, {scope: "col", title: column.title});
+    if (column.numeric) cell.className = "number";
     const button = make("button", column.name, {type: "button"});
     button.addEventListener("click", () => {
       descending = place === sorted && !descending;

@@ -25,7 +25,8 @@ def curves(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
         else ""
     )
     view = " Outliers lie outside of the range shown: double-click for all." if data.view else ""
-    summary = f"{counted(len(data.curves), 'trial')}, pruned ones faded.{left}{view}"
+    faded = ", pruned ones faded" if any(curve.state == "pruned" for curve in data.curves) else ""
+    summary = f"{counted(len(data.curves), 'trial')}{faded}.{left}{view}"
     drawing = figures.draw_curves(data)
     parts = [page.figure(drawing, f"{data.metric} at each validation", summary)]
     return parts + _logged(page, sweep, runs, trouble)

@@ -150,7 +150,7 @@ def main() -> None:
             database = (folder / "sweeps.db").absolute()
             terminal(driver, arguments.output, database, "digits")
             with optuna_dashboard(database) as address:
-                driver.get(f"{address}/dashboard/studies/0")
+                driver.get(f"{address}/dashboard/studies/1")
                 time.sleep(5)
                 driver.save_screenshot(str(arguments.output / "optuna dashboard.png"))
             mlflow_pages(driver, arguments.output, load(database, "digits"))
