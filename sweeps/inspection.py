@@ -14,6 +14,7 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from search_spaces import SearchSpace, SpaceError
+from sweeps import code
 from sweeps.callbacks import MetricNotLoggedError, Points, TrialCallback
 from sweeps.command_line import CliProblem, Extras, TrialCLI
 from sweeps.invalid import declared
@@ -60,7 +61,7 @@ def inspect(
         count: Without a probe, set up the data all the same to count its batches.
     """
     with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        find_modules(context.folders)
+        find_modules(code.unpacked(context.folders))
         try:
             outline = _outline(context.cli)
             _check_links(outline, space)

@@ -80,6 +80,7 @@ def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
         other_metrics=tuple(objective.metric for objective in spec.objectives[1:]),
         files=files,
         folders=tuple(spec.folders),
+        start=spec.folders[-1],
         cpus=max(1, int(spec.resources.cpus)),
         gpus=gpus,
         cli=spec.cli_call,

@@ -203,7 +203,8 @@ class TrialContext:
         other_metrics: The further objectives' metrics.
         value: Which validation's value counts: `best` or `last`.
         files: The sweep's folder; trial 7 writes into `trial-7` there.
-        folders: Where the user's modules are looked for; the last is the working directory.
+        folders: Where the user's modules are looked for: names of copies where they were sent to the node.
+        start: The folder that the sweep was launched in.
         cpus: Threads of torch.
         gpus: GPUs of the trial; with none, the worker sees none.
         cli: How the user's script calls LightningCLI.
@@ -214,6 +215,7 @@ class TrialContext:
     value: str
     files: Path
     folders: tuple[str, ...]
+    start: str = ""
     cpus: int = 1
     gpus: float = 0.0
     cli: CliCall = CliCall()

@@ -8,8 +8,11 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps import code
 from sweeps.algorithms import make_sampler
 from sweeps.cells import grid_arguments
 from sweeps.control import living_driver
@@ -171,10 +174,10 @@ def _workers(
     from sweeps.executors.ray import RayExecutor
 
     with ExitStack() as stack:
-        stack.enter_context(cluster(address))
+        folders = stack.enter_context(cluster(address, spec.folders))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
         count, need = slots_of([node.total for node in nodes().values()], spec)
-        context = context_of(spec, where.files, need.gpus)
+        context = replace(context_of(spec, where.files, need.gpus), folders=folders)
         executor = RayExecutor(
             functools.partial(make_trial_function, context),
             slots=spec.budget.trials,
@@ -198,6 +201,7 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
     if context.gpus == 0:
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
     made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
     return made
 

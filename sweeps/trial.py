@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 
+from sweeps import code
 from sweeps.callbacks import Points, TrialCallback
 from sweeps.checkpoints import usable
 from sweeps.command_line import Extras
@@ -44,8 +45,10 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
 def prepare_process(context: TrialContext) -> None:
     """Sets up a worker process once: environment, threads, where modules are found."""
     scrub_environment()
-    find_modules(context.folders)
-    os.chdir(context.folders[-1])  # relative paths in a configuration start where the sweep was launched
+    folders = code.unpacked(context.folders)
+    find_modules(folders)
+    # Relative paths in a configuration start where the sweep was launched, if this node has that folder.
+    os.chdir(context.start if context.start and Path(context.start).is_dir() else folders[-1])
     torch.set_num_threads(context.cpus)
     freeze()
 

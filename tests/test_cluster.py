@@ -28,6 +28,16 @@ def nodes() -> Iterator[Nodes]:
     nodes.close()
 
 
+MINE = """
+from pathlib import Path
+from tests.modules import Line
+
+class Mine(Line):
+    def on_fit_start(self):
+        print("mine.py is in", Path(__file__).parent)
+"""
+
+
 def small(folder: Path, **changes: Any) -> None:
     sweep_file(folder, model={"class_path": "tests.modules.Line"}, **changes)
 
@@ -38,7 +48,11 @@ def status(folder: Path, name: str = "small") -> dict[str, Any]:
 
 
 def test_a_sweep_runs_on_a_cluster_by_its_address_and_leaves_it_running(nodes: Nodes, tmp_path: Path) -> None:
-    small(tmp_path, resources={"cpus": 0.5, "gpus": 0.5, "accelerator": "H10"})
+    sweep_file(
+        tmp_path, model={"class_path": "mine.Mine"},
+        resources={"cpus": 0.5, "gpus": 0.5, "accelerator": "H10"},
+    )  # fmt: skip
+    (tmp_path / "mine.py").write_text(MINE)
     here = ["--address", nodes.address]
     refused = sweeps("launch", "small.yaml", *here, folder=tmp_path, code=2)
     assert "resources.accelerator: there is no 'H10' here, did you mean 'H100'?" in refused.stderr
@@ -47,6 +61,9 @@ def test_a_sweep_runs_on_a_cluster_by_its_address_and_leaves_it_running(nodes: N
     trials = status(tmp_path)["trials"]
     assert [trial["state"] for trial in trials] == ["complete"] * 8
     assert len({trial["worker"] for trial in trials}) == 2
+    [log] = tmp_path.glob("sweep-files/*/trial-0/log.txt")
+    [line] = [line for line in log.read_text().splitlines() if line.startswith("mine.py is in ")]
+    assert not line.endswith(str(tmp_path))  # the worker had a copy, as on another machine
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator, Mapping
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import ray
 from ray._private.state import available_resources_per_node
 from ray.exceptions import RayError, RayTaskError
 
+from sweeps.code import pack
 from sweeps.errors import UserError
 from sweeps.resources import ACCELERATOR
 
@@ -35,19 +37,25 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 
 @contextlib.contextmanager
-def cluster(address: str | None = None, **options: Any) -> Iterator[None]:
+def cluster(
+    address: str | None = None, folders: Sequence[str] = (), **options: Any
+) -> Iterator[tuple[str, ...]]:
     """The Ray cluster of one sweep: the connected one, else the one at an address, else a new local one.
+
+    Gives the folders of code as the workers find them: a cluster that others started gets a copy.
 
     Args:
         address: `host:port`, `auto` for the cluster that was started on this machine, `ray://host:port`, or
             `local` for a new one; None for what RAY_ADDRESS says.
+        folders: Where the user's modules are.
         options: More of `ray.init`'s for a new one, such as `num_cpus` and `num_gpus`.
 
     Raises:
-        UserError: There is no Ray cluster at that address, or none that this process can be part of.
+        UserError: There is no Ray cluster at that address, or none that this process can be part of; or
+            there is too much in the folders to be sent there.
     """
     if ray.is_initialized():
-        yield
+        yield tuple(folders)
         return
     before = dict(os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
@@ -56,9 +64,9 @@ def cluster(address: str | None = None, **options: Any) -> Iterator[None]:
     try:
         if address == "local":
             _start(**options)
+            yield tuple(folders)
         else:
-            _join(address, source)
-        yield
+            yield _join(address, source, folders)
     finally:
         ray.shutdown()
         for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
@@ -82,15 +90,19 @@ def _start(**options: Any) -> None:
     ray.init(**QUIET | settings | options)
 
 
-def _join(address: str, source: str) -> None:
+def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
     """Connects to a cluster that others started; `source` is where its address was written, for messages."""
     place = f"{source} {address}"
     _ensure_it_answers(address, place)
     try:
-        ray.init(address=address, **QUIET)
+        with tempfile.TemporaryDirectory() as folder:
+            archive = Path(folder) / "code.zip"
+            names = pack(folders, archive)
+            ray.init(address=address, runtime_env={"working_dir": str(archive)}, **QUIET)
     except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise UserError(f"{place}: the Ray cluster cannot be joined: {' '.join(lines)[:400]}") from None
+    return names
 
 
 def _ensure_it_answers(address: str, place: str) -> None:

@@ -1,0 +1,90 @@
+"""The user's code on its way to the nodes of a cluster: one archive, without data, databases and the like."""
+
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from sweeps.errors import UserError
+
+MOST_BYTES = 50 * 2**20
+"""Ray keeps the archive in its head's memory and refuses one of 100 MiB."""
+
+HOME = "SWEEPS_CODE"
+"""The environment variable that says where in a worker the copies are."""
+
+LEFT_OUT_FOLDERS = (
+    ".*", "__pycache__", "*.egg-info", "node_modules", "venv", "env", "data", "datasets", "mlruns",
+    "mlartifacts", "sweep-files", "lightning_logs", "checkpoints", "wandb", "outputs", "build", "dist",
+)  # fmt: skip
+LEFT_OUT_FILES = (
+    ".*", "*.pyc", "*.db", "*.db-*", "*.sqlite*", "*.ckpt*", "*.pt", "*.pth", "*.safetensors", "*.onnx",
+    "*.bin", "*.pkl", "*.npy", "*.npz", "*.h5", "*.hdf5", "*.parquet", "*.arrow", "*.zip", "*.tar", "*.gz",
+    "*.log",
+)  # fmt: skip
+
+
+def pack(folders: Sequence[str], archive: Path) -> tuple[str, ...]:
+    """Writes the code of some folders into an archive, each below its number.
+
+    Folders and files whose names say that they hold data, records, weights or caches are left out, and so are
+    hidden ones and virtual environments. The same files give the same archive, so that Ray sends it once.
+
+    Args:
+        folders: Where the user's modules are looked for.
+        archive: The zip file to write.
+
+    Returns:
+        The folders' names in the archive.
+
+    Raises:
+        UserError: There is too much of it.
+    """
+    names, size = [], 0
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as target:
+        for number, folder in enumerate(folders):
+            names.append(str(number))
+            target.mkdir(str(number))
+            for path in code_files(Path(folder)):
+                size += path.stat().st_size
+                if size > MOST_BYTES:
+                    raise UserError(_too_much(Path(folder)))
+                entry = zipfile.ZipInfo(f"{number}/{path.relative_to(folder).as_posix()}")
+                entry.external_attr = 0o644 << 16
+                target.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+    return tuple(names)
+
+
+def unpacked(folders: Sequence[str]) -> tuple[str, ...]:
+    """The folders in a worker: names of copies become paths in the folder that Ray started it in."""
+    return tuple(str(Path(os.environ.get(HOME, ""), folder)) for folder in folders)
+
+
+def code_files(folder: Path) -> Iterator[Path]:
+    """The files below a folder that may be code, in a fixed order; links to folders are not followed."""
+    for place, folders, files in os.walk(folder):
+        kept = [name for name in folders if not _is_left_out(Path(place, name), LEFT_OUT_FOLDERS)]
+        folders[:] = sorted(kept)
+        for name in sorted(files):
+            path = Path(place, name)
+            if not _is_left_out(path, LEFT_OUT_FILES) and path.is_file():
+                yield path
+
+
+def _is_left_out(path: Path, patterns: Sequence[str]) -> bool:
+    # An environment has one of these files, whatever its name.
+    is_environment = (path / "pyvenv.cfg").exists() or (path / "conda-meta").exists()
+    return is_environment or any(fnmatch(path.name, pattern) for pattern in patterns)
+
+
+def _too_much(folder: Path) -> str:
+    sizes: dict[str, int] = {}
+    for path in code_files(folder):
+        top = path.relative_to(folder).parts[0]
+        sizes[top] = sizes.get(top, 0) + path.stat().st_size
+    largest = max(sizes, key=lambda name: sizes[name])
+    return (
+        f"{folder}: more than {MOST_BYTES // 2**20} MiB would go to the cluster's nodes, most of it is in "
+        f"{largest!r}; start the sweep in a folder of code only, or rename that to `data`"
+    )

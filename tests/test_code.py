@@ -1,0 +1,60 @@
+"""What of a project's folders goes to the nodes of a cluster."""
+
+import subprocess
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from sweeps import code
+from sweeps.errors import UserError
+
+PROJECT = [
+    "net.py", "pkg/__init__.py", "pkg/deep/data.py", "pkg/words.txt", "conf/base.yaml",  # these go
+    "sweeps.db", "sweeps.db-wal", "mlflow.db", "sweep-files/x/trial-0/best.ckpt", "mlruns/0/meta.yaml",
+    "mlartifacts/x.txt", ".git/config", ".env", "env/pyvenv.cfg", "my-env/pyvenv.cfg", "my-env/lib/a.py",
+    "data/train.csv", "pkg/__pycache__/net.pyc", "weights.pt", "pkg/table.parquet",
+]  # fmt: skip
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name in PROJECT:
+        path = tmp_path / "project" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"text of {name}")
+    return tmp_path / "project"
+
+
+def test_code_goes_and_records_checkpoints_data_and_environments_stay(project: Path, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "more.py").write_text("x = 1")
+    names = code.pack([str(project), str(tmp_path / "other")], tmp_path / "code.zip")
+    assert names == ("0", "1")
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        there = {name for name in archive.namelist() if not name.endswith("/")}
+        assert archive.read("0/net.py") == b"text of net.py"
+    assert there == {f"0/{name}" for name in PROJECT[:5]} | {"1/more.py"}
+
+
+def test_the_same_files_give_the_same_archive(project: Path, tmp_path: Path) -> None:
+    code.pack([str(project)], tmp_path / "a.zip")
+    subprocess.run(["touch", project / "net.py"], check=True)
+    code.pack([str(project)], tmp_path / "b.zip")
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+
+
+def test_too_much_is_one_line_that_names_what_is_large(project: Path, tmp_path: Path) -> None:
+    (project / "assets").mkdir()
+    with (project / "assets" / "film.mp4").open("wb") as file:
+        file.truncate(code.MOST_BYTES + 1)
+    with pytest.raises(UserError) as caught:
+        code.pack([str(project)], tmp_path / "code.zip")
+    assert str(caught.value).startswith(f"{project}: more than 50 MiB would go to the cluster's nodes")
+    assert "'assets'" in str(caught.value)
+
+
+def test_a_worker_finds_the_copies_where_ray_put_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(code.HOME, "/unpacked")
+    assert code.unpacked(("0", "1")) == ("/unpacked/0", "/unpacked/1")
+    assert code.unpacked(("/home/me/project",)) == ("/home/me/project",)
