@@ -14,6 +14,7 @@ from sweeps import checkpoints
 from sweeps.executors import Reporter
 from sweeps.randomness import random_state, set_random_state
 from sweeps.records import Outcome, Point, Report, State, TrialContext
+from sweeps.remote import RemoteFolder
 from sweeps.schedule import Schedule
 from sweeps.techniques import effective_settings, has_just_averaged, stopping_message
 
@@ -81,6 +82,7 @@ class TrialCallback(Checkpoint):
         self._number, self._reporter, self._context = number, reporter, context
         self._known_step = known_step
         self._points, self._folder = points, folder
+        self._store = RemoteFolder(context.store) / f"trial-{number}" if context.store else None
         self._validations = 0
         self._total: int | None = None
         self._value: float | None = None
@@ -196,6 +198,8 @@ class TrialCallback(Checkpoint):
         self._effective = effective_settings(trainer)
         if self._folder is not None:
             (self._folder / checkpoints.PREVIOUS).unlink(missing_ok=True)
+            if self._store is not None:
+                self._store.remove(checkpoints.PREVIOUS)
         if not self._validations:
             raise ValueError(
                 f"the training ended without a validation, so {self._context.metric!r} was never logged; "
@@ -223,7 +227,7 @@ class TrialCallback(Checkpoint):
     def _save_and_take_answer(self, trainer: Trainer) -> None:
         self._should_stop = trainer.should_stop
         if self._unsaved is not None and self._folder is not None:
-            checkpoints.save(trainer, self._folder, is_best=self._unsaved)
+            checkpoints.save(trainer, self._folder, is_best=self._unsaved, store=self._store)
         self._unsaved = None
         self._take_answer(trainer)
 

@@ -107,7 +107,8 @@ def _plan(
     yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
     if validations is not None and rung_table(spec, validations):
         yield _rung_table(spec, validations)
-    kept = f"study {masked(where.storage)}, MLflow {masked(where.tracking_uri)}, files {where.files}"
+    files = masked(where.store) or where.files
+    kept = f"study {masked(where.storage)}, MLflow {masked(where.tracking_uri)}, files {files}"
     yield Text.assemble(("Keeps   ", "bold"), kept)
     yield Text(f"{spec.file or spec.name}: no mistakes found", "bold green")
 

@@ -12,11 +12,13 @@ from pathlib import Path
 import torch
 from lightning.pytorch import Trainer
 
+from sweeps.remote import RemoteFolder
+
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt"
 
 
-def save(trainer: Trainer, folder: Path, *, is_best: bool) -> None:
-    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`."""
+def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder | None = None) -> None:
+    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`; both also in a store."""
     new, last = folder / NEW, folder / LAST
     trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
     if is_best:
@@ -26,6 +28,8 @@ def save(trainer: Trainer, folder: Path, *, is_best: bool) -> None:
     if last.exists():
         last.replace(folder / PREVIOUS)
     new.replace(last)
+    if store is not None:
+        store.send_checkpoint(last, is_best=is_best)
 
 
 def usable(folder: Path) -> Path | None:

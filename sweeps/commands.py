@@ -6,10 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sweeps import remote
 from sweeps.control import living_driver, send
 from sweeps.errors import UserError
-from sweeps.persistence import load_study
-from sweeps.storage import study_url
+from sweeps.persistence import load_study, loaded_spec
+from sweeps.remote import RemoteFolder, is_remote
+from sweeps.storage import expand, study_url
 
 CHANGES = {"trials": int, "hours": float, "concurrency": int}
 POLL_SECONDS = 0.3
@@ -72,6 +74,10 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
     number = numbers[-1] if number is None else number
     if number not in numbers:
         raise UserError(f"{name} has no trial {number}; it has 0 to {numbers[-1]}")
+    if is_remote(study.user_attrs["files"]):
+        store = RemoteFolder(expand(loaded_spec(study).files)) / name
+        remote.show_log(store / f"trial-{number}", follow=follow)
+        return
     path = Path(study.user_attrs["files"]) / f"trial-{number}" / "log.txt"
     if not path.exists():
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")

@@ -9,6 +9,7 @@ from pathlib import Path
 from sweeps.errors import UserError
 from sweeps.front import Directed, Front
 from sweeps.records import News, Outcome, State
+from sweeps.remote import RemoteFolder
 
 CHECKPOINTS = "*.ckpt*"
 
@@ -21,10 +22,14 @@ class TrialFiles:
         objectives: The sweep's.
         keep: Of how many of the best complete trials the checkpoints stay; with several objectives all of
             the Pareto set's do, unless it is 0.
+        store: The address of the sweep's folder, where the checkpoints are not on this machine.
     """
 
-    def __init__(self, folder: Path, objectives: Sequence[Directed], *, keep: int = 1) -> None:
+    def __init__(
+        self, folder: Path, objectives: Sequence[Directed], *, keep: int = 1, store: str = ""
+    ) -> None:
         self.folder = folder
+        self._store = RemoteFolder(store) if store else None
         self._sign = -1.0 if objectives[0].direction == "minimize" else 1.0
         self._front = Front(objectives) if len(objectives) > 1 else None
         self._keep = keep
@@ -62,6 +67,9 @@ class TrialFiles:
         with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep
             for path in (self.folder / f"trial-{number}").glob(CHECKPOINTS):
                 path.unlink()
+        if self._store is not None:
+            with contextlib.suppress(Exception):  # each file system has errors of its own
+                (self._store / f"trial-{number}").remove(CHECKPOINTS)
 
 
 def sweep_folder(root: str, name: str) -> Path:

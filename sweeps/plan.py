@@ -11,6 +11,7 @@ from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.files import sweep_folder
 from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
+from sweeps.remote import is_remote, remote_folder
 from sweeps.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.schedule import Schedule
 from sweeps.servers import check_answers, is_tracking_server
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 PROBES = 20
 """So many configurations are tried before a sweep whose own code declares them all invalid is refused."""
 
+LOCAL_FILES = "sweep-files"
+"""Where a sweep whose files are elsewhere keeps what has not reached MLflow yet."""
+
 
 @dataclass(frozen=True)
 class Places:
@@ -33,13 +37,15 @@ class Places:
         storage: URL of the study database.
         tracking_uri: URL of MLflow's.
         artifacts: Folder of MLflow's artifacts; "" where MLflow's server has a place of its own.
-        files: The sweep's own folder.
+        files: The sweep's own folder on this machine.
+        store: The address of its folder where `files:` is one; then `files` holds what waits for MLflow.
     """
 
     storage: str
     tracking_uri: str
     artifacts: str
     files: Path
+    store: str = ""
 
 
 def places(spec: SweepSpec, storage: str | None = None) -> Places:
@@ -59,7 +65,10 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     database = sqlite_path(tracking)
     root = database.parent if database else Path.cwd()
     artifacts = "" if is_tracking_server(tracking) else str(root / "mlartifacts" / spec.name)
-    return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
+    if not is_remote(spec.files):
+        return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
+    local = sweep_folder(LOCAL_FILES, spec.name)
+    return Places(url, tracking, artifacts, local, remote_folder(expand(spec.files), spec.name))
 
 
 def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
@@ -67,11 +76,12 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
     attributes = study.user_attrs
     mlflow = attributes["mlflow"]
     # A password that stood in the file was not kept; PostgreSQL finds another way to it, such as PGPASSWORD.
+    store = expand(f"{spec.files.rstrip('/')}/{spec.name}") if is_remote(spec.files) else ""
     tracking = absolute(expand((spec.tracking_uri or mlflow["tracking_uri"]).replace(":***@", "@")))
-    return Places(url, tracking, mlflow["artifacts"], Path(attributes["files"]))
+    return Places(url, tracking, mlflow["artifacts"], Path(attributes["spool"]), store)
 
 
-def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
+def context_of(spec: SweepSpec, files: Path, gpus: float, store: str = "") -> TrialContext:
     """What all trials of a sweep share."""
     return TrialContext(
         metric=spec.objectives[0].metric,
@@ -81,6 +91,7 @@ def context_of(spec: SweepSpec, files: Path, gpus: float) -> TrialContext:
         files=files,
         folders=tuple(spec.folders),
         start=spec.folders[-1],
+        store=store,
         cpus=max(1, int(spec.resources.cpus)),
         gpus=gpus,
         cli=spec.cli_call,

@@ -203,6 +203,7 @@ class TrialContext:
         other_metrics: The further objectives' metrics.
         value: Which validation's value counts: `best` or `last`.
         files: The sweep's folder; trial 7 writes into `trial-7` there.
+        store: The address of the sweep's folder where that is not on this machine, else "".
         folders: Where the user's modules are looked for: names of copies where they were sent to the node.
         start: The folder that the sweep was launched in.
         cpus: Threads of torch.
@@ -216,6 +217,7 @@ class TrialContext:
     files: Path
     folders: tuple[str, ...]
     start: str = ""
+    store: str = ""
     cpus: int = 1
     gpus: float = 0.0
     cli: CliCall = CliCall()

@@ -16,7 +16,9 @@ from sweeps.persistence import stored_spec
 from sweeps.plan import Places
 from sweeps.recorder import Recorder, SweepInfo
 from sweeps.records import News, Outcome, Report, State
+from sweeps.remote import fetch_best, forget
 from sweeps.spec import SweepSpec
+from sweeps.storage import masked
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -164,7 +166,7 @@ class SweepResult:
     best: Outcome | None
     best_params: dict[str, Any]
     counts: Counter[State]
-    files: Path
+    files: Path | str
     problems: list[str]
     is_stopped: bool = False
     front: tuple[Outcome, ...] = ()
@@ -191,7 +193,7 @@ def drive(
     lease = Lease(optuna_study, where.storage)
     lease.claim()
     study = Study(optuna_study, spec)
-    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints)
+    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
     journal = Journal(where.files / "journal")
     if is_resumed:
         study.change_budget(spec.budget)  # it may have been asked for with `resume`
@@ -217,14 +219,18 @@ def drive(
             files.close()
         study.end(state)
         front = [outcome.number for outcome in study.front.outcomes]
+        if where.store:
+            fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
         problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
         lease.release()
+        if where.store:
+            forget(where.files)
     return SweepResult(
         spec.name,
         study.best,
         dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
         study.counts,
-        where.files,
+        masked(where.store) or where.files,
         problems,
         is_stopped=state == "interrupted",
         front=tuple(study.front.outcomes),

@@ -73,7 +73,8 @@ def run_sweep(
         check_algorithms(spec, schedule.validations())
     with _workers(spec, where, address, say) as (executor, validations, asks_ahead):
         notes = {
-            "files": str(where.files),
+            "files": masked(where.store) or str(where.files),
+            "spool": str(where.files),
             "mlflow": {
                 "tracking_uri": masked(absolute(spec.tracking_uri or where.tracking_uri)),
                 "experiment": spec.name,
@@ -177,7 +178,7 @@ def _workers(
         folders = stack.enter_context(cluster(address, spec.folders))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
         count, need = slots_of([node.total for node in nodes().values()], spec)
-        context = replace(context_of(spec, where.files, need.gpus), folders=folders)
+        context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         executor = RayExecutor(
             functools.partial(make_trial_function, context),
             slots=spec.budget.trials,

@@ -22,6 +22,7 @@ from sweeps.isolation import describe_device, freeze, isolated, output_to, scrub
 from sweeps.lightning import build
 from sweeps.randomness import seed_from_nowhere
 from sweeps.records import Assignment, Outcome, Timing, TrialContext
+from sweeps.remote import trial_folder
 
 
 def make_trial_function(context: TrialContext) -> TrialFunction:
@@ -31,8 +32,8 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
 
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
         nonlocal is_warm
-        folder = context.files / f"trial-{assignment.number}"
-        with isolated(), output_to(folder / "log.txt"):
+        there = trial_folder(context.files, context.store, assignment.number, goes_on=assignment.attempt > 0)
+        with there as folder, isolated(), output_to(folder / "log.txt"):
             outcome = _train(assignment, reporter, context, folder)
         if not is_warm:
             is_warm = True

@@ -1,0 +1,214 @@
+"""A sweep's files on an object store, or wherever fsspec can write: `files: s3://bucket/sweeps`.
+
+Checkpoints are written on the worker's own disk first and then sent. What is under a name was sent whole: it
+comes under another name and is renamed, and until then the one before is there.
+"""
+
+import contextlib
+import difflib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sweeps.errors import UserError
+from sweeps.storage import masked
+
+EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
+          "abfs": "adlfs", "az": "adlfs"}  # fmt: skip
+BUCKETS = {*EXTRAS}
+"""The protocols of object stores, which have no folders."""
+
+LOG = "log.txt"
+POLL_SECONDS = 2.0
+
+
+def is_remote(files: str) -> bool:
+    """Whether `files` is an address rather than a folder of this machine."""
+    return "://" in files
+
+
+class RemoteFolder:
+    """A folder at an address; `RemoteFolder(uri) / "trial-7"` is one in it.
+
+    Any error of the file system's own may be raised by what reads and writes.
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri.rstrip("/")
+
+    def __truediv__(self, name: str) -> "RemoteFolder":
+        return RemoteFolder(f"{self.uri}/{name}")
+
+    def __str__(self) -> str:
+        return masked(self.uri)
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        from fsspec.core import url_to_fs
+
+        system, path = url_to_fs(self.uri)
+        return system, path
+
+    def send(self, source: Path, name: str) -> None:
+        """Writes a file whole or not at all."""
+        self._put(source, f"{name}.new")
+        self.rename(f"{name}.new", name)
+
+    def send_checkpoint(self, source: Path, *, is_best: bool) -> None:
+        """Writes `last.ckpt`, keeps the one before as `previous.ckpt`; the best also gets its name."""
+        self._put(source, "new.ckpt")
+        if is_best:
+            system, path = self._place
+            system.cp_file(f"{path}/new.ckpt", f"{path}/best.ckpt")
+        if self.has("last.ckpt"):
+            self.rename("last.ckpt", "previous.ckpt")
+        self.rename("new.ckpt", "last.ckpt")
+        if (source.parent / LOG).exists():
+            self.send(source.parent / LOG, LOG)
+
+    def fetch(self, name: str, folder: Path) -> bool:
+        """Reads a file into a local folder; False if there is none."""
+        if not self.has(name):
+            return False
+        system, path = self._place
+        folder.mkdir(parents=True, exist_ok=True)
+        system.get_file(f"{path}/{name}", str(folder / name))
+        return True
+
+    def read(self, name: str) -> bytes:
+        """The content of a file."""
+        system, path = self._place
+        content: bytes = system.cat_file(f"{path}/{name}")
+        return content
+
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that name."""
+        system, path = self._place
+        system.invalidate_cache()
+        return bool(system.exists(f"{path}/{name}"))
+
+    def rename(self, old: str, new: str) -> None:
+        """Gives a file another name."""
+        system, path = self._place
+        system.mv(f"{path}/{old}", f"{path}/{new}")
+
+    def remove(self, pattern: str) -> None:
+        """Removes the files whose names match."""
+        system, path = self._place
+        system.invalidate_cache()
+        for found in system.glob(f"{path}/{pattern}"):
+            system.rm_file(found)
+
+    def is_empty(self) -> bool:
+        """Whether there is nothing below it."""
+        system, path = self._place
+        system.invalidate_cache()
+        return not system.exists(path) or not system.find(path)
+
+    def _put(self, source: Path, name: str) -> None:
+        system, path = self._place
+        if self.uri.partition("://")[0] not in BUCKETS:  # there it would make a bucket that is not there
+            system.makedirs(path, exist_ok=True)
+        system.put_file(str(source), f"{path}/{name}")
+
+
+def remote_folder(root: str, name: str) -> str:
+    """The address of a sweep's folder, checked: a file was written there and removed.
+
+    Raises:
+        UserError: It holds something already, or cannot be written.
+    """
+    folder = RemoteFolder(root) / name
+    try:
+        is_empty = folder.is_empty()
+        with tempfile.TemporaryDirectory() as scratch:
+            probe = Path(scratch) / "probe"
+            probe.touch()
+            folder.send(probe, probe.name)
+            folder.remove(probe.name)
+    except ImportError:
+        protocol = root.partition("://")[0]
+        package = EXTRAS.get(protocol, f"fsspec's for {protocol}://")
+        raise UserError(f"files: {masked(root)}: needs another package: pip install '{package}'") from None
+    except Exception as error:  # noqa: BLE001 - each file system has errors of its own
+        raise UserError(f"files: {masked(root)}: cannot be written: {_reason(root, error)}") from None
+    if not is_empty:
+        raise UserError(f"files: {folder}: holds the files of an earlier sweep; move them away or use --name")
+    return folder.uri
+
+
+def _reason(root: str, error: Exception) -> str:
+    text = masked(" ".join(str(error).split())) or type(error).__name__
+    if not text.startswith("Protocol not known"):
+        return text[:300]
+    from fsspec import available_protocols
+
+    protocol = root.partition("://")[0]
+    near = difflib.get_close_matches(protocol, available_protocols(), n=1, cutoff=0.5)
+    return f"no file system {protocol!r}" + (f", did you mean {near[0]!r}?" if near else "")
+
+
+@contextlib.contextmanager
+def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iterator[Path]:
+    """The local folder that a trial writes into; with a store one of its own, whose log is sent at the end.
+
+    Args:
+        files: The sweep's folder on this machine.
+        store: The address of the sweep's folder, "" if the local one is all.
+        number: The trial's.
+        goes_on: An earlier attempt may have left a log and checkpoints.
+    """
+    if not store:
+        yield files / f"trial-{number}"
+        return
+    there = RemoteFolder(store) / f"trial-{number}"
+    with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
+        folder = Path(scratch)
+        if goes_on:
+            for name in (LOG, "last.ckpt", "previous.ckpt"):
+                there.fetch(name, folder)
+        try:
+            yield folder
+        finally:
+            if (folder / LOG).exists():
+                there.send(folder / LOG, LOG)
+
+
+def fetch_best(store: str, files: Path, numbers: Sequence[int]) -> None:
+    """Brings the best trials' checkpoints to this machine, for MLflow; what cannot be read stays away."""
+    for number in set(numbers):
+        with contextlib.suppress(Exception):  # the store has it all the same
+            (RemoteFolder(store) / f"trial-{number}").fetch("best.ckpt", files / f"trial-{number}")
+
+
+def forget(files: Path) -> None:
+    """Removes what `fetch_best` brought, and the folders that are empty then."""
+    for path in files.glob("trial-*/best.ckpt"):
+        path.unlink()
+    for folder in [*files.glob("trial-*"), files, files.parent]:
+        with contextlib.suppress(OSError):  # events wait there for MLflow
+            folder.rmdir()
+
+
+def show_log(folder: RemoteFolder, *, follow: bool) -> None:
+    """Prints a trial's log, which is sent with each checkpoint and at the end.
+
+    Raises:
+        UserError: There is none, or it cannot be read.
+    """
+    shown = 0
+    while True:
+        try:
+            content = folder.read(LOG)
+        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
+            raise UserError(f"{folder}/{LOG}: no log yet, or it cannot be read: {error}") from None
+        sys.stdout.write(content[shown:].decode("utf-8", "replace"))
+        sys.stdout.flush()
+        shown = len(content)
+        if not follow:
+            return
+        time.sleep(POLL_SECONDS)
