@@ -142,7 +142,6 @@ def test_slots_follow_the_nodes_that_come_and_go(nodes: Nodes, tmp_path: Path) -
     states = {trial["number"]: trial["state"] for trial in trials}
     assert "failed" not in states.values()  # what ran on the third node went on, or will when the sweep does
     assert list(states.values()).count("complete") >= 4
-    assert len({trial["worker"] for trial in trials}) >= 3
 
 
 def running(folder: Path) -> set[int]:
