@@ -16,7 +16,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, QMCSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
-from scipy.stats import norm, rankdata
+from scipy.special import ndtri
 
 from sweeps.columns import Columns, Params
 from sweeps.gaussian_process import GaussianProcess
@@ -185,5 +185,7 @@ def normal_scores(values: Array) -> Array:
     So that neither a few diverging trials nor the objective's scale matter. Source: the Gaussian copula of
     Salinas et al. 2020 (proceedings.mlr.press/v119/salinas20a.html).
     """
-    scores: Array = norm.ppf((rankdata(values) - 0.5) / len(values))
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = np.cumsum(count) - (count - 1) / 2
+    scores: Array = ndtri((ranks[place] - 0.5) / len(values))
     return scores

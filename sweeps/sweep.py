@@ -187,14 +187,19 @@ def _workers(
             timeout_seconds=spec.trial_timeout or float("inf"),
         )
         stack.callback(executor.close)
-        # MLflow takes seconds to import; the driver has nothing else to do now.
-        threading.Thread(target=importlib.import_module, args=("mlflow",), daemon=True).start()
+        threading.Thread(target=_import_ahead, daemon=True).start()
         inspection = executor.call(inspect, context, spec, True)
         raise_problem(inspection, spec)
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
         # With one slot, a seed gives the same trials in the same order each time.
         yield executor, validations, count > 1
+
+
+def _import_ahead() -> None:
+    """Imports what takes long and is needed soon, while the driver has nothing else to do."""
+    for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
+        importlib.import_module(name)
 
 
 def make_trial_function(context: TrialContext) -> TrialFunction:
