@@ -21,6 +21,8 @@ RESTING = {"enable_progress_bar": None, "enable_model_summary": None, "num_sanit
            "devices": "auto"}  # fmt: skip
 """What `fit` saves of the Trainer although nobody set it, where a sweep has defaults of its own."""
 
+GROUP_FILES = (".yaml", ".yml", ".json")
+
 CLI_KEYWORDS = (
     "model", "data", "trainer_class", "trainer_defaults", "seed_everything_default", "parser_kwargs",
     "parser_class", "subclass_mode_model", "subclass_mode_data", "auto_configure_optimizers",
@@ -51,17 +53,39 @@ def take_config(raw: dict[str, Any], file: str) -> tuple[str, ...]:
     if given is None:
         return ()
     name = given if isinstance(given, str) else ""
-    found = _read(name, file) if name else given
+    found = _read(name, file, "config") if name else given
     if not isinstance(found, Mapping):
         what = f"{name} holds a {type(found).__name__}" if name else f"got {given!r}"
         raise SpecError(file, "config", f"must be the path of a LightningCLI configuration, but {what}")
     config, notes = _plain(found, name, file)
+    take_group_files(config, file, Path(name).parent)
     own = {key: config.pop(key) for key in list(config) if key not in LIGHTNING_KEYS}
     for key, value in config.items():
         raw[key] = merged(_written_out(key, value), _written_out(key, raw[key])) if key in raw else value
     if own:
         raw["config"] = own
     return notes
+
+
+def take_group_files(config: dict[str, Any], file: str, folder: Path = Path()) -> None:
+    """Reads the sections that are paths of files, as `model: model.yaml`: jsonargparse's form for a group.
+
+    Args:
+        config: A configuration, or a sweep file; changed in place.
+        file: The sweep file.
+        folder: What the paths are relative to, from the folder of the sweep file.
+
+    Raises:
+        SpecError: There is no such file, or it holds no section.
+    """
+    for key in LIGHTNING_KEYS:
+        name = config.get(key)
+        if isinstance(name, str) and name.endswith(GROUP_FILES):
+            found = _read(str(folder / name), file, key)
+            if not isinstance(found, Mapping):
+                rule = f"{name} must hold a mapping of keys, but holds a {type(found).__name__}"
+                raise SpecError(file, key, rule)
+            config[key] = dict(found)
 
 
 def take_includes(raw: dict[str, Any], file: str) -> None:
@@ -141,18 +165,18 @@ def merged(base: Any, over: Any) -> Any:
     return together | {key: value for key, value in over.items() if key not in base}
 
 
-def _read(name: str, file: str) -> Any:
+def _read(name: str, file: str, key: str) -> Any:
     path = Path(file).parent / name
     try:
         return read_yaml(path.read_text(encoding="utf-8"), name)
     except FileNotFoundError:
         near = [found.name for found in path.parent.glob("*.y*ml") if found.name != Path(file).name]
-        raise SpecError(file, "config", f"there is no file {name}{nearest(path.name, near)}") from None
+        raise SpecError(file, key, f"there is no file {name}{nearest(path.name, near)}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(file, "config", f"{name} cannot be read: {reason}") from None
+        raise SpecError(file, key, f"{name} cannot be read: {reason}") from None
     except SpaceError as error:
-        raise SpecError(file, "config", f"{name}: {error.rule}") from None
+        raise SpecError(file, key, f"{name}: {error.rule}") from None
 
 
 def _plain(found: Mapping[str, Any], name: str, file: str) -> tuple[dict[str, Any], tuple[str, ...]]:

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from search_spaces import SpaceError, read_yaml
 from sweeps.cells import grid_arguments, trials_of_grid
 from sweeps.errors import SpecError, UserError
-from sweeps.existing import check_cli, take_config, take_includes, take_own_keys
+from sweeps.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
 from sweeps.objectives import check_objectives
 from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
 from sweeps.stopping import StopWhen
@@ -43,11 +43,13 @@ def load_spec(
     for key, value in changes:
         if key in RESOLVED:
             raw[key] = value
+    take_group_files(raw, file)
     notes = take_config(raw, file)
     take_includes(raw, file)
     for key, value in changes:
         if key not in RESOLVED:
             _set(raw, key, value, file)
+    take_group_files(raw, file)  # what was set may be one
     return _checked(raw, file, notes)
 
 

@@ -73,6 +73,7 @@ def _own(properties: dict[str, Any]) -> dict[str, Any]:
     return {
         **{key: {"anyOf": [{"type": "string"}, mapping, {"type": "null"}]} for key in CLASSES},
         "config": {"anyOf": [{"type": "string"}, mapping]},
+        "trainer": {"anyOf": [{"type": "string", "pattern": r"\.(ya?ml|json)$"}, mapping]},
         "cli": {"anyOf": [{"type": "string"}, _cli()]},
         "search_space": {"$ref": "#/$defs/search_space"},
         "include": {"type": "array", "items": {"$ref": "#/$defs/include"}},

@@ -239,3 +239,42 @@ def test_a_mistake_about_the_space_is_one_line(
     error = mistake(tmp_path, **{"search_space": SPACE} | changes)
     assert error.key == key
     assert words in error.rule
+
+
+def test_a_section_may_be_a_file_of_its_own_beside_the_one_that_names_it(tmp_path: Path) -> None:
+    """As LightningCLI itself reads it, from whichever folder it is started."""
+    (tmp_path / "configs").mkdir()
+    net = {"class_path": "tests.modules.Line", "init_args": {"width": 7}}
+    (tmp_path / "configs" / "model.yaml").write_text(yaml.safe_dump(net))
+    (tmp_path / "trainer.yaml").write_text("{max_epochs: 3, accelerator: cpu}")
+    base = {"model": "model.yaml", "data": {"class_path": "tests.modules.Data"}}
+    spec = loaded(tmp_path, base, trainer="trainer.yaml")
+    assert spec.model == net
+    assert spec.trainer == {"max_epochs": 3, "accelerator": "cpu"}
+    theirs = LightningCLI(run=False, args=["--config", str(tmp_path / "configs" / "base.yaml"),
+                                           "--trainer", str(tmp_path / "trainer.yaml")])  # fmt: skip
+    assert (theirs.model.hparams["width"], theirs.trainer.max_epochs) == (7, 3)
+    # A section of the sweep file is one, too, and wins over the base; so is one of the command line.
+    spec = loaded(tmp_path, base, model="configs/model.yaml", overrides=("trainer=trainer.yaml",))
+    assert (spec.model, spec.trainer["max_epochs"]) == (net, 3)
+
+
+@pytest.mark.parametrize(
+    ("content", "key", "rule"),
+    [
+        pytest.param(None, "model", "there is no file modle.yaml, did you mean 'model.yaml'?", id="none"),
+        pytest.param(
+            "[1, 2]", "model", "modle.yaml must hold a mapping of keys, but holds a list", id="a list"
+        ),
+        pytest.param("a: b: c", "model", "modle.yaml: ", id="not YAML"),
+    ],
+)
+def test_a_file_that_is_no_section_is_one_line(
+    tmp_path: Path, content: str | None, key: str, rule: str
+) -> None:
+    (tmp_path / "model.yaml").write_text("class_path: my.Net")
+    if content is not None:
+        (tmp_path / "modle.yaml").write_text(content)
+    error = mistake(tmp_path, model="modle.yaml")
+    assert error.key == key
+    assert error.rule.startswith(rule)

@@ -8,11 +8,13 @@ from typing import Any
 
 import optuna
 import pytest
+from rich.console import Console
 
 from search_spaces import grid_of, load_space
 from sweeps.advice import advice
 from sweeps.algorithms import PRUNERS, SAMPLERS, make_sampler
 from sweeps.cells import cells_of, trials_of_grid
+from sweeps.check import check
 from sweeps.errors import SpecError, UserError
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.persistence import create_study, equip, load_study, loaded_spec
@@ -339,3 +341,38 @@ def test_pairs_that_do_not_fit_get_a_note(changes: dict[str, Any], expected: lis
 
 def test_a_training_of_one_validation_cannot_be_pruned() -> None:
     assert advice(fakes.spec(pruner="hyperband"), 1)[0].startswith("each training validates once")
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_every_sampler_passes_the_check_before(
+    sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checked(tmp_path, monkeypatch, sampler=named(sampler), pruner="none")["sampler"] == sampler
+
+
+@pytest.mark.parametrize("pruner", PRUNERS)
+def test_every_pruner_passes_the_check_before(
+    pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert checked(tmp_path, monkeypatch, pruner=named(pruner))["pruner"] == pruner
+
+
+def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
+    """What `sweeps check` says of a sweep over real classes."""
+    module = Path.cwd()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(module))
+    space = {
+        "model.init_args.width": {"type": "int", "low": 2, "high": 4},
+        "model.init_args.lr": {"type": "float", "low": 0.25, "high": 1.0, "step": 0.25},
+    }
+    spec = fakes.spec(
+        model={"class_path": "tests.modules.Line"},
+        data={"class_path": "tests.modules.Data"},
+        search_space=space,
+        **changes,
+    )
+    plan = check(spec, None, Console(quiet=True))
+    assert plan["validations"] == 4
+    assert list(tmp_path.iterdir()) == []
+    return plan
