@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger
 from sweeps import checkpoints
 from sweeps.executors import Reporter
 from sweeps.randomness import random_state, set_random_state
-from sweeps.records import Outcome, Point, Report, State, TrialContext
+from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
 from sweeps.remote import RemoteFolder
 from sweeps.schedule import Schedule
 from sweeps.techniques import effective_settings, has_just_averaged, stopping_message
@@ -62,27 +62,29 @@ class TrialCallback(Checkpoint):
     validation, and a training that goes on from there starts the next epoch.
 
     Args:
-        number: The trial's number.
+        assignment: The trial; what an earlier attempt reported and the study has is not said again.
         reporter: The way to the driver.
         context: What all trials of the sweep share.
         points: Our logger.
         folder: Where `best.ckpt` and `last.ckpt` go; None for no checkpoints.
-        known_step: The last validation of an earlier attempt that the study has a value of.
+
+    Attributes:
+        batching: What a checkpoint within an epoch must agree with, since Lightning counts its batches.
     """
 
     def __init__(
         self,
-        number: int,
+        assignment: Assignment,
         reporter: Reporter,
         context: TrialContext,
         points: Points,
         folder: Path | None,
-        known_step: int = 0,
     ) -> None:
-        self._number, self._reporter, self._context = number, reporter, context
-        self._known_step = known_step
+        self._number, self._reporter, self._context = assignment.number, reporter, context
+        self._known_step, self._change = assignment.known_step, assignment.change
+        self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
         self._points, self._folder = points, folder
-        self._store = RemoteFolder(context.store) / f"trial-{number}" if context.store else None
+        self._store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
         self._validations = 0
         self._total: int | None = None
         self._value: float | None = None
@@ -111,6 +113,7 @@ class TrialCallback(Checkpoint):
             "report": [report.step, report.value, report.last, points] if report else None,
             "random": random_state(),
             "is_between_epochs": self._is_between_epochs,
+            "batching": self.batching,
             "total": self._total,
             "should_stop": self._should_stop,
         }
@@ -208,7 +211,7 @@ class TrialCallback(Checkpoint):
 
     def outcome(self) -> Outcome:
         """How the trial ended, once `fit` is back."""
-        state, reason = State.COMPLETE, self._stopped_early
+        state, reason = State.COMPLETE, "; ".join(filter(None, [self._change, self._stopped_early]))
         if self._diverged:
             state, reason = State.DIVERGED, self._diverged
         elif self._pruned_at is not None:

@@ -32,16 +32,26 @@ def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder |
         store.send_checkpoint(last, is_best=is_best)
 
 
-def usable(folder: Path) -> Path | None:
-    """The last checkpoint that can be read, or None."""
+def usable(folder: Path, batching: int | None = None) -> Path | None:
+    """The last checkpoint that a training can go on from, or None.
+
+    Args:
+        folder: The trial's.
+        batching: The batches accumulated now. A checkpoint within an epoch counts batches: with smaller
+            batches than it had the rest of its epoch would be another part of the data.
+    """
     for name in (LAST, PREVIOUS):
         path = folder / name
         try:
-            torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+            ours = content["callbacks"]["TrialCallback"]
         except FileNotFoundError:
             continue
-        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError) as error:
+        except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
             print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
+            continue
+        if not ours["is_between_epochs"] and ours["batching"] != batching:
+            print(f"{path} stands within an epoch of other batches, so it is not used")  # noqa: T201
             continue
         return path
     return None

@@ -21,7 +21,7 @@ from sweeps.invalid import declared
 from sweeps.isolation import isolated, output_to
 from sweeps.lightning import build, parse, prepare
 from sweeps.outline import Outline
-from sweeps.records import CliCall, Inspection, Report, TrialContext
+from sweeps.records import Assignment, CliCall, Inspection, Report, TrialContext
 from sweeps.trial import find_modules
 from sweeps.user_code import (
     ImportProblem,
@@ -218,7 +218,7 @@ def _probe(
 ) -> tuple[tuple[str, ...], int | None]:
     """Trains and validates one batch, or none; gives what was logged, and the batches of a full epoch."""
     points = Points()
-    callback = TrialCallback(0, _Answering(), context, points, None)
+    callback = TrialCallback(Assignment(0, {}, {}), _Answering(), context, points, None)
     try:
         cli = build(config, Extras(folder, callback, points, PROBE_LIMITS), context.cli)
         try:

@@ -12,6 +12,7 @@ from sweeps.cells import grid_arguments, trials_of_grid
 from sweeps.errors import SpecError, UserError
 from sweeps.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
 from sweeps.objectives import check_objectives
+from sweeps.oom import Oom
 from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
 from sweeps.stopping import StopWhen
 
@@ -92,6 +93,8 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
     if spec.model is None and spec.cli is None:
         raise SpecError(file, "model", "is missing")
     check_objectives(spec)
+    if rule := spec.oom.problem(spec.base, [site.config_path for site in spec.space.sites]):
+        raise spec.error("oom.batch_size", rule)
     # Checked now, so that a loaded specification is a right one.
     _ = spec.space, spec.checked_constraints, spec.start_with_params
     if is_whole_grid:
@@ -139,7 +142,7 @@ def _unknown(path: Sequence[str]) -> tuple[str, str]:
 def _model_at(path: Sequence[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
         "objective": Objective, "budget": Budget, "resources": Resources, "retries": Retries,
-        "stop_when": StopWhen, "sampler": Component, "pruner": Component,
+        "stop_when": StopWhen, "oom": Oom, "sampler": Component, "pruner": Component,
     }  # fmt: skip
     return sections.get(path[0], SweepSpec) if path else SweepSpec
 

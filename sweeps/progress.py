@@ -77,6 +77,8 @@ class Progress:
                     self._failed.discard(event.number)
                     self._counts[State.FAILED] -= 1
                 self._params[event.number] = event.params
+                if event.change and event.attempt:
+                    self._print(Text(f"trial {event.number} goes on with {event.change}", "yellow"))
             case Started():
                 self._running.add(event.number)
             case Outcome():

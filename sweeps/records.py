@@ -38,6 +38,7 @@ class Assignment:
         config: The complete LightningCLI configuration, parameters applied.
         attempt: How often the trial was started before; it then goes on from its last checkpoint.
         known_step: The last validation that the study has a value of.
+        change: How the configuration differs from what the parameters say, in words; "" if it does not.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Assignment:
     config: dict[str, Any]
     attempt: int = 0
     known_step: int = 0
+    change: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,6 +156,7 @@ class Ledger:
                     self._is_recounted = True
                 run.waiting += self._params(event.params)
                 self._assigned[event.number] = event.params
+                run.tag(change=event.change)
                 run.files.append(("config.yaml", _yaml(event.config)))
             case Started():
                 run = self._trial(event.number, at)

@@ -34,6 +34,7 @@ DESCRIPTIONS = {
     "pruner": "Who ends bad trials early: a name, or an Optuna pruner by its class.",
     "resources": "What one trial takes.",
     "price_per_hour": "What the machine costs an hour for each trial that runs at once, in your currency.",
+    "oom": "What happens to a trial that runs out of memory.",
     "keep_checkpoints": "Of how many of the best trials the checkpoints stay.",
     "warm_start": "Earlier sweeps of the same database whose trials teach the sampler.",
     "stop_when": "What ends the sweep before its budget is used.",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
+from sweeps.oom import Oom
 from sweeps.records import MOST_OBJECTIVES, CliCall
 from sweeps.stopping import StopWhen
 
@@ -129,6 +130,7 @@ class SweepSpec(_Section):
     resources: Resources = Resources()
     keep_checkpoints: Annotated[int, Field(ge=0)] = 1
     retries: Retries = Retries()
+    oom: Oom = Oom()
     trial_timeout: Positive | None = None
     """Seconds that a trial may take."""
     max_failed_trials: Annotated[int, Field(ge=0)] | None = None

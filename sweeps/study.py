@@ -18,6 +18,7 @@ from sweeps.giving_up import Failures
 from sweeps.outcomes import EXCLUDED, last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.retrying import ATTRIBUTE, Retrying
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import Stopping, in_order_of_their_ends
 
@@ -64,7 +65,7 @@ class Study:
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self._started = clock()
         self.failures = Failures(spec.max_failed_trials)
-        self._stopping = Stopping(spec)
+        self._stopping, self._retrying = Stopping(spec), Retrying(spec)
 
     @property
     def best(self) -> Outcome | None:
@@ -136,7 +137,7 @@ class Study:
             assignment = self._assignment(self._study.ask())
             broken = self._spec.violated(assignment.params, assignment.config)
             if not broken:
-                return assignment
+                return self._fitted(assignment)
             trial = self._running.pop(assignment.number).trial
             trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": f"constraint {broken}"})
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
@@ -148,10 +149,16 @@ class Study:
         if base["seed_everything"] is True:  # LightningCLI's "choose one": chosen here, so that it is known
             base["seed_everything"] = trial.number
         config = self._spec.space.configure(base, params)
-        trial.set_user_attr("config", config)
         assignment = Assignment(trial.number, params, config, attempt, known_step)
         self._running[trial.number] = _Running(trial, assignment, known_step)
         return assignment
+
+    def _fitted(self, assignment: Assignment) -> Assignment:
+        """The assignment as it is going to be trained."""
+        running = self._running[assignment.number]
+        running.assignment = self._retrying.start(assignment)
+        running.trial.set_user_attr("config", running.assignment.config)
+        return running.assignment
 
     def adopt(self, journaled: Iterable[Report] = ()) -> list[Outcome]:
         """Takes over what an earlier driver left: counts what ended, and lets go on what it was training.
@@ -176,10 +183,13 @@ class Study:
                 attempt = frozen.user_attrs.get("attempt", 0) + 1
                 trial.set_user_attr("attempt", attempt)
                 self._again.append(self._assignment(trial, attempt, last_step(frozen)))
+            if failed := frozen.user_attrs.get(ATTRIBUTE):
+                self._retrying.recall(frozen.params, failed)
         for report in journaled:
             if report.number in self._running and math.isfinite(report.value):
                 self._keep(report)
-        self._again = deque(replace(a, known_step=self._running[a.number].known_step) for a in self._again)
+        again = (replace(a, known_step=self._running[a.number].known_step) for a in self._again)
+        self._again = deque([self._fitted(assignment) for assignment in again])
         return ended
 
     @property
@@ -230,10 +240,11 @@ class Study:
     def tell(self, outcome: Outcome) -> None:
         """Ends a trial, or lets it go on from its checkpoint where the specification grants a retry."""
         running = self._running[outcome.number]
-        if outcome.state is State.FAILED and self._may_go_on(running, outcome):
+        if again := self._retrying.again(running.trial, running.assignment, outcome):
             attempt = running.assignment.attempt + 1
             running.trial.set_user_attr("attempt", attempt)
-            running.assignment = replace(running.assignment, attempt=attempt, known_step=running.known_step)
+            running.trial.set_user_attr("config", again.config)
+            running.assignment = replace(again, attempt=attempt, known_step=running.known_step)
             self._again.append(running.assignment)
             return
         self._end(outcome)
@@ -248,14 +259,6 @@ class Study:
         values = list(outcome.values) if outcome.state is State.COMPLETE else None
         self._study.tell(trial, values, state=told.get(outcome.state, states.PRUNED))
         self._count(outcome)
-
-    def _may_go_on(self, running: "_Running", outcome: Outcome) -> bool:
-        retries = self._spec.retries
-        if outcome.lost:
-            running.losses += 1
-            return running.losses <= retries.lost_workers
-        running.exceptions += 1
-        return running.exceptions <= retries.exceptions
 
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
@@ -284,5 +287,3 @@ class _Running:
     trial: "optuna.Trial"
     assignment: Assignment
     known_step: int = 0
-    losses: int = 0
-    exceptions: int = 0

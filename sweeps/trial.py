@@ -18,6 +18,7 @@ from sweeps.callbacks import Points, TrialCallback
 from sweeps.checkpoints import usable
 from sweeps.command_line import Extras
 from sweeps.executors import Reporter, TrialFunction
+from sweeps.faults import CannotAccumulateError, fault_of
 from sweeps.isolation import describe_device, freeze, isolated, output_to, scrub_environment
 from sweeps.lightning import build
 from sweeps.randomness import seed_from_nowhere
@@ -51,6 +52,8 @@ def prepare_process(context: TrialContext) -> None:
     # Relative paths in a configuration start where the sweep was launched, if this node has that folder.
     os.chdir(context.start if context.start and Path(context.start).is_dir() else folders[-1])
     torch.set_num_threads(context.cpus)
+    if 0 < context.gpus < 1 and torch.cuda.is_available():
+        torch.cuda.set_per_process_memory_fraction(context.gpus)  # a part of a GPU is a part of its memory
     freeze()
 
 
@@ -64,16 +67,18 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
         seed_from_nowhere()  # or all trials of this worker would draw the same numbers
     points = Points()
     saves = assignment.config.get("trainer", {}).get("enable_checkpointing") is not False
-    callback = TrialCallback(
-        assignment.number, reporter, context, points, folder if saves else None, assignment.known_step
-    )
-    checkpoint = usable(folder) if assignment.attempt else None
+    callback = TrialCallback(assignment, reporter, context, points, folder if saves else None)
+    checkpoint = usable(folder, callback.batching) if assignment.attempt else None
     cli = build(assignment.config, Extras(str(folder), callback, points), context.cli)
     try:
         started = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
         fit_seconds = time.perf_counter() - started - reporter.wait_seconds
         device = describe_device(cli.trainer.strategy.root_device)
+    except Exception as error:
+        if fault_of(error) == "oom" and not cli.model.automatic_optimization:
+            raise CannotAccumulateError(f"{type(error).__name__}: {error}") from error
+        raise
     finally:
         cli.release()
     return replace(

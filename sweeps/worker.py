@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sweeps.executors import TrialFunction
+from sweeps.faults import fault_of
 from sweeps.invalid import declared
 from sweeps.records import Answer, Assignment, Event, Outcome, Report, State
 
@@ -89,7 +90,9 @@ def failure(number: int, error: BaseException) -> Outcome:
     if isinstance(error, SystemExit):
         text = f"sys.exit({error.code!r})"
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return Outcome(number, state, reason=reason[:1000])
+    fault = fault_of(error)
+    reason = f"out of memory: {reason}" if fault == "oom" else reason
+    return Outcome(number, state, reason=reason[:1000], fault=fault)
 
 
 def _completed(outcome: Outcome, worker: str, started: float) -> Outcome:

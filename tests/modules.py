@@ -196,3 +196,42 @@ class Slow(Line):
 
     def on_validation_epoch_end(self) -> None:
         time.sleep(self.seconds)
+
+
+class Hungry(Line):
+    """Runs out of memory where batch times width is above a limit, from an epoch on."""
+
+    def __init__(self, width: int = 4, limit: int = 16, from_epoch: int = 0, halved: bool = True) -> None:
+        super().__init__(width=width)
+        self.limit, self.from_epoch, self.halved = limit, from_epoch, halved
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        size = len(batch[0]) * self.hparams["width"]
+        if self.halved and str(self.trainer.precision).startswith(("16", "bf16")):
+            size /= 2
+        if self.current_epoch >= self.from_epoch and size > self.limit:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().training_step(batch, batch_idx)
+
+
+class HungryByHand(Hungry):
+    """Optimises by hand."""
+
+    def __init__(self, width: int = 4, limit: int = 16) -> None:
+        super().__init__(width, limit)
+        self.automatic_optimization = False
+
+
+class Greedy(Line):
+    """Takes memory on its GPU for each sample of a batch."""
+
+    def __init__(self, width: int = 4, bytes_per_sample: int = 2**20) -> None:
+        super().__init__(width=width)
+        self.bytes_per_sample = bytes_per_sample
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        size = len(batch[0]) * self.bytes_per_sample
+        held = torch.empty(size, dtype=torch.uint8, device=self.device)
+        loss = super().training_step(batch, batch_idx)
+        del held
+        return loss

@@ -202,6 +202,8 @@ class RayExecutor:
         except RayError as error:
             event = self._drop(slot, f"the worker process died: {one_line(error)}", lost=True)
         if isinstance(event, Outcome):
+            if event.fault:  # what it holds on the GPU stays there as long as its process
+                self._drop(slot, "", lost=False)
             slot.trial, slot.deadline, slot.since = None, math.inf, time.monotonic()
             self._fill()
         return event
