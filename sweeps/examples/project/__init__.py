@@ -1,0 +1,1 @@
+"""A project as people have it: a LightningCLI script, and the configuration it was trained with."""
