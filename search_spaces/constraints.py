@@ -138,8 +138,8 @@ class Constraints:
         base: The base configuration.
 
     Raises:
-        SpaceError: If one names something that is nowhere, cannot be computed at the centre of the space, or
-            no configuration meets them all. Its key is the constraint's index.
+        SpaceError: If one names something that is nowhere, cannot be computed at the centre or an edge of
+            the space, or no configuration meets them all. Its key is the constraint's index.
     """
 
     all: tuple[Constraint, ...]
@@ -165,6 +165,30 @@ class Constraints:
                     rule = f"{name!r} is neither in the search space nor in the base{nearest(name, known)}"
                     raise SpaceError(str(index), rule)
         _ = self.centre
+        self._try_variations()
+
+    def _try_variations(self) -> None:
+        """Computes each constraint with each edge and branch of the space: a sweep must not meet it there."""
+        if not self.all:
+            return
+        for _, params in self.space.variations():
+            try:
+                config = self.space.configure(self.base, params)
+            except SpaceError:  # the base lacks a place; the inspection says so
+                continue
+            for index, constraint in enumerate(self.all):
+                self._holds(index, constraint, params, config)
+
+    def _holds(
+        self, index: int, constraint: Constraint, params: Mapping[str, object], config: Mapping[str, object]
+    ) -> bool:
+        values = {name: self._value(name, params, config) for name in constraint.names}
+        if None in values.values():
+            return True
+        try:
+            return constraint.holds(values)
+        except SpaceError as error:
+            raise error.under(str(index)) from None
 
     def violated(
         self, params: Mapping[str, object], config: Mapping[str, object] | None = None
@@ -184,14 +208,8 @@ class Constraints:
             return None
         config = self.space.configure(self.base, params) if config is None else config
         for index, constraint in enumerate(self.all):
-            values = {name: self._value(name, params, config) for name in constraint.names}
-            if None in values.values():
-                continue
-            try:
-                if not constraint.holds(values):
-                    return constraint.text
-            except SpaceError as error:
-                raise error.under(str(index)) from None
+            if not self._holds(index, constraint, params, config):
+                return constraint.text
         return None
 
     @cached_property

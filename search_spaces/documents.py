@@ -14,6 +14,7 @@ import yaml
 from search_spaces.errors import SpaceError
 
 VALUES_LIMIT = 100_000
+DEPTH_LIMIT = 100  # what reads the values after us, JSON and pydantic among them, has limits of its own
 TAG = "tag:yaml.org,2002:"
 
 INT = re.compile(r"[-+]?[0-9]+\Z|0o[0-7]+\Z|0x[0-9a-fA-F]+\Z")
@@ -84,6 +85,8 @@ class _Builder:
             raise self._error(node, f"the document has more than {VALUES_LIMIT} values")
         if isinstance(node, yaml.ScalarNode):
             return self._scalar(node)
+        if len(self.open) >= DEPTH_LIMIT:
+            raise self._error(node, f"the document is nested more than {DEPTH_LIMIT} deep")
         if id(node) in self.open:
             raise self._error(node, "this value contains itself through an alias")
         self.open.add(id(node))

@@ -8,6 +8,16 @@
 A trial's own exception is none of these: it becomes an `Outcome`.
 """
 
+LONGEST = 1000
+
+
+def one_line(text: str) -> str:
+    """The text on one line that any terminal can show; the middle of a very long one is left out."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    if len(shown) <= LONGEST:
+        return shown
+    return f"{shown[: LONGEST * 3 // 4]} ... {shown[-LONGEST // 5 :]}"
+
 
 class SweepsError(Exception):
     """The base of all; never raised itself."""
@@ -31,9 +41,8 @@ class SpecError(UserError):
         self.file, self.key, self.rule = file, key, rule
 
     def __str__(self) -> str:
-        text = ": ".join(part for part in (self.file, self.key, self.rule) if part)
-        # A key or value may hold a line break; the message is one line all the same.
-        return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+        # A key or value may hold a line break, or be a book; the message is one line all the same.
+        return one_line(": ".join(part for part in (self.file, self.key, self.rule) if part))
 
 
 class SweepFailed(SweepsError):

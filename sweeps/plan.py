@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.algorithms import make_pruner, make_sampler
+from sweeps.algorithms import make_pruner
 from sweeps.files import sweep_folder
 from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
+from sweeps.rehearsal import check_sampler
 from sweeps.remote import is_remote, remote_folder
 from sweeps.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.schedule import Schedule
@@ -122,12 +123,12 @@ def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedu
 
 
 def check_algorithms(spec: SweepSpec, validations: int | None) -> None:
-    """Makes sampler and pruner once, so that a mistake in them shows before anything runs.
+    """Makes sampler and pruner and asks once, so that a mistake in them shows before anything runs.
 
     Raises:
-        SpecError: One of them cannot be made.
+        SpecError: One of them cannot be made, or the sampler does not take the space.
     """
-    make_sampler(spec)
+    check_sampler(spec)
     make_pruner(spec, validations)
 
 

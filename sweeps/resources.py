@@ -50,4 +50,4 @@ def accelerators(nodes: Sequence[Node]) -> list[str]:
 
 
 def _floor(number: float) -> int:
-    return math.floor(number + 1e-4)  # Ray counts in ten-thousandths
+    return math.floor(min(number, 1e9) + 1e-4)  # Ray counts in ten-thousandths

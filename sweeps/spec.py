@@ -39,7 +39,10 @@ NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, hide_input_in_errors=True,
+        ser_json_inf_nan="constants",  # else an infinite value is stored as null
+    )  # fmt: skip
 
 
 class Objective(_Section):

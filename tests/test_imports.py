@@ -20,7 +20,7 @@ DOORS = {
               "sweeps.isolation", "sweeps.check", "sweeps.randomness"},
     "jsonargparse": {"sweeps.inspection"},
     "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
-    "optuna": {"sweeps.algorithms", "sweeps.auto", "sweeps.columns", "sweeps.warm_start",
+    "optuna": {"sweeps.algorithms", "sweeps.rehearsal", "sweeps.auto", "sweeps.columns", "sweeps.warm_start",
                "sweeps.grid", "sweeps.exhaustion", "sweeps.study",
                "sweeps.persistence", "sweeps.storage", "sweeps.control",
                "dashboards.results", "dashboards.storages", "dashboards.figures.studies",

@@ -39,7 +39,7 @@ def check(folder: Path, name: str, *, trials: int, epochs: int, batches: int, lo
 def _runs(client: MlflowClient, name: str) -> tuple[Run, dict[int, Run]]:
     experiment = client.get_experiment_by_name(name)
     assert experiment is not None
-    found = client.search_runs([experiment.experiment_id])
+    found = client.search_runs([experiment.experiment_id], max_results=50_000)
     parents = [run for run in found if "mlflow.parentRunId" not in run.data.tags]
     children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
     assert len(parents) == 1
