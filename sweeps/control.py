@@ -5,6 +5,7 @@ it. Other terminals write small requests, each an attribute of its own (`request
 else; the driver reads them, and does what they ask between two events.
 """
 
+import contextlib
 import os
 import platform
 import queue
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from sweeps.patience import StudyUnwritable, patient
 from sweeps.storage import database_lock
 
 if TYPE_CHECKING:
@@ -94,15 +96,11 @@ class Lease:
         self._study.set_user_attr("driver", self._driver())
 
     def _work(self) -> None:
-        import sqlalchemy
-        from optuna.exceptions import StorageInternalError
-
-        while not self._released.wait(BEAT_SECONDS):
-            try:
-                self._beat()
-                self._read_requests()
-            except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError):
-                continue  # locked or full: the driver meets it, too, and says so
+        with patient(0.0):
+            while not self._released.wait(BEAT_SECONDS):
+                with contextlib.suppress(StudyUnwritable):  # the driver meets it, too, and says so
+                    self._beat()
+                    self._read_requests()
 
     def _read_requests(self) -> None:
         for key, value in self._study.user_attrs.items():

@@ -21,6 +21,7 @@ from sweeps.invalid import declared
 from sweeps.isolation import isolated, output_to
 from sweeps.lightning import build, parse, prepare
 from sweeps.outline import Outline
+from sweeps.provenance import user_sources
 from sweeps.records import Assignment, CliCall, Inspection, Report, TrialContext
 from sweeps.trial import find_modules
 from sweeps.user_code import (
@@ -82,7 +83,7 @@ def inspect(
     plain = {
         key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
     }
-    return Inspection(resolved=parsed.resolved(), batches=batches, logged=logged, trainer=plain)
+    return Inspection(None, parsed.resolved(), batches, logged, plain, user_sources())
 
 
 class _ProblemFound(Exception):  # the way out of the walk, shown to nobody

@@ -26,23 +26,28 @@ class Journal:
         self._folder = folder
         self._number = max((int(path.stem) for path in self._files()), default=0) + 1
         self._first = self._number
-        self._file: IO[str] | None = None
+        self._file: IO[bytes] | None = None
+        self._unwritten = b""
 
     def append(self, event: News) -> None:
-        """Writes an event to disk.
+        """Writes an event to disk, after those that could not be written before.
 
         Raises:
-            OSError: The disk is full, or the folder is gone.
+            OSError: The disk is full, or the folder is gone; the event is kept for the next time.
         """
+        line = json.dumps({"kind": type(event).__name__, **_plain(event)})
+        self._unwritten += line.encode() + b"\n"
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._file = (self._folder / f"{self._number:08}.jsonl").open("a", encoding="utf-8")
-        self._file.write(json.dumps({"kind": type(event).__name__, **_plain(event)}) + "\n")
-        self._file.flush()  # into the system's memory: safe from this process's end, not from a power cut
+            self._file = (self._folder / f"{self._number:08}.jsonl").open("ab", buffering=0)
+        while self._unwritten:  # a disk that gets full takes a part; the rest follows when there is room
+            written = self._file.write(self._unwritten)
+            self._unwritten = self._unwritten[written:]
+        # It is in the system's memory now: safe from this process's end, not from a power cut.
 
     def turn(self) -> int:
         """Closes the current file and gives its number; further events go to the next."""
-        if self._file is not None:
+        if self._file is not None and not self._unwritten:  # else its last line is not whole yet
             self._file.close()
             self._file = None
             self._number += 1

@@ -1,7 +1,7 @@
 """`sweeps launch`: a sweep with its progress, and at the end the best trial and where to look."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,9 +36,8 @@ def launch(
         console.print(Text(f"note: {note}", "yellow"))
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
-        result = run_sweep(
-            spec, storage=storage, address=address, observers=[progress, report], say=console.print
-        )
+        result = run_sweep(spec, storage=storage, address=address, observers=[progress, report],
+                           say=_noting(console))  # fmt: skip
     return _show(spec, storage, result, console)
 
 
@@ -68,7 +67,7 @@ def resume(
             hours=hours,
             address=address,
             observers=[progress, report],
-            say=console.print,
+            say=_noting(console),
         )
     return spec, _show(spec, storage, result, console)
 
@@ -103,6 +102,10 @@ def _reported(report: LiveReport, console: Console) -> Iterator[None]:
             console.print(Text(f"the report in MLflow is not up to date: {report.problem}", "yellow"))
 
 
+def _noting(console: Console) -> Callable[[str], None]:
+    return lambda line: console.print(Text(f"note: {line}", "yellow"), soft_wrap=True)
+
+
 def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Console) -> SweepResult:
     counts = ", ".join(f"{result.counts[state]} {state.value}" for state in State if result.counts[state])
     finished = result.counts.total() - result.counts[State.INVALID]
@@ -111,6 +114,9 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
     if result.stop_reason:
         console.print(Text(f"ended by `stop_when`: {result.stop_reason}"))
+    if result.is_recording_cut:
+        how = f"`sweeps resume {shlex.quote(spec.name)}` writes it"
+        console.print(Text(f"the rest is kept in {result.files}/journal; {how}", "yellow"), soft_wrap=True)
     if result.is_stopped:
         console.print(Text(f"stopped; `sweeps resume {shlex.quote(spec.name)}` goes on with it"))
     if result.best is None:

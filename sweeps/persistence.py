@@ -5,11 +5,8 @@ The attributes written here and in `sweeps.study` are all that the readers (`das
 
 import difflib
 import itertools
-import platform
-import subprocess
 import warnings
-from datetime import UTC, datetime
-from importlib.metadata import version
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,7 @@ from pydantic import ValidationError
 
 from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.errors import UserError
+from sweeps.provenance import run_with
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked, open_reading, open_storage, study_names
 from sweeps.warm_start import history
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Version of the attributes that this module writes."""
 
-PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
-
 
 def create_study(
     spec: SweepSpec,
@@ -37,6 +33,7 @@ def create_study(
     *,
     validations: int | None,
     notes: dict[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
 ) -> "optuna.Study":
     """Creates the Optuna study of a new sweep.
 
@@ -45,6 +42,7 @@ def create_study(
         storage: Where it is kept; None for memory, in a simulation.
         validations: Validations of a full training, for the pruner's bounds.
         notes: Further study attributes for the readers: `mlflow`, `files`.
+        sources: The user's modules; see `sweeps.provenance.user_sources`.
 
     Raises:
         UserError: The name is taken in this storage.
@@ -70,9 +68,7 @@ def create_study(
     attributes = {
         "lightning_sweeps": {
             "format": FORMAT,
-            "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
-            "git_commit": git_commit(spec.folders[0]),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            **run_with(spec.folders[0], sources),
         },
         "spec": stored_spec(spec),
         "file": str(Path(spec.file).absolute()) if spec.file else "",
@@ -109,9 +105,9 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
     ours = study.user_attrs.get("lightning_sweeps")
     if ours is None:
         raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")
-    if ours["format"] != FORMAT:
+    if (found := ours.get("format") if isinstance(ours, dict) else ours) != FORMAT:
         raise UserError(
-            f"{name} was written by another version of lightning-sweeps (format {ours['format']}, "
+            f"{name} was written by another version of lightning-sweeps (format {found!r}, "
             f"this one has {FORMAT}); go on with that version"
         )
     return study
@@ -171,13 +167,3 @@ def stored_spec(spec: SweepSpec) -> dict[str, Any]:
         if key in stored:
             stored[key] = masked(stored[key])
     return stored
-
-
-def git_commit(folder: str) -> str | None:
-    """The commit of the folder's git checkout, with `-dirty` if files differ from it; None without one."""
-    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout.strip() or None

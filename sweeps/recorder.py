@@ -11,7 +11,7 @@ import contextlib
 import queue
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from sweeps.journal import Journal
@@ -65,9 +65,13 @@ class Recorder:
         info: What the parent run says about the sweep.
         journal: Where events are kept until they are written; what an earlier driver left there is written
             first.
+        say: Told, from this thread, when MLflow takes nothing any more and when it does again.
     """
 
-    def __init__(self, info: SweepInfo, journal: Journal | None = None) -> None:
+    def __init__(
+        self, info: SweepInfo, journal: Journal | None = None, say: Callable[[str], None] | None = None
+    ) -> None:
+        self._say, self._is_said = say, False
         self._queue: queue.SimpleQueue[tuple[float, Item]] = queue.SimpleQueue()
         self._journal, self._lock = journal, threading.Lock()
         self._journal_trouble = ""
@@ -85,11 +89,24 @@ class Recorder:
         """Takes one event of the sweep; does not wait for MLflow nor raise. After `close` it is forgotten."""
         with self._lock:  # a file of the journal holds exactly what is in the queue before its mark
             if self._journal:
-                try:
-                    self._journal.append(event)
-                except OSError as error:  # it is in memory all the same
-                    self._journal_trouble = f"the journal cannot be written: {one_line(error)}"
+                self._keep(self._journal, event)
             self._queue.put((time.time(), event))
+
+    def _keep(self, journal: Journal, event: News) -> None:
+        try:
+            journal.append(event)
+        except OSError as error:  # it is in memory all the same
+            if not self._journal_trouble:
+                self._tell(
+                    f"the journal cannot be written ({one_line(error)}); a crash now would lose points"
+                )
+            self._journal_trouble = f"the journal cannot be written: {one_line(error)}"
+        else:
+            self._journal_trouble = ""
+
+    def _tell(self, line: str) -> None:
+        if self._say:
+            self._say(line)
 
     @property
     def trouble(self) -> str:
@@ -111,6 +128,8 @@ class Recorder:
             What could not be written, one line each; empty if everything was.
         """
         self._deadline = time.monotonic() + timeout_seconds
+        if self._trouble:
+            self._tell(f"waiting up to {timeout_seconds:g} s for MLflow")
         self._mark()
         self._queue.put((time.time(), Ending(status, best, tuple(front))))
         self._thread.join(timeout_seconds)
@@ -119,9 +138,8 @@ class Recorder:
             problems.append(f"{more} more problems of this kind")
         if not self._is_done:
             count = len(self._writer.ledger.open) + 1
-            problems.append(
-                f"{count} runs are not fully written: {self._trouble or 'there was no time left'}"
-            )
+            why = self._trouble or "there was no time left"
+            problems.append(f"{count} runs are not fully written: {why}")
         return problems
 
     def _work(self) -> None:
@@ -170,12 +188,18 @@ class Recorder:
             began = time.monotonic()
             self._writer.flush()
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on
+            if self._trouble and not self._is_said:  # for the second time: more than a hiccup
+                self._tell(f"MLflow takes nothing at the moment ({one_line(error)}); what waits is on disk")
+                self._is_said = True
             pause = 2 * self._pause_seconds if self._trouble else INTERVAL_SECONDS
             self._pause_seconds, self._trouble = min(pause, LONGEST_RETRY_SECONDS), one_line(error)
         else:
             # At most a fifth of a core goes into writing, however many trials report.
             pause = max(INTERVAL_SECONDS, 4 * (time.monotonic() - began))
             self._pause_seconds, self._trouble = min(pause, LONGEST_INTERVAL_SECONDS), ""
+            if self._is_said:
+                self._tell("MLflow takes records again")
+                self._is_said = False
             self._is_done = self._writer.ledger.ending is not None
             if self._journal and self._marked:
                 self._journal.drop(self._marked)

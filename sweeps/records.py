@@ -237,6 +237,7 @@ class Inspection:
         logged: The metrics that the module logged in the probe.
         trainer: The Trainer's settings at the centre of the space, defaults of the user's command line
             filled in; those that are plain numbers or text.
+        sources: The user's modules and a digest of each one's file.
     """
 
     problem: tuple[str, str] | None = None
@@ -244,3 +245,4 @@ class Inspection:
     batches: int | None = None
     logged: tuple[str, ...] = ()
     trainer: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)

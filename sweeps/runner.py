@@ -1,7 +1,8 @@
 """A sweep from its first event to its last: the loop, and what stands around it."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -12,6 +13,7 @@ from sweeps.errors import SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.journal import Journal
+from sweeps.patience import StudyUnwritable, hurry
 from sweeps.persistence import stored_spec
 from sweeps.plan import Places
 from sweeps.recorder import Recorder, SweepInfo
@@ -29,6 +31,9 @@ TICK_SECONDS = 1.0
 
 POLL_SECONDS = 0.003
 """How long it waits while a slot is free and the trial for it is being drawn."""
+
+LAST_WAIT_SECONDS = 10.0
+"""How long a sweep that ends waits for its study database."""
 
 
 class Observer(Protocol):
@@ -172,6 +177,11 @@ class SweepResult:
     front: tuple[Outcome, ...] = ()
     stop_reason: str = ""
 
+    @property
+    def is_recording_cut(self) -> bool:
+        """Whether the journal holds what MLflow did not take in time."""
+        return (self.files / "journal").exists()
+
 
 def drive(
     optuna_study: "optuna.Study",
@@ -180,10 +190,21 @@ def drive(
     executor: Executor,
     observers: Sequence[Observer],
     *,
-    is_resumed: bool = False,
+    say: Callable[[str], None],
+    resumed_with: dict[str, Any] | None = None,
     asks_ahead: bool = False,
 ) -> SweepResult:
     """Runs a study to its end, recorded; the caller has made or found the study, and the workers.
+
+    Args:
+        optuna_study: The study, with sampler and pruner.
+        spec: The sweep.
+        where: Where it keeps what.
+        executor: The workers.
+        observers: See every event, in order.
+        say: Gets what a person should know meanwhile, a line at a time.
+        resumed_with: An earlier driver has begun the sweep, and this one runs it with these versions.
+        asks_ahead: Draw the next trial while the loop goes on.
 
     Raises:
         UserError: Another driver runs it.
@@ -195,12 +216,16 @@ def drive(
     study = Study(optuna_study, spec)
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
     journal = Journal(where.files / "journal")
+    is_resumed = resumed_with is not None
     if is_resumed:
+        mark = optuna_study.user_attrs["lightning_sweeps"]
+        mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
+        optuna_study.set_user_attr("lightning_sweeps", mark)
         study.change_budget(spec.budget)  # it may have been asked for with `resume`
         for outcome in study.adopt(event for event in journal.left() if isinstance(event, Report)):
             files.record(outcome)
     study.end("running")
-    recorder = Recorder(_sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal)
+    recorder = Recorder(_sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
     observers = [files, *observers]
     state: Literal["finished", "failed", "interrupted"] = "failed"
     try:
@@ -208,21 +233,25 @@ def drive(
         if study.best is None and study.counts[State.FAILED] == study.finished > 0:
             raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
         state = "interrupted" if study.is_stopping else "finished"
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, StudyUnwritable):
         state = "interrupted"
         raise
     finally:
         executor.close()
-        if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
-            for outcome in study.abandon("the sweep ended before this trial did"):
-                _show([recorder, *observers], outcome)
-            files.close()
-        study.end(state)
+        hurry(LAST_WAIT_SECONDS)
+        # Without its database the study stays as it is: as if the driver had been killed.
+        with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
+            if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
+                for outcome in study.abandon("the sweep ended before this trial did"):
+                    _show([recorder, *observers], outcome)
+                files.close()
+            study.end(state)
         front = [outcome.number for outcome in study.front.outcomes]
         if where.store:
             fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
         problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
-        lease.release()
+        with suppress(StudyUnwritable):
+            lease.release()
         if where.store:
             forget(where.files)
     return SweepResult(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
+from sweeps.provenance import mlflow_schema_problem
 from sweeps.servers import (
     advisory_lock,
     check_driver,
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "sqlite:///sweeps.db"
 LOCK_WAIT_SECONDS = 60
+WRITE_WAIT_SECONDS = 5
+"""How long SQLite itself waits for a lock before `sweeps.patience` takes over, which says so."""
 OPTUNA_TABLES = {"studies", "trials", "version_info"}
 MLFLOW_TABLES = {"experiments", "runs", "alembic_version"}
 
@@ -221,6 +224,8 @@ def check_tracking(uri: str) -> None:
         raise UserError(
             f"{path}: not MLflow's database (it holds {_some(tables)}); give another tracking_uri"
         )
+    if path.exists() and path.stat().st_size and (problem := mlflow_schema_problem(path)):
+        raise UserError(f"{path}: {problem}, or give another tracking_uri")
 
 
 def _some(tables: set[str]) -> str:
@@ -242,6 +247,8 @@ def _read_tables(path: Path) -> set[str]:
     try:
         with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    except sqlite3.OperationalError as error:
+        raise UserError(f"{path}: cannot be read: {error}; try again when nothing else uses it") from None
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not a usable SQLite database ({error}); name another one") from None
     return {name for (name,) in rows}
@@ -256,7 +263,9 @@ def _quoted(path: Path) -> str:
 def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "RDBStorage":
     """Opens it with Optuna, which makes what is missing; `path` is the file of an SQLite database."""
     import sqlalchemy
-    from optuna.storages import RDBStorage
+    from optuna.exceptions import StorageInternalError
+
+    from sweeps.patient_storage import PatientStorage
 
     arguments = engine_options(url)
     address = url
@@ -270,13 +279,18 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return RDBStorage(address, engine_kwargs=arguments, skip_table_creation=reads_only)
-    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, RuntimeError, ImportError, ValueError) as error:
-        raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
+            storage = PatientStorage(address, engine_kwargs=arguments, skip_table_creation=reads_only)
+    except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, ImportError,
+            ValueError) as error:  # fmt: skip
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        raise UserError(f"{masked(url)}: cannot be opened: {_reason(cause or error)}") from None
+    storage.label = str(path or masked(url))
+    return storage
 
 
 def _sqlite(path: Path, reads_only: bool) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=LOCK_WAIT_SECONDS, check_same_thread=False)
+    seconds = LOCK_WAIT_SECONDS if reads_only else WRITE_WAIT_SECONDS
+    connection = sqlite3.connect(path, timeout=seconds, check_same_thread=False)
     if reads_only:
         connection.execute("PRAGMA query_only = ON")
         return connection

@@ -4,6 +4,7 @@ import functools
 import importlib
 import os
 import signal
+import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +20,7 @@ from sweeps.control import living_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
 from sweeps.outcomes import is_in_budget
+from sweeps.patience import patient
 from sweeps.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.plan import (
     Places,
@@ -31,6 +33,7 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
+from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
 from sweeps.runner import Interrupted, Observer, SweepResult, drive
 from sweeps.spec import Budget, SweepSpec
@@ -45,13 +48,22 @@ if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
 
 
+Say = Callable[[str], None]
+"""Takes a line that a person should see."""
+
+
+def to_stderr(line: str) -> None:
+    """Writes a note to stderr."""
+    sys.stderr.write(f"sweeps: {line}\n")
+
+
 def run_sweep(
     spec: SweepSpec,
     *,
     storage: str | None = None,
     address: str | None = None,
     observers: Sequence[Observer] = (),
-    say: Callable[[str], None] = print,
+    say: Say = to_stderr,
 ) -> SweepResult:
     """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
 
@@ -60,18 +72,21 @@ def run_sweep(
         storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
-        say: Takes a line for the person who waits.
+        say: Gets what a person should know meanwhile, a line at a time.
 
     Raises:
         UserError: Something in the sweep is not right; nothing was created.
-        SweepFailed: The trials fail; what was done until then is kept.
+        SweepFailed: The trials fail, or the study database cannot be written; what was done is kept.
         Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
     """
     where = places(spec, storage)
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
-    with _workers(spec, where, address, say) as (executor, validations, asks_ahead):
+    with (
+        _workers(spec, where, address, say) as (executor, validations, sources, asks_ahead),
+        patient(say=say),
+    ):
         notes = {
             "files": masked(where.store) or str(where.files),
             "spool": str(where.files),
@@ -82,8 +97,10 @@ def run_sweep(
                 "key": uuid.uuid4().hex,
             },
         }
-        study = create_study(spec, open_storage(where.storage), validations=validations, notes=notes)
-        return drive(study, spec, where, executor, observers, asks_ahead=asks_ahead)
+        study = create_study(
+            spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources
+        )
+        return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
 
 
 def resume_sweep(
@@ -94,7 +111,7 @@ def resume_sweep(
     hours: float | None = None,
     address: str | None = None,
     observers: Sequence[Observer] = (),
-    say: Callable[[str], None] = print,
+    say: Say = to_stderr,
 ) -> SweepResult:
     """Goes on with a sweep from its study alone, whatever ended it.
 
@@ -105,7 +122,7 @@ def resume_sweep(
         hours: Hours from now after which no trial is asked; without it, there is no such limit.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
-        say: Takes a line for the person who waits.
+        say: Gets what a person should know first or meanwhile, a line at a time.
 
     Raises:
         UserError: There is no such sweep, it runs already, its budget is used, or it cannot go on here.
@@ -123,9 +140,16 @@ def resume_sweep(
     spec = spec.model_copy(update=changes)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
-    with _workers(spec, where, address, say) as (executor, validations, asks_ahead):
+    with (
+        _workers(spec, where, address, say) as (executor, validations, sources, asks_ahead),
+        patient(say=say),
+    ):
+        now = run_with(spec.folders[0], sources)
+        for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
+            say(note)
         equip(study, spec, validations)
-        return drive(study, spec, where, executor, observers, is_resumed=True, asks_ahead=asks_ahead)
+        return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
+                     asks_ahead=asks_ahead)  # fmt: skip
 
 
 def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:
@@ -167,8 +191,11 @@ def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budg
 @contextmanager
 def _workers(
     spec: SweepSpec, where: Places, address: str | None, say: Callable[[str], None]
-) -> Iterator[tuple["RayExecutor", int | None, bool]]:
-    """Workers that trained one batch, the validations of a full training, and whether to ask ahead."""
+) -> Iterator[tuple["RayExecutor", int | None, dict[str, str], bool]]:
+    """Workers that have checked the classes and trained one batch, with what they found.
+
+    That is the number of validations of a full training, the user's modules, and whether to ask ahead.
+    """
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from sweeps.executors.cluster import cluster, nodes
@@ -193,7 +220,7 @@ def _workers(
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
         # With one slot, a seed gives the same trials in the same order each time.
-        yield executor, validations, count > 1
+        yield executor, validations, inspection.sources, count > 1
 
 
 def _import_ahead() -> None:

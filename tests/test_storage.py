@@ -137,9 +137,9 @@ def pragmas(storage: optuna.storages.RDBStorage) -> tuple[Any, ...]:
 def test_sqlite_runs_with_a_write_ahead_log_and_waits_for_locks(here: Path) -> None:
     normal = 1
     storage = open_storage(url_of(here / "x.db"))
-    assert pragmas(storage) == ("wal", normal, 60_000)
+    assert pragmas(storage) == ("wal", normal, 5_000)
     again = open_storage(url_of(here / "x.db"))
-    assert pragmas(again) == ("wal", normal, 60_000)
+    assert pragmas(again) == ("wal", normal, 5_000)
 
 
 def test_every_connection_of_the_storage_is_set_up(here: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.persistence import create_study, ensure_name_is_free, free_name, git_commit, stored_spec
+from sweeps.persistence import create_study, ensure_name_is_free, free_name, stored_spec
+from sweeps.provenance import git_commit
 from sweeps.records import Assignment, Outcome, Report, State, Timing
 from sweeps.storage import open_storage
 from sweeps.study import Study

@@ -1,0 +1,83 @@
+"""How long this thread waits for a study database that is locked, full or away, and who is told of it.
+
+`sweeps.patient_storage` does the waiting.
+"""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from sweeps.errors import SweepFailed
+
+DEFAULT_SECONDS = 60.0
+DRIVER_SECONDS = 300.0
+VARIABLE = "SWEEPS_PATIENCE"
+"""The environment variable with the seconds that a driver waits."""
+
+
+class StudyUnwritable(SweepFailed):
+    """The study database could not be read or written for as long as was to be waited."""
+
+
+@dataclass
+class Patience:
+    """What `patient` sets.
+
+    Attributes:
+        seconds: How long to wait from now on.
+        say: Told when the waiting begins and when it was worth it.
+    """
+
+    seconds: float = DEFAULT_SECONDS
+    say: Callable[[str], None] | None = None
+
+
+_of_new_threads = Patience()
+
+
+class _Local(threading.local):
+    def __init__(self) -> None:
+        self.patience = _of_new_threads
+
+
+_local = _Local()
+
+
+@contextmanager
+def patient(seconds: float | None = None, say: Callable[[str], None] | None = None) -> Iterator[None]:
+    """Sets for this thread how long the block waits for a database; after it has given up once, not again.
+
+    Args:
+        seconds: How long; the driver's patience (`SWEEPS_PATIENCE`, else five minutes) if None, which
+            threads that start meanwhile share.
+        say: Told when the waiting begins and when it was worth it.
+    """
+    global _of_new_threads
+    before = _local.patience, _of_new_threads
+    _local.patience = Patience(driver_seconds() if seconds is None else seconds, say)
+    if seconds is None:
+        _of_new_threads = _local.patience
+    try:
+        yield
+    finally:
+        _local.patience, _of_new_threads = before
+
+
+def current() -> Patience:
+    """This thread's."""
+    return _local.patience
+
+
+def hurry(seconds: float) -> None:
+    """Lets this thread wait no longer than this from now on."""
+    _local.patience.seconds = min(_local.patience.seconds, seconds)
+
+
+def driver_seconds() -> float:
+    """How long a driver waits; a variable that is no number counts as not set."""
+    try:
+        return max(0.0, float(os.environ.get(VARIABLE, DRIVER_SECONDS)))
+    except ValueError:
+        return DRIVER_SECONDS

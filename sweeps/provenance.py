@@ -1,0 +1,126 @@
+"""What a sweep is run with: versions, git commit, the user's modules; and what of it is another by now.
+
+It is kept in the study at launch and at each resume, so that a person sees which trials ran with what.
+"""
+
+import contextlib
+import hashlib
+import platform
+import re
+import sqlite3
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
+OURS = ("sweeps", "search_spaces", "dashboards")
+NAMED = 5
+"""How many modules a note names."""
+
+
+def run_with(folder: str, sources: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """What the sweep is run with now, as it is kept.
+
+    Args:
+        folder: The user's, for its git commit.
+        sources: The user's modules; see `user_sources`.
+    """
+    return {
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+        "git_commit": git_commit(folder),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sources": dict(sources or {}),
+    }
+
+
+def user_sources() -> dict[str, str]:
+    """The user's modules that this process has imported, and the SHA-256 of each one's file, shortened.
+
+    The user's are those that are neither installed packages nor Python's own nor ours.
+    """
+    installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
+    found = {}
+    for name, module in sorted(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] in OURS:
+            continue
+        path = Path(file).resolve()
+        if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
+            continue
+        if any(path.is_relative_to(folder) for folder in installed):
+            continue
+        try:
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        except OSError:  # from an archive, or removed by now
+            continue
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """What a person should know before further trials run: one line a kind of change.
+
+    Args:
+        before: What the sweep was run with, from `run_with`.
+        now: The same of this process.
+    """
+    notes = []
+    old, new = before.get("sources", {}), now["sources"]
+    if changed := [name for name in old if name in new and old[name] != new[name]]:
+        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+        notes.append(
+            f"your code has changed since the last trials: {', '.join(changed[:NAMED])}{more}; "
+            "further trials run the code as it is now"
+        )
+    versions = [
+        f"{name} {was}, now {now['versions'][name]}"
+        for name, was in before.get("versions", {}).items()
+        if now["versions"].get(name, was) != was
+    ]
+    if versions:
+        notes.append(f"the last trials ran with {', '.join(versions)}")
+    return notes
+
+
+def last_run_with(mark: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the sweep was last run with, from the study attribute `lightning_sweeps`."""
+    resumed = mark.get("resumed")
+    last: Mapping[str, Any] = resumed[-1] if resumed else mark
+    return last
+
+
+def git_commit(folder: str) -> str | None:
+    """The commit of the folder's git checkout, with `-dirty` if files differ from it; None without one."""
+    command = ["git", "-C", folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip() or None
+
+
+def mlflow_schema_problem(path: Path) -> str | None:
+    """Why this MLflow cannot write one of its SQLite databases, or None; without importing MLflow."""
+    package = find_spec("mlflow")
+    if package is None or package.origin is None:
+        return None
+    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
+        row = database.execute("SELECT version_num FROM alembic_version").fetchone()
+    scripts = (Path(package.origin).parent / "store" / "db_migrations" / "versions").glob("*.py")
+    texts = [script.read_text("utf-8") for script in scripts]
+    known = {match[1] for text in texts if (match := re.search(r'^revision = "(\w+)"', text, re.M))}
+    replaced = {match[1] for text in texts if (match := re.search(r'^down_revision = "(\w+)"', text, re.M))}
+    if not known or row is None or row[0] in known - replaced:
+        return None
+    if row[0] in known:
+        return (
+            f"written by an older MLflow than {version('mlflow')}; back it up while nothing uses it, "
+            "then run `mlflow db upgrade URL`"
+        )
+    return f"written by a newer MLflow than {version('mlflow')}; update mlflow"

@@ -1,0 +1,192 @@
+"""A study database that is locked, full or damaged: waiting is said, then one line; nothing is corrupt."""
+
+import contextlib
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+import sqlalchemy
+
+from sweeps.errors import UserError
+from sweeps.executors.scripted import ScriptedExecutor
+from sweeps.patience import DRIVER_SECONDS, StudyUnwritable, driver_seconds, hurry, patient
+from sweeps.persistence import create_study
+from sweeps.runner import run
+from sweeps.storage import open_storage
+from sweeps.study import Study
+from tests import fakes
+from tests.browser import wait_for
+
+LOCK = """
+import sqlite3, sys, time
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("BEGIN EXCLUSIVE")
+print("locked", flush=True)
+time.sleep(float(sys.argv[2]))
+database.execute("COMMIT")
+"""
+
+
+@contextlib.contextmanager
+def locked(path: Path, seconds: float) -> Iterator[None]:
+    """Another process holds the database for so long."""
+    holder = subprocess.Popen(
+        [sys.executable, "-c", LOCK, str(path), str(seconds)], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "locked\n"
+    try:
+        yield
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+@pytest.fixture
+def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
+    monkeypatch.setattr("sweeps.storage.WRITE_WAIT_SECONDS", 0.2)
+    return create_study(SPEC, open_storage(f"sqlite:///{tmp_path}/s.db"), validations=4)
+
+
+SPEC = fakes.spec(budget={"trials": 60})
+PLENTY = 1_000_000
+
+
+class Disk:
+    """Limits the pages that a study's database may have to those that it has, until `pages` is raised."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        engine = study._storage._backend.engine  # type: ignore[attr-defined]
+        with engine.connect() as connection:
+            self.pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
+        sqlalchemy.event.listen(engine, "checkout", self._limit)
+
+    def _limit(self, connection: sqlite3.Connection, *_: object) -> None:
+        connection.execute(f"PRAGMA max_page_count = {self.pages}")
+
+
+def whole(path: Path) -> bool:
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        return database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+
+
+def test_a_lock_is_waited_for_and_that_is_said(study: optuna.Study, tmp_path: Path) -> None:
+    said: list[str] = []
+    with locked(tmp_path / "s.db", 2), patient(30, said.append):
+        study.set_user_attr("key", "value")
+    assert study.user_attrs["key"] == "value"
+    [waiting, over] = said
+    assert waiting == f"{tmp_path}/s.db: database is locked; waiting for up to 30 s"
+    assert over.startswith(f"{tmp_path}/s.db: works again after ")
+
+
+def test_a_lock_that_lasts_ends_in_one_line_and_the_rest_does_not_wait_again(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    with locked(tmp_path / "s.db", 60), patient(1):
+        with pytest.raises(StudyUnwritable, match=r"s\.db: database is locked for \d+ s; nothing in it is"):
+            study.ask()
+        started = time.monotonic()
+        with pytest.raises(StudyUnwritable):
+            study.set_user_attr("key", "value")
+        assert time.monotonic() - started < 1  # SQLite's own 0.2 s
+    assert whole(tmp_path / "s.db")
+    assert study.trials == []
+
+
+def test_a_sweep_of_which_the_database_gets_full_goes_on_once_there_is_room(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    disk = Disk(study)
+    said: list[str] = []
+    ours = Study(study, SPEC)
+    with (
+        patient(1, said.append),
+        pytest.raises(StudyUnwritable, match=r"database or disk is full for \d+ s; nothing in it is"),
+    ):
+        run(ours, ScriptedExecutor(fakes.falling, slots=2, length=4))
+    assert said == [f"{tmp_path}/s.db: database or disk is full; waiting for up to 1 s"]
+    assert whole(tmp_path / "s.db")
+    disk.pages = PLENTY
+    again = Study(study, SPEC)
+    again.adopt()
+    run(again, ScriptedExecutor(fakes.falling, slots=2, length=4))
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 60
+    assert all(list(trial.intermediate_values) == [1, 2, 3, 4] for trial in study.trials)
+
+
+def test_room_that_is_made_in_time_ends_the_waiting(study: optuna.Study) -> None:
+    disk = Disk(study)
+    said: list[str] = []
+
+    def make_room() -> None:
+        wait_for(lambda: bool(said))
+        disk.pages = PLENTY
+
+    maker = threading.Thread(target=make_room)
+    maker.start()
+    with patient(30, said.append):
+        run(Study(study, SPEC), ScriptedExecutor(fakes.falling, slots=2, length=4))
+    maker.join()
+    assert len(said) == 2
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 60
+
+
+def test_a_damaged_database_is_not_waited_for(study: optuna.Study, tmp_path: Path) -> None:
+    path = tmp_path / "s.db"
+    study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    content = bytearray(path.read_bytes())
+    content[4096:] = b"x" * (len(content) - 4096)
+    path.write_bytes(content)
+    said: list[str] = []
+    with patient(30, said.append), pytest.raises(StudyUnwritable, match="malformed"):
+        study.set_user_attr("key", "value")
+    assert said == []
+
+
+def test_a_wrong_call_is_no_trouble_of_the_databases(study: optuna.Study) -> None:
+    with patient(30), pytest.raises(KeyError):
+        study._storage.get_trial(999)
+
+
+def test_opening_a_locked_database_is_one_line(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
+        database.execute("PRAGMA journal_mode=DELETE")  # whose locks keep readers out, too
+    with locked(tmp_path / "s.db", 60), pytest.raises(UserError, match="database is locked"):
+        open_storage(f"sqlite:///{tmp_path}/s.db")
+
+
+def test_the_drivers_patience_is_the_users_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, seconds in [("7.5", 7.5), ("-1", 0.0), ("long", DRIVER_SECONDS)]:
+        monkeypatch.setenv("SWEEPS_PATIENCE", text)
+        assert driver_seconds() == seconds
+
+
+def test_patience_is_each_threads_own(study: optuna.Study, tmp_path: Path) -> None:
+    refused: list[float] = []
+
+    def impatient() -> None:
+        began = time.monotonic()
+        with patient(0), contextlib.suppress(StudyUnwritable):
+            study.set_user_attr("lease", 1)
+        refused.append(time.monotonic() - began)
+
+    with locked(tmp_path / "s.db", 3), patient(30):
+        thread = threading.Thread(target=impatient)
+        thread.start()
+        study.set_user_attr("key", "value")
+        thread.join()
+    assert refused[0] < 3
+    with patient(30):
+        hurry(0.1)
+        with locked(tmp_path / "s.db", 60), pytest.raises(StudyUnwritable):
+            study.set_user_attr("key", "other")
