@@ -190,7 +190,7 @@ def drive(
     executor: Executor,
     observers: Sequence[Observer],
     *,
-    say: Callable[[str], None],
+    say: Callable[[str], None] | None = None,
     resumed_with: dict[str, Any] | None = None,
     asks_ahead: bool = False,
 ) -> SweepResult:
