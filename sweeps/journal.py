@@ -70,6 +70,11 @@ class Journal:
                 with contextlib.suppress(ValueError):
                     yield _event(json.loads(line))
 
+    @property
+    def is_left(self) -> bool:
+        """Whether there are events that are not in MLflow yet."""
+        return bool(self._files())
+
     def _files(self) -> list[Path]:
         return sorted(path for path in self._folder.glob("*.jsonl") if path.stem.isdigit())
 

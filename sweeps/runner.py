@@ -164,6 +164,7 @@ class SweepResult:
         problems: What could not be recorded in MLflow, one line each.
         front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
+        is_recording_cut: The journal holds what MLflow did not take in time.
         stop_reason: Which rule of `stop_when` ended it; "" if none did.
     """
 
@@ -176,11 +177,7 @@ class SweepResult:
     is_stopped: bool = False
     front: tuple[Outcome, ...] = ()
     stop_reason: str = ""
-
-    @property
-    def is_recording_cut(self) -> bool:
-        """Whether the journal holds what MLflow did not take in time."""
-        return (self.files / "journal").exists()
+    is_recording_cut: bool = False
 
 
 def drive(
@@ -264,6 +261,7 @@ def drive(
         is_stopped=state == "interrupted",
         front=tuple(study.front.outcomes),
         stop_reason=study.stop_reason,
+        is_recording_cut=journal.is_left,
     )
 
 
