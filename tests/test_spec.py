@@ -110,7 +110,7 @@ def test_modules_are_looked_for_beside_the_file_and_then_here(
                      id="a budget of nothing"),
         pytest.param({"budget": {"hours": float("inf")}}, "budget.hours", ["finite", "inf"],
                      id="a budget without an end"),
-        pytest.param({"objective": "val_loss"}, "objective", ["metric and direction", "'val_loss'"],
+        pytest.param({"objective": "val_loss"}, "objective", ["metric, direction, value", "'val_loss'"],
                      id="an objective that is only a metric"),
         pytest.param({"objective": {"direction": "minimize"}}, "objective.metric", ["is missing"],
                      id="no metric"),
