@@ -2,7 +2,7 @@
 
 import os
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -13,6 +13,9 @@ MOST_BYTES = 50 * 2**20
 
 HOME = "SWEEPS_CODE"
 """The environment variable that says where in a worker the copies are."""
+
+OF_RAY = ("RAY_", "CUDA_", "OMP_NUM_THREADS", "PYTHON", "VIRTUAL_ENV")
+"""What of a worker's environment Ray has set for it."""
 
 LEFT_OUT_FOLDERS = (
     ".*", "__pycache__", "*.egg-info", "node_modules", "venv", "env", "data", "datasets", "mlruns",
@@ -59,6 +62,19 @@ def pack(folders: Sequence[str], archive: Path) -> tuple[str, ...]:
 def unpacked(folders: Sequence[str]) -> tuple[str, ...]:
     """The folders in a worker: names of copies become paths in the folder that Ray started it in."""
     return tuple(str(Path(os.environ.get(HOME, ""), folder)) for folder in folders)
+
+
+def is_copy(folders: Sequence[str]) -> bool:
+    """Whether these are names of copies, so that the worker is on another machine, as far as we know."""
+    return any(not Path(folder).is_absolute() for folder in folders)
+
+
+def take_over(environment: Mapping[str, str]) -> None:
+    """Gives a worker the driver's environment, but for what Ray set in it."""
+    own = {name for name in os.environ if name.startswith(OF_RAY)}
+    for name in [name for name in os.environ if name not in environment and name not in own]:
+        del os.environ[name]
+    os.environ.update({name: value for name, value in environment.items() if not name.startswith(OF_RAY)})
 
 
 def code_files(folder: Path) -> Iterator[Path]:

@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -202,12 +202,13 @@ def _workers(
     from sweeps.executors.ray import RayExecutor
 
     with ExitStack() as stack:
-        folders = stack.enter_context(cluster(address, spec.folders))
+        folders = stack.enter_context(cluster(address, spec.folders, say))
         stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
         count, need = slots_of([node.total for node in nodes().values()], spec)
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
+        environment = {} if code.is_copy(folders) else dict(os.environ)
         executor = RayExecutor(
-            functools.partial(make_trial_function, context),
+            functools.partial(make_trial_function, context, environment),
             slots=spec.budget.trials,
             need=need,
             say=say,
@@ -229,8 +230,15 @@ def _import_ahead() -> None:
         importlib.import_module(name)
 
 
-def make_trial_function(context: TrialContext) -> TrialFunction:
-    """What a worker calls first; torch and Lightning are imported there, never in the driver."""
+def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
+    """What a worker calls first; torch and Lightning are imported there, never in the driver.
+
+    Args:
+        context: What all trials share.
+        environment: The driver's, where the worker is on its machine: another sweep may have started that.
+    """
+    if environment:
+        code.take_over(environment)
     if context.gpus == 0:
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

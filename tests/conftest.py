@@ -29,6 +29,16 @@ def _starts_ray(item: pytest.Item) -> bool:
     return bool(ON_RAY & uses) or callable(getattr(getattr(item, "module", None), "sweeps", None))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Sweeps of other test sessions on this machine run on clusters of their own."""
+    folder = tmp_path_factory.mktemp("runtime")
+    folder.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SWEEPS_RUNTIME_DIR", str(folder))
+        yield
+
+
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """One local Ray cluster for the whole session: 16 logical CPUs and 8 pretended GPUs."""
@@ -40,7 +50,8 @@ def ray_cluster() -> Iterator[None]:
 
 def sweeps(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a folder, as a person does, and checks its exit code."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("RAY_", "SWEEPS_"))}
+    environment = {key: value for key, value in os.environ.items()
+                   if key == "SWEEPS_RUNTIME_DIR" or not key.startswith(("RAY_", "SWEEPS_"))}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "sweeps.cli", *arguments],
         cwd=folder, env=environment | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},

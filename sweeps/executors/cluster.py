@@ -6,18 +6,21 @@ import os
 import re
 import secrets
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.code import pack
 from sweeps.errors import UserError
+from sweeps.executors.sharing import Place, Shared, runtime_folder
 from sweeps.resources import ACCELERATOR
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -38,16 +41,21 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 
 @contextlib.contextmanager
 def cluster(
-    address: str | None = None, folders: Sequence[str] = (), **options: Any
+    address: str | None = None,
+    folders: Sequence[str] = (),
+    say: Callable[[str], None] = print,
+    **options: Any,
 ) -> Iterator[tuple[str, ...]]:
-    """The Ray cluster of one sweep: the connected one, else the one at an address, else a new local one.
+    """The Ray cluster of one sweep: the connected one, else the one at an address, else this machine's.
 
     Gives the folders of code as the workers find them: a cluster that others started gets a copy.
 
     Args:
         address: `host:port`, `auto` for the cluster that was started on this machine, `ray://host:port`, or
-            `local` for a new one; None for what RAY_ADDRESS says.
+            `local` for a new one of this sweep's own; None for what RAY_ADDRESS says, or else the one that
+            this machine's sweeps share.
         folders: Where the user's modules are.
+        say: Takes a line for the person who waits.
         options: More of `ray.init`'s for a new one, such as `num_cpus` and `num_gpus`.
 
     Raises:
@@ -60,9 +68,12 @@ def cluster(
     before = dict(os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     source = "--address" if address else "RAY_ADDRESS"
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
+    address = address or os.environ.get("RAY_ADDRESS") or ("local" if options else None)
     try:
-        if address == "local":
+        if address is None:
+            with _shared(say):
+                yield tuple(folders)
+        elif address == "local":
             _start(**options)
             yield tuple(folders)
         else:
@@ -80,7 +91,7 @@ def _start(**options: Any) -> None:
     always `local`. Ray turns token authentication on for local clusters and writes its token readable
     for everyone; we give it a token that lives in this process only, unless the user has one.
     """
-    token_file = Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    token_file = _token_file()
     if token_file.is_file():
         with contextlib.suppress(PermissionError):  # another user's: not ours to change
             token_file.chmod(0o600)
@@ -88,6 +99,63 @@ def _start(**options: Any) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
     settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
     ray.init(**QUIET | settings | options)
+
+
+@contextlib.contextmanager
+def _shared(say: Callable[[str], None]) -> Iterator[None]:
+    """The cluster of this machine's sweeps: joined if it runs, else started, and kept while others use it."""
+    folder = runtime_folder()
+    place = Place(folder) if folder else None
+    with place.locked() if place else contextlib.nullcontext():
+        there = place.running() if place else None
+        is_ours = False
+        if there is None or there.devices != _devices():
+            _start()
+            if place:
+                address = ray.get_runtime_context().gcs_address
+                is_ours = place.own(Shared(address, _token(), os.getpid(), _devices(), sys.executable))
+        elif place:
+            place.use()
+            _join_shared(there)
+            say(f"joined the cluster of the sweep that runs on this machine already (process {there.pid})")
+    try:
+        yield
+    finally:
+        if place and is_ours:
+            place.wait_for_users(say)
+        ray.shutdown()
+        if place:
+            place.leave()
+
+
+def _join_shared(there: Shared) -> None:
+    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": there.token}
+    Config.initialize("")  # Ray keeps what it has read
+    AuthenticationTokenLoader.instance().reset_cache()
+    environment = {} if there.python == sys.executable else {"py_executable": sys.executable}
+    try:
+        ray.init(address=there.address, runtime_env=environment or None, **QUIET)
+    except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
+        reason = " ".join(str(error.__cause__ or error).split())[:300]
+        raise UserError(
+            f"the cluster of the sweep that runs already (process {there.pid}) cannot be joined: {reason}; "
+            "wait for its end, or `--address local` starts another one beside it"
+        ) from None
+
+
+def _devices() -> str:
+    """The GPUs that this process is confined to."""
+    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+
+def _token() -> str:
+    """The token of the cluster that this process has started."""
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    return given or _token_file().read_text().strip()
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
 
 
 def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:

@@ -1,0 +1,142 @@
+"""One local cluster a machine and user: the first sweep starts it, those that come while it runs join it.
+
+Who owns it and who uses it is said by locks of the kernel's, which end with their process, however it ends:
+
+    start   held while a sweep looks for the cluster, starts it or ends it
+    owner   held by the sweep that started it, as long as the cluster runs
+    users   shared by the sweeps that joined; the owner stays until the last of them has gone
+
+`cluster.json` says where the cluster is and holds its token. The folder and the files are the user's alone.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Shared:
+    """A running cluster of this user's on this machine.
+
+    Attributes:
+        address: Where it is.
+        token: Opens it.
+        pid: The process of the sweep that started it.
+        devices: The GPUs that it was confined to, "" for all.
+        python: The interpreter of its workers.
+    """
+
+    address: str
+    token: str
+    pid: int
+    devices: str
+    python: str
+
+
+def runtime_folder() -> Path | None:
+    """The folder of the locks: the user's alone, made if need be; None if there is no such place."""
+    given = os.environ.get("SWEEPS_RUNTIME_DIR")
+    base = os.environ.get("XDG_RUNTIME_DIR") or ""
+    default = Path(base) if base and Path(base).is_dir() else Path(tempfile.gettempdir())
+    folder = Path(given) if given else default / f"lightning-sweeps-{os.getuid()}"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        about = folder.lstat()
+    except OSError:
+        return None
+    is_ours = about.st_uid == os.getuid() and not about.st_mode & 0o077 and not folder.is_symlink()
+    return folder if is_ours else None
+
+
+class Place:
+    """Where a sweep finds the machine's cluster, or makes it known.
+
+    Args:
+        folder: See `runtime_folder`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._handles: list[int] = []
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else starts, joins or ends a cluster while the block runs."""
+        handle = self._open("start.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def running(self) -> Shared | None:
+        """The cluster that runs; None if there is none, whatever a dead process left behind."""
+        handle = self._open("owner.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with contextlib.suppress(OSError, ValueError, TypeError):
+                return Shared(**json.loads((self._folder / "cluster.json").read_text()))
+            return None
+        finally:
+            os.close(handle)
+        return None
+
+    def own(self, cluster: Shared) -> bool:
+        """Makes a cluster known that this process has started; False if another owner lives."""
+        handle = self._open("owner.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        self._handles.append(handle)
+        path = self._folder / "cluster.json"
+        path.unlink(missing_ok=True)
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
+            json.dump(asdict(cluster), file)
+        return True
+
+    def use(self) -> None:
+        """Notes that this process uses the cluster, until `leave` or its end."""
+        handle = self._open("users.lock")
+        fcntl.flock(handle, fcntl.LOCK_SH)
+        self._handles.append(handle)
+
+    def leave(self) -> None:
+        """Lets go of everything that this process holds."""
+        while self._handles:
+            os.close(self._handles.pop())
+
+    def wait_for_users(self, say: Callable[[str], None]) -> None:
+        """Waits until no other sweep uses the cluster, then withdraws it; the caller ends it."""
+        has_said = False
+        while not self._withdraw():
+            if not has_said:
+                say("this sweep is done; its process stays while other sweeps use the cluster it started")
+                has_said = True
+            time.sleep(POLL_SECONDS)
+
+    def _withdraw(self) -> bool:
+        with self.locked():
+            handle = self._open("users.lock")
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            finally:
+                os.close(handle)
+            (self._folder / "cluster.json").unlink(missing_ok=True)
+            self.leave()
+            return True
+
+    def _open(self, name: str) -> int:
+        return os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)

@@ -1,0 +1,103 @@
+"""One local cluster a machine: who owns it, who has joined it, and what a dead process leaves behind."""
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sweeps.executors.sharing import Place, Shared, runtime_folder
+from tests.conftest import sweeps
+from tests.test_cli import sweep_file
+from tests.test_cluster import running, wait_for
+
+HERE = Shared("127.0.0.1:1", "token", 7, "", sys.executable)
+OWN = """
+import sys, time
+from pathlib import Path
+from sweeps.executors.sharing import Place, Shared
+place = Place(Path(sys.argv[1]))
+with place.locked():
+    print(place.own(Shared("127.0.0.1:1", "token", 7, "", sys.executable)), flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_cluster_is_found_while_its_owner_lives_and_not_after_it_was_killed(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    assert place.running() is None
+    owner = subprocess.Popen([sys.executable, "-c", OWN, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "True\n"
+    assert place.running() == HERE
+    assert not place.own(HERE)
+    owner.kill()
+    owner.wait()
+    assert (tmp_path / "cluster.json").exists()
+    assert place.running() is None
+    assert place.own(HERE)
+
+
+def test_the_owner_stays_while_others_use_the_cluster(tmp_path: Path) -> None:
+    owner, user, other = Place(tmp_path), Place(tmp_path), Place(tmp_path)
+    owner.own(HERE)
+    user.use()
+    other.use()
+    assert not owner._withdraw()
+    user.leave()
+    assert not owner._withdraw()
+    other.leave()
+    owner.wait_for_users(pytest.fail)
+    assert not (tmp_path / "cluster.json").exists()
+    assert other.own(HERE)
+
+
+def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:
+    Place(tmp_path).own(HERE)
+    modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {0o600}
+
+
+def test_a_folder_that_others_can_enter_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPS_RUNTIME_DIR", str(tmp_path / "new"))
+    assert runtime_folder() == tmp_path / "new"
+    (tmp_path / "new").chmod(0o755)
+    assert runtime_folder() is None
+    (tmp_path / "link").symlink_to(tmp_path)
+    monkeypatch.setenv("SWEEPS_RUNTIME_DIR", str(tmp_path / "link"))
+    assert runtime_folder() is None
+
+
+def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
+    folder.mkdir()
+    sweep_file(folder, resources={"gpus": 0, "cpus": os.cpu_count()}, **changes)
+    output = (folder / "output.txt").open("w")
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml"],
+        cwd=folder, stdout=output, stderr=output, text=True,
+        env=os.environ | {"COLUMNS": "200"},
+    )  # fmt: skip
+
+
+def test_a_second_sweep_joins_the_first_ones_cluster_and_waits_for_a_free_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runtime").mkdir(0o700)
+    monkeypatch.setenv("SWEEPS_RUNTIME_DIR", str(tmp_path / "runtime"))
+    first, second = tmp_path / "first", tmp_path / "second"
+    slow = {"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}}
+    with launch(first, model=slow, budget={"trials": 500}) as owner:
+        wait_for(lambda: bool(running(first)))
+        with launch(second, model={"class_path": "tests.modules.Line"}, budget={"trials": 2}) as joined:
+            wait_for(lambda: "waiting for a free place" in (second / "output.txt").read_text())
+            sweeps("stop", "small", folder=first)
+            assert joined.wait(120) == 0
+        assert owner.wait(60) == 0
+    shown = (second / "output.txt").read_text()
+    assert f"joined the cluster of the sweep that runs on this machine already (process {owner.pid})" in shown
+    assert "2 trials finished: 2 complete" in shown
+    assert "its process stays while other sweeps use the cluster" in (first / "output.txt").read_text()
+    assert Place(tmp_path / "runtime").running() is None
