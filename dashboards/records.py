@@ -138,6 +138,7 @@ class Sweep:
         git_commit: The commit it was started from, if any.
         space: Every parameter that a trial had, in the order in which they first came up.
         stop_reason: Why it ended before its budget was used; "" if it did not.
+        lr_finder: What the learning-rate finder found before the sweep; empty without one.
     """
 
     summary: SweepSummary
@@ -149,6 +150,7 @@ class Sweep:
     git_commit: str | None
     space: tuple[Parameter, ...] = ()
     stop_reason: str = ""
+    lr_finder: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:

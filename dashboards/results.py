@@ -117,6 +117,7 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
         versions=mark.get("versions") or {},
         git_commit=mark.get("git_commit"),
         stop_reason=attrs.get("stop_reason") or "",
+        lr_finder=attrs.get("lr_finder") or {},
         space=parameters(frozen.distributions for frozen in frozen_trials),
     )
 

@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 
 from dashboards.errors import ResultsError
 from sweeps.cli_files import files
+from sweeps.cli_lr import learning_rates
 from sweeps.cli_running import Name, Storage, running
 from sweeps.completion import sweep_names
 from sweeps.errors import SweepFailed, UserError
@@ -33,6 +34,7 @@ app = typer.Typer(
 
 app.add_typer(running)
 app.add_typer(files)
+app.add_typer(learning_rates)
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
 Overrides = Annotated[

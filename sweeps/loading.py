@@ -11,6 +11,8 @@ from search_spaces import SpaceError, read_yaml
 from sweeps.cells import grid_arguments, trials_of_grid
 from sweeps.errors import SpecError, UserError
 from sweeps.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
+from sweeps.lr.narrow import check_finder
+from sweeps.lr.section import LrFinder
 from sweeps.objectives import check_objectives
 from sweeps.oom import Oom
 from sweeps.spec import CLASSES, INTERNAL, WANTED, Budget, Component, Objective, Resources, Retries, SweepSpec
@@ -97,6 +99,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
         raise spec.error("oom.batch_size", rule)
     # Checked now, so that a loaded specification is a right one.
     _ = spec.space, spec.checked_constraints, spec.start_with_params
+    check_finder(spec)
     if is_whole_grid:
         spec = spec.model_copy(update={"budget": Budget(trials=trials_of_grid(spec))})
     return spec
@@ -143,6 +146,7 @@ def _model_at(path: Sequence[str]) -> type[BaseModel]:
     sections: dict[str, type[BaseModel]] = {
         "objective": Objective, "budget": Budget, "resources": Resources, "retries": Retries,
         "stop_when": StopWhen, "oom": Oom, "sampler": Component, "pruner": Component,
+        "lr_finder": LrFinder,
     }  # fmt: skip
     return sections.get(path[0], SweepSpec) if path else SweepSpec
 

@@ -9,7 +9,9 @@ import hashlib
 import os
 import re
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
+
+import yaml
 
 from sweeps.records import Point
 
@@ -77,3 +79,14 @@ def safe_name(name: str) -> str:
 def shown(value: object) -> str:
     """A parameter's value as people write it; NumPy's floats as Python's."""
     return cut(repr(float(value)) if isinstance(value, float) else str(value), PARAM_LENGTH)
+
+
+def yaml_text(config: dict[str, Any]) -> str:
+    """A configuration as YAML, in its own order.
+
+    Raises:
+        yaml.YAMLError: It holds something that YAML cannot say.
+    """
+    # The C version of `yaml.safe_dump`, which takes a tenth of the time.
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return str(yaml.dump(config, Dumper=dumper, sort_keys=False, allow_unicode=True))

@@ -59,17 +59,27 @@ def places(spec: SweepSpec, storage: str | None = None) -> Places:
     check_storage(url)
     ensure_name_is_free(spec.name, url)
     check_warm_start(spec, url)
-    tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
-    check_tracking(tracking)
-    if is_tracking_server(tracking):
-        check_answers(tracking, masked(tracking))
-    database = sqlite_path(tracking)
-    root = database.parent if database else Path.cwd()
-    artifacts = "" if is_tracking_server(tracking) else str(root / "mlartifacts" / spec.name)
+    tracking, artifacts = tracking_place(spec, spec.name)
     if not is_remote(spec.files):
         return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
     local = sweep_folder(LOCAL_FILES, spec.name)
     return Places(url, tracking, artifacts, local, remote_folder(expand(spec.files), spec.name))
+
+
+def tracking_place(spec: SweepSpec, experiment: str) -> tuple[str, str]:
+    """URL of MLflow's database or server, and the folder of an experiment's artifacts; see `Places`.
+
+    Raises:
+        UserError: It is not one of ours, or does not answer.
+    """
+    tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
+    check_tracking(tracking)
+    if is_tracking_server(tracking):
+        check_answers(tracking, masked(tracking))
+        return tracking, ""
+    database = sqlite_path(tracking)
+    root = database.parent if database else Path.cwd()
+    return tracking, str(root / "mlartifacts" / experiment)
 
 
 def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:

@@ -7,9 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
-from sweeps.names import TAG_LENGTH, Names, Text, cut, safe_name, shown
+from sweeps.names import TAG_LENGTH, Names, Text, cut, safe_name, shown, yaml_text
 from sweeps.records import MOST_OBJECTIVES, Assignment, News, Outcome, Point, Report, Started, State
 
 Status = Literal["finished", "failed", "interrupted"]
@@ -33,6 +31,8 @@ class SweepInfo:
         files: The folder that holds `trial-7/log.txt` and `trial-7/best.ckpt`.
         tags: Further tags, such as versions and the git commit; they win over the recorder's own.
         params: What is fixed for the whole sweep.
+        texts: Further files of the parent run: name and content.
+        points: Metrics that are known before the first trial.
         key: Marks the runs of this sweep, so that a later driver finds them; "" for one of its own.
         counts: How many trials ended in which state under earlier drivers.
         best_value: The best value under earlier drivers.
@@ -48,6 +48,8 @@ class SweepInfo:
     files: Path
     tags: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
     key: str = ""
     counts: dict[State, int] = field(default_factory=dict)
     best_value: float | None = None
@@ -135,7 +137,8 @@ class Ledger:
         about = {"metric": info.metric, "direction": info.direction, **info.tags}
         self.parent = Run(info.name, self._tags(about), int(at * 1000), is_sent=info.is_resumed)
         self.parent.waiting += self._params(info.params)
-        self.parent.files.append(("sweep.yaml", info.spec_text))
+        self.parent.files += [("sweep.yaml", info.spec_text), *info.texts.items()]
+        self._add_points(self.parent, info.points)
 
     def add(self, event: News | Ending, at: float, *, is_replayed: bool = False) -> None:
         """Notes an event that was recorded at `at` (seconds since the epoch).
@@ -157,7 +160,7 @@ class Ledger:
                 run.waiting += self._params(event.params)
                 self._assigned[event.number] = event.params
                 run.tag(change=event.change)
-                run.files.append(("config.yaml", _yaml(event.config)))
+                run.files.append(("config.yaml", yaml_text(event.config)))
             case Started():
                 run = self._trial(event.number, at)
                 run.is_held = False
@@ -283,12 +286,6 @@ class Ledger:
             "mlflow.source.type": "LOCAL",
         }
         return {safe_name(key): cut(value, TAG_LENGTH) for key, value in {**common, **tags}.items()}
-
-
-def _yaml(config: dict[str, Any]) -> str:
-    # The C version of `yaml.safe_dump`, which takes a tenth of the time.
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return str(yaml.dump(config, Dumper=dumper, sort_keys=False, allow_unicode=True))
 
 
 def _user() -> str:

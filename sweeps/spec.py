@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
+from sweeps.lr.section import LrFinder
 from sweeps.oom import Oom
 from sweeps.records import MOST_OBJECTIVES, CliCall
 from sweeps.stopping import StopWhen
@@ -128,6 +129,7 @@ class SweepSpec(_Section):
     """Ready-made parts of the search space; they are put into it when the sweep file is read."""
     constraints: list[str] = []
     start_with: list[dict[str, Any]] = []
+    lr_finder: LrFinder | None = None
     sampler: str | Component = "auto"
     pruner: str | Component = "median"
     resources: Resources = Resources()

@@ -19,6 +19,7 @@ from sweeps.cells import grid_arguments
 from sweeps.control import living_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
+from sweeps.lr import finder
 from sweeps.outcomes import is_in_budget
 from sweeps.patience import patient
 from sweeps.persistence import create_study, equip, load_study, loaded_spec
@@ -84,7 +85,7 @@ def run_sweep(
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
     with (
-        _workers(spec, where, address, say) as (executor, validations, sources, asks_ahead),
+        workers(spec, where, address, say) as (executor, context, validations, sources, asks_ahead),
         patient(say=say),
     ):
         notes = {
@@ -96,10 +97,13 @@ def run_sweep(
                 "artifacts": where.artifacts,
                 "key": uuid.uuid4().hex,
             },
+            **finder.prepare(executor, context, spec),
         }
         study = create_study(
             spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources
         )
+        finder.enqueue(study, spec)
+        spec = finder.applied(spec, notes)
         return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
 
 
@@ -141,13 +145,14 @@ def resume_sweep(
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
     with (
-        _workers(spec, where, address, say) as (executor, validations, sources, asks_ahead),
+        workers(spec, where, address, say) as (executor, _, validations, sources, asks_ahead),
         patient(say=say),
     ):
         now = run_with(spec.folders[0], sources)
         for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
             say(note)
         equip(study, spec, validations)
+        spec = finder.applied(spec, study.user_attrs)
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
                      asks_ahead=asks_ahead)  # fmt: skip
 
@@ -189,12 +194,12 @@ def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budg
 
 
 @contextmanager
-def _workers(
+def workers(
     spec: SweepSpec, where: Places, address: str | None, say: Callable[[str], None]
-) -> Iterator[tuple["RayExecutor", int | None, dict[str, str], bool]]:
+) -> Iterator[tuple["RayExecutor", TrialContext, int | None, dict[str, str], bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
-    That is the number of validations of a full training, the user's modules, and whether to ask ahead.
+    That is the context of the trials, the number of validations of a full training, the user's modules, and whether to ask ahead.
     """
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
@@ -221,7 +226,7 @@ def _workers(
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
         # With one slot, a seed gives the same trials in the same order each time.
-        yield executor, validations, inspection.sources, count > 1
+        yield executor, context, validations, inspection.sources, count > 1
 
 
 def _import_ahead() -> None:

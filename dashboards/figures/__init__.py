@@ -1,6 +1,6 @@
 """Every figure as a pure pair: `..._data` makes a plain frozen value, `draw_...` makes it a Plotly figure.
 
-    records -> history, curves, importances, space, cost, comparison -> report
+    records -> history, curves, importances, space, cost, comparison, learning_rates -> report
 
 Optuna's own figures are used for slice, contour, parallel coordinates and EDF, and its importances. The
 functions here without a prefix do both steps:
@@ -20,6 +20,7 @@ from dashboards.figures.cost import Saved, Timeline, draw_saved, draw_timeline, 
 from dashboards.figures.curves import Curves, Logged, curves_data, draw_curves, draw_logged, logged_data
 from dashboards.figures.history import History, draw_history, history_data
 from dashboards.figures.importances import Importances, draw_importances, importances_data
+from dashboards.figures.learning_rates import RangeTests, draw_range_tests, range_tests_data
 from dashboards.figures.pareto import Pareto, draw_hypervolume, draw_pareto, pareto_data
 from dashboards.figures.space import (
     Space,
@@ -35,13 +36,54 @@ from dashboards.records import Sweep
 T = TypeVar("T")
 
 __all__ = [
-    "Comparison", "Curves", "History", "Importances", "Logged", "Pareto", "Saved", "Space", "Timeline",
-    "best_so_far", "comparison_data", "contour", "contour_data", "curves", "curves_data",
-    "draw_comparison", "draw_contour", "draw_curves", "draw_edf", "draw_history", "draw_hypervolume",
-    "draw_importances", "draw_logged", "draw_parallel", "draw_pareto", "draw_saved", "draw_slice",
-    "draw_timeline", "edf", "history", "history_data", "importances", "importances_data", "logged_data",
-    "parallel", "parallel_data", "pareto", "pareto_data", "saved", "saved_data", "slices", "slices_data",
-    "timeline", "timeline_data",
+    "Comparison",
+    "Curves",
+    "History",
+    "Importances",
+    "Logged",
+    "Pareto",
+    "RangeTests",
+    "Saved",
+    "Space",
+    "Timeline",
+    "best_so_far",
+    "comparison_data",
+    "contour",
+    "contour_data",
+    "curves",
+    "curves_data",
+    "draw_comparison",
+    "draw_contour",
+    "draw_curves",
+    "draw_edf",
+    "draw_history",
+    "draw_hypervolume",
+    "draw_importances",
+    "draw_logged",
+    "draw_parallel",
+    "draw_pareto",
+    "draw_range_tests",
+    "draw_saved",
+    "draw_slice",
+    "draw_timeline",
+    "edf",
+    "history",
+    "history_data",
+    "importances",
+    "importances_data",
+    "logged_data",
+    "parallel",
+    "parallel_data",
+    "pareto",
+    "pareto_data",
+    "range_tests",
+    "range_tests_data",
+    "saved",
+    "saved_data",
+    "slices",
+    "slices_data",
+    "timeline",
+    "timeline_data",
 ]  # fmt: skip
 
 
@@ -104,6 +146,11 @@ def saved(sweep: Sweep) -> go.Figure:
         ResultsError: None was pruned, or none is complete.
     """
     return draw_saved(_known(saved_data(sweep), "a pruned and a complete trial"))
+
+
+def range_tests(sweep: Sweep) -> list[go.Figure]:
+    """Return the range tests of each learning rate that was looked for."""
+    return [draw_range_tests(data) for data in range_tests_data(sweep)]
 
 
 def best_so_far(sweeps: Sequence[Sweep], budget: str = "trials") -> go.Figure:

@@ -14,6 +14,7 @@ from ray.exceptions import RayError, RayTaskError
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
 from sweeps.executors.cluster import nodes, one_line
+from sweeps.executors.each import CallsEach
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.resources import ACCELERATOR, Need
 from sweeps.worker import Worker
@@ -40,7 +41,7 @@ class _Slot:
     """When it was asked for, or became idle."""
 
 
-class RayExecutor:
+class RayExecutor(CallsEach):
     """Trains on Ray actors that stay; see `sweeps.executors.Executor` for the contract.
 
     There are as many slots as fit on the living nodes beside what others have taken; they come and go with

@@ -1,0 +1,45 @@
+"""The range tests of the learning-rate finder: a section of a sweep's report, and a page of their own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from dashboards import figures
+from dashboards.records import Sweep
+from dashboards.report.page import Page, paragraph, text
+from dashboards.wording import counted, number_text
+
+
+def build(name: str, kept: Mapping[str, Any]) -> str:
+    """Return the page that `sweeps lr-find` writes, as HTML that needs no network.
+
+    Args:
+        name: The sweep's name.
+        kept: What was found, in the form of a study's attribute `lr_finder`.
+    """
+    page = Page(f"{name} - learning rates")
+    about = f"{kept['steps']} optimizer steps a range test, rates from {kept['low']:g} to {kept['high']:g}"
+    page.parts.append(f"<header><h1>{text(name)}</h1>{paragraph(about)}</header>")
+    page.section("What did the learning-rate finder see?", *learning_rates(page, kept))
+    return page.html()
+
+
+def learning_rates(page: Page, source: Sweep | Mapping[str, Any]) -> list[str]:
+    """Show range tests and what was found in them, of a sweep or of what a study keeps of them."""
+    parts = []
+    for data in figures.range_tests_data(source):
+        notes = "".join(f" {note[:1].upper()}{note[1:]}." for note in data.notes)
+        if data.suggestion is None or data.interval is None:
+            parts.append(paragraph(f"{data.parameter}: no learning rate was found.{notes}", "note"))
+            continue
+        ends = " to ".join(number_text(end) for end in data.interval)
+        searched = ""
+        if data.searched and data.searched != data.interval:
+            searched = f", searched {' to '.join(number_text(end) for end in data.searched)}"
+        summary = (
+            f"{counted(len(data.curves), 'range test')}: suggestion {number_text(data.suggestion)}, "
+            f"interval {ends}"
+            f"{searched}, confidence {data.confidence}.{notes}"
+        )
+        title = f"Loss at rising {data.parameter}"
+        parts.append(page.figure(figures.draw_range_tests(data), title, summary))
+    return parts

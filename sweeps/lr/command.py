@@ -1,0 +1,93 @@
+"""`sweeps lr-find`: the finder without a sweep; recorded in MLflow, in an experiment of its own."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from search_spaces.paths import get
+from sweeps.errors import UserError
+from sweeps.lr import finder
+from sweeps.lr.narrow import configurations
+from sweeps.lr.section import LrFinder
+from sweeps.persistence import stored_spec
+from sweeps.plan import Places, tracking_place
+from sweeps.recorder import Recorder, SweepInfo
+from sweeps.spec import SweepSpec
+from sweeps.sweep import workers
+
+OPTIONS = {"low": "min", "high": "max"}
+"""The command line's names of the section's keys, where they differ."""
+
+
+def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
+    """The finder's settings: the sweep file's, with what the command line says.
+
+    Args:
+        spec: The sweep.
+        parameter: Instead of the file's.
+        numbers: `configs`, `low`, `high` and `steps`.
+
+    Raises:
+        UserError: One of them is out of its range.
+    """
+    name = parameter or (spec.lr_finder.parameter if spec.lr_finder else None)
+    try:
+        made = LrFinder(**({"parameter": name} if name else {}), **numbers)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = str(problem["loc"][0]) if problem["loc"] else "low"
+        message = problem["msg"].removeprefix("Value error, ")
+        text = f"{message[0].lower()}{message[1:]}"
+        raise UserError(f"--{OPTIONS.get(key, key)}: {text}") from None
+    _check_parameter(spec, made.parameter)
+    return made
+
+
+def _check_parameter(spec: SweepSpec, parameter: str) -> None:
+    """Checks that the path is one of the space or of the configuration; an optimizer has a rate by itself."""
+    _, config = next(configurations(spec, None, 1), ({}, {}))
+    is_known = isinstance(get(config, tuple(parameter.split("."))), int | float)
+    is_default = parameter == LrFinder().parameter and config.get("optimizer") is not None
+    if not (is_known or is_default):
+        rule = f"the configuration has no number at {parameter}; name the path of the learning rate"
+        raise UserError(f"--parameter: {rule}")
+
+
+def lr_find(
+    spec: SweepSpec, settings: LrFinder, address: str | None = None, say: Callable[[str], None] = print
+) -> tuple[dict[str, Any], list[str]]:
+    """Runs the range tests of a sweep file and records them; no study is made.
+
+    Args:
+        spec: The sweep.
+        settings: What to test.
+        address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
+        say: Takes a line for the person who waits.
+
+    Returns:
+        What a study would keep, as `{"lr_finder": ...}`, and what could not be recorded, a line each.
+
+    Raises:
+        UserError: Something in the sweep is not right; nothing was created.
+    """
+    name = f"{spec.name}-lr-find"
+    where = Places("", *tracking_place(spec, name), Path(spec.files))
+    with workers(spec, where, address, say) as (executor, context, *_):
+        found = finder.find(executor, context, spec, settings)
+    attributes = {"lr_finder": finder.stored(spec, settings, found)}
+    info = SweepInfo(
+        name=name,
+        metric=spec.objectives[0].metric,
+        direction=spec.objectives[0].direction,
+        tracking_uri=where.tracking_uri,
+        artifact_location=where.artifacts,
+        spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
+        params=finder.params(attributes),
+        texts=finder.texts(attributes),
+        points=finder.points(attributes),
+        files=where.files,
+    )
+    return attributes, Recorder(info).close(status="finished", best=None)

@@ -1,0 +1,210 @@
+"""Finds learning rates before a sweep: range tests on the workers, read, and applied to the sweep.
+
+The study keeps what was found as its attribute `lr_finder`, which is all that resume and the readers know:
+
+    parameter       the configuration path of the learning rate
+    low, high, steps    of the range tests
+    findings        a list, one for each place of the space that sets the rate (one an optimizer of a choice):
+        parameter       its Optuna name
+        suggestion      the rate that the first trial gets; null where nothing was found
+        interval        [low, high] as found; null likewise
+        allowed         [low, high] of the sweep file
+        searched        [low, high] that the sweep searches
+        confidence      high, medium, low or none
+        notes           lines about it
+        curves          a list of {rates, losses, suggestion}; a null loss is one that was not finite
+"""
+
+import importlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from search_spaces.choices import Site
+from search_spaces.parameters import FloatParameter
+from sweeps.lr.curve import Curve, Finding, read
+from sweeps.lr.narrow import configurations, narrowed, starts, within
+from sweeps.lr.section import LrFinder
+from sweeps.records import Point, TrialContext
+from sweeps.spec import SweepSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+REPEATS = 4
+"""Range tests of a single configuration, each with another seed: one curve alone says little."""
+
+
+class Workers(Protocol):
+    """What runs range tests: one after the other on each worker."""
+
+    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """Gives each result, or the exception in its place."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was found for one place of the search space.
+
+    Attributes:
+        name: Optuna's name of the parameter; its configuration path where the space does not have it.
+        finding: The suggestion and the interval.
+        site: The place; None where the space does not have it.
+    """
+
+    name: str
+    finding: Finding
+    site: Site | None = None
+
+
+def run_test(context: TrialContext, config: Mapping[str, Any], finder: LrFinder, seed: int | None) -> Curve:
+    """One range test; called in a worker, where torch is imported."""
+    tested: Curve = importlib.import_module("sweeps.lr.range_test").range_test(
+        context, config, finder.parameter, low=finder.low, high=finder.high, steps=finder.steps, seed=seed
+    )
+    return tested
+
+
+def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFinder) -> list[Found]:
+    """Runs the range tests of all places that set the learning rate, and reads their curves.
+
+    Args:
+        workers: Run the tests.
+        context: What the trials of the sweep share.
+        spec: The sweep.
+        finder: What to test. A parameter that the space does not have is tested all the same.
+    """
+    sites: list[Site | None] = [s for s in spec.space.sites if s.config_path == finder.parameter] or [None]
+    jobs, owners = [], []
+    for index, site in enumerate(sites):
+        tests = [config for _, config in configurations(spec, site, finder.configs)]
+        repeats = REPEATS if len(tests) == 1 else 1
+        for number, config in enumerate(tests * repeats):
+            jobs.append((context, config, finder, number))
+            owners.append(index)
+    curves = [_curve(result) for result in workers.map(run_test, jobs)]
+    found = []
+    for index, site in enumerate(sites):
+        own = [curve for curve, owner in zip(curves, owners, strict=True) if owner == index]
+        found.append(Found(site.name if site else finder.parameter, read(own), site))
+    return found
+
+
+def _curve(result: Any) -> Curve:
+    return result if isinstance(result, Curve) else Curve((), (), problem=f"the worker failed: {result}")
+
+
+def stored(spec: SweepSpec, finder: LrFinder, found: Sequence[Found]) -> dict[str, Any]:
+    """What the study keeps; see the module's description."""
+    return {
+        "parameter": finder.parameter,
+        "low": finder.low,
+        "high": finder.high,
+        "steps": finder.steps,
+        "findings": [_stored(spec, each) for each in found],
+    }
+
+
+def _stored(spec: SweepSpec, found: Found) -> dict[str, Any]:
+    finding, content = found.finding, found.site.content if found.site else None
+    allowed = searched = (content.low, content.high) if isinstance(content, FloatParameter) else None
+    notes = list(finding.notes)
+    suggestion = finding.suggestion
+    if isinstance(content, FloatParameter) and suggestion is not None and finding.interval:
+        known = [float(str(p[found.name])) for p in spec.start_with_params if found.name in p]
+        narrow = within(content, *finding.interval, also=known)
+        if narrow is None:
+            notes.append("the interval lies outside the range of the sweep file, which is searched as it is")
+        low, high = searched = narrow or (content.low, content.high)
+        suggestion = min(max(suggestion, low), high)
+    return {
+        "parameter": found.name,
+        "suggestion": suggestion,
+        "interval": list(finding.interval) if finding.interval else None,
+        "allowed": list(allowed) if allowed else None,
+        "searched": list(searched) if searched else None,
+        "confidence": finding.confidence,
+        "notes": notes,
+        "curves": [
+            {
+                "rates": [float(f"{rate:.5g}") for rate in curve.rates],
+                "losses": [None if loss is None else float(f"{loss:.5g}") for loss in curve.losses],
+                "suggestion": own,
+            }
+            for curve, own in zip(finding.curves, finding.suggestions, strict=True)
+        ],
+    }
+
+
+def prepare(workers: Workers, context: TrialContext, spec: SweepSpec) -> dict[str, Any]:
+    """What a new sweep notes in its study: the findings, where its file asks for them."""
+    finder = spec.lr_finder
+    if finder is None or finder.mode != "range":
+        return {}
+    return {"lr_finder": stored(spec, finder, find(workers, context, spec, finder))}
+
+
+def applied(spec: SweepSpec, attributes: Mapping[str, Any]) -> SweepSpec:
+    """The sweep with the ranges that the study notes."""
+    findings = attributes.get("lr_finder", {}).get("findings", [])
+    narrow = {f["parameter"]: tuple(f["searched"]) for f in findings if f["searched"] != f["allowed"]}
+    return narrowed(spec, narrow) if narrow else spec
+
+
+def enqueue(study: "optuna.Study", spec: SweepSpec) -> None:
+    """Lets the sweep begin with the suggestions, after the user's own starting points."""
+    sites = {site.name: site for site in spec.space.sites}
+    for finding in study.user_attrs.get("lr_finder", {}).get("findings", []):
+        if finding["suggestion"] is not None:
+            study.enqueue_trial(starts(sites[finding["parameter"]], finding["suggestion"]))
+
+
+def lines(attributes: Mapping[str, Any]) -> list[str]:
+    """What was found, a line each, for people."""
+    kept = attributes.get("lr_finder", {})
+    return [_line(finding) for finding in kept.get("findings", [])]
+
+
+def _line(finding: Mapping[str, Any]) -> str:
+    notes = "; ".join(finding["notes"])
+    if finding["suggestion"] is None:
+        return f"{finding['parameter']}: no learning rate found, the range of the file is searched: {notes}"
+    low, high = finding["interval"]
+    text = f"{finding['parameter']}: {finding['suggestion']:.2g}, interval {low:.2g} .. {high:.2g}"
+    if finding["searched"] and finding["searched"] != finding["interval"]:
+        text += f", searched {finding['searched'][0]:.2g} .. {finding['searched'][1]:.2g}"
+    return f"{text}, confidence {finding['confidence']}" + (f" ({notes})" if notes else "")
+
+
+def params(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Suggestions and intervals as MLflow's parent run has them."""
+    said = {}
+    for finding in attributes.get("lr_finder", {}).get("findings", []):
+        if finding["suggestion"] is not None:
+            name = f"lr_finder.{finding['parameter']}"
+            said[f"{name}.suggestion"] = f"{finding['suggestion']:.4g}"
+            for key in ("interval", "searched"):
+                if finding[key]:
+                    said[f"{name}.{key}"] = " .. ".join(f"{end:.4g}" for end in finding[key])
+    return said
+
+
+def texts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """The findings as a file of MLflow's parent run."""
+    return {"lr_finder.json": json.dumps(attributes["lr_finder"])} if "lr_finder" in attributes else {}
+
+
+def points(attributes: Mapping[str, Any]) -> tuple[Point, ...]:
+    """The curves as MLflow keeps them: rate and loss at each step of each range test."""
+    found = []
+    now = time.time_ns() // 1_000_000
+    for finding in attributes.get("lr_finder", {}).get("findings", []):
+        for number, curve in enumerate(finding["curves"]):
+            key = f"lr_finder/{finding['parameter']}/{number}"
+            for step, (rate, loss) in enumerate(zip(curve["rates"], curve["losses"], strict=False)):
+                found.append(Point(f"{key}/lr", rate, step, now))
+                if loss is not None:
+                    found.append(Point(f"{key}/loss", loss, step, now))
+    return tuple(found)

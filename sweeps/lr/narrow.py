@@ -1,0 +1,190 @@
+"""What the finder needs of a search space, and what it does to one."""
+
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from search_spaces import SearchSpace
+from search_spaces.choices import Site
+from search_spaces.labels import Scalar
+from search_spaces.parameters import FloatParameter
+from search_spaces.wording import nearest
+from sweeps.spec import SweepSpec
+
+DRAWS = 200
+"""How often a configuration is drawn until one meets the constraints."""
+
+
+def check_finder(spec: SweepSpec) -> None:
+    """Checks the section against the search space.
+
+    Raises:
+        SpecError: The parameter is not one that the finder's mode can set.
+    """
+    finder = spec.lr_finder
+    if finder is None:
+        return
+    if finder.mode == "range":
+        targets(spec, finder.parameter)
+    elif any(site.config_path == finder.parameter for site in spec.space.sites):
+        rule = f"mode: trial finds {finder.parameter} itself: take it out of search_space, or use mode: range"
+        raise spec.error("lr_finder.parameter", rule)
+
+
+def targets(spec: SweepSpec, parameter: str) -> list[Site]:
+    """The places in the space that set the learning rate: one for each optimizer of a choice.
+
+    Raises:
+        SpecError: There is none, or one of them is no range of floats without a step.
+    """
+    space = spec.space
+    found = [site for site in space.sites if site.config_path == parameter]
+    if not found:
+        numbers = [s.config_path for s in space.sites if isinstance(s.content, FloatParameter)]
+        near = nearest(parameter, list(dict.fromkeys(numbers)))
+        raise spec.error(
+            "lr_finder.parameter",
+            f"mode: range narrows a searched parameter, but {parameter!r} is none{near}",
+        )
+    for site in found:
+        if (
+            not isinstance(site.content, FloatParameter)
+            or site.content.step is not None
+            or site.content.low <= 0
+        ):
+            rule = (
+                f"must be a float range above 0 without a step, but {site.name} is {site.content.describe()}"
+            )
+            raise spec.error("lr_finder.parameter", rule)
+    return found
+
+
+def configurations(
+    spec: SweepSpec, site: Site | None, count: int, seed: int = 0
+) -> Iterator[tuple[dict[str, Scalar], dict[str, Any]]]:
+    """Parameters and configurations to test: one at the centre of the space, the others drawn from it.
+
+    Args:
+        spec: The sweep.
+        site: The place whose rate is looked for: it is active in all of them; None for any.
+        count: How many; fewer where constraints leave hardly any.
+        seed: Of the draws.
+    """
+    pinned = {name: values[0] for name, values in site.conditions} if site else {}
+    drawing = random.Random(seed)  # noqa: S311 - no secret
+    for index in range(count):
+        for _ in range(DRAWS):
+            trial = _Centre(pinned, spec.space) if index == 0 else _Draw(pinned, drawing)
+            params = spec.space.suggest(trial)
+            config = spec.space.configure(spec.base, params)
+            if index == 0 and spec.violated(params, config):
+                trial = _Draw(pinned, drawing)
+                params = spec.space.suggest(trial)
+                config = spec.space.configure(spec.base, params)
+            if not spec.violated(params, config):
+                yield params, config
+                break
+
+
+class _Draw:
+    """Answers the questions of a search space at random, but for some."""
+
+    def __init__(self, pinned: Mapping[str, Scalar], drawing: random.Random) -> None:
+        self._pinned, self._drawing = pinned, drawing
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """A float of the range."""
+        if log:
+            return min(high, max(low, math.exp(self._drawing.uniform(math.log(low), math.log(high)))))
+        if step is not None:
+            return low + step * self._drawing.randint(0, round((high - low) / step))
+        return self._drawing.uniform(low, high)
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """An integer of the range."""
+        if log:
+            return min(high, max(low, round(math.exp(self._drawing.uniform(math.log(low), math.log(high))))))
+        return low + step * self._drawing.randint(0, (high - low) // step)
+
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        """One of the choices, or the pinned one."""
+        return self._pinned.get(name, self._drawing.choice(choices))
+
+
+class _Centre:
+    """Answers with the centre of each range, but for some."""
+
+    def __init__(self, pinned: Mapping[str, Scalar], space: SearchSpace) -> None:
+        self._pinned = pinned
+        self._centres = {site.name: site.content.centre for site in space.sites}
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
+    ) -> float:
+        """The centre."""
+        return self._centres[name]  # type: ignore[return-value]
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
+        """The centre."""
+        return self._centres[name]  # type: ignore[return-value]
+
+    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
+        """The first of the choices, or the pinned one."""
+        return self._pinned.get(name, self._centres[name])
+
+
+def within(
+    allowed: FloatParameter, low: float, high: float, also: Sequence[float] = ()
+) -> tuple[float, float] | None:
+    """The part of an interval that a parameter's range allows; None if there is none worth searching.
+
+    Args:
+        allowed: The range of the user.
+        low: The interval's lower end.
+        high: Its upper end.
+        also: Values that must stay in it: known good points of the user.
+    """
+    low, high = min([low, *also]), max([high, *also])
+    low, high = max(low, allowed.low), min(high, allowed.high)
+    return (low, high) if low < high else None
+
+
+def narrowed(spec: SweepSpec, intervals: Mapping[str, tuple[float, float]]) -> SweepSpec:
+    """The sweep with narrower ranges of some parameters, by their Optuna names."""
+    space = spec.search_space
+    for name, (low, high) in intervals.items():
+        space = _replaced(space, name, {"low": low, "high": high})
+    plain = {key: getattr(spec, key) for key in type(spec).model_fields}
+    return type(spec).model_validate(plain | {"search_space": space})
+
+
+def _replaced(raw: Any, rest: str, bounds: Mapping[str, float]) -> Any:
+    """A copy of a search space as written, with other bounds at the place of a parameter's name."""
+    if not rest:
+        return {**raw, **bounds}
+    if isinstance(raw, list):
+        head, _, tail = rest.partition(".")
+        return [_replaced(item, tail, bounds) if str(i) == head else item for i, item in enumerate(raw)]
+    if raw.get("type") == "choice" and isinstance(raw.get("choices"), Mapping):
+        return {**raw, "choices": _replaced(raw["choices"], rest, bounds)}
+    for key, value in raw.items():
+        if isinstance(value, Mapping | list) and (rest == str(key) or rest.startswith(f"{key}.")):
+            changed = _try(value, rest.removeprefix(str(key)).removeprefix("."), bounds)
+            if changed is not None:
+                return {**raw, key: changed}
+    raise LookupError(rest)
+
+
+def _try(raw: Any, rest: str, bounds: Mapping[str, float]) -> Any:
+    try:
+        return _replaced(raw, rest, bounds)
+    except (LookupError, AttributeError, TypeError):
+        return None
+
+
+def starts(site: Site, suggestion: float) -> dict[str, Scalar]:
+    """The parameters that a trial with the suggestion needs; the others are the sampler's."""
+    return {**{name: values[0] for name, values in site.conditions}, site.name: suggestion}

@@ -1,0 +1,230 @@
+"""The range test: a fresh model trains while its learning rate rises step by step; the raw losses are kept.
+
+The idea is Smith's (Cyclical Learning Rates for Training Neural Networks, 2017, arXiv:1506.01186, section
+3.3). Lightning's `Tuner.lr_find` is not used: it smooths the losses it keeps from a wrong start, needs one
+parameter group's rate for all, is cut short by `max_epochs`, and saves and loads the user's model.
+
+It runs in a worker. Nothing is left behind: model, data and Trainer are new ones and are dropped, files go
+to a temporary folder, the process's random numbers and settings are put back.
+"""
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import (
+    BaseFinetuning,
+    Checkpoint,
+    EarlyStopping,
+    GradientAccumulationScheduler,
+)
+
+from search_spaces.paths import get
+from sweeps import code
+from sweeps.callbacks import Points
+from sweeps.command_line import CliProblem, Extras, TrialCLI
+from sweeps.isolation import isolated, output_to
+from sweeps.lightning import build
+from sweeps.lr.curve import FEWEST, Curve, rates_between
+from sweeps.records import TrialContext
+from sweeps.trial import find_modules
+from sweeps.user_code import where
+
+EPOCHS = 100_000
+"""More than a range test can have: one step an epoch is the least."""
+
+LIMITS: dict[str, Any] = {
+    "max_epochs": EPOCHS, "min_epochs": None, "min_steps": None, "max_time": None, "fast_dev_run": False,
+    "limit_val_batches": 0, "num_sanity_val_steps": 0, "detect_anomaly": False, "profiler": None,
+    "enable_progress_bar": False, "enable_model_summary": False,
+}  # fmt: skip
+
+MANUAL = "the module uses manual optimization, so no learning rate can be set for it"
+
+
+def range_test(
+    context: TrialContext,
+    config: Mapping[str, Any],
+    parameter: str,
+    *,
+    low: float,
+    high: float,
+    steps: int,
+    seed: int | None = None,
+) -> Curve:
+    """Trains a configuration with a rate that rises from `low` to `high`, equal ratios between steps.
+
+    A step is one optimizer step: several batches where gradients are accumulated. When the data end, they
+    begin again. The rates of several parameter groups keep their ratios. Schedulers do not step, nothing is
+    validated, logged or saved. The test ends early once the loss has clearly diverged.
+
+    Args:
+        context: What the trials of the sweep share.
+        config: The LightningCLI configuration.
+        parameter: The path of the learning rate in it.
+        low: The first rate.
+        high: The last rate.
+        steps: How many optimizer steps.
+        seed: Instead of the configuration's `seed_everything`.
+
+    Returns:
+        The curve; what the user's code raised is its `problem`, in one line.
+    """
+    config = {**config, **({} if seed is None else {"seed_everything": seed})}
+    rates = rates_between(low, high, steps)
+    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
+        find_modules(code.unpacked(context.folders))
+        rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))))
+        try:
+            _fit(context, config, folder, rising)
+        except _NotPossible as reason:
+            return Curve((), (), problem=str(reason))
+        except CliProblem as problem:
+            return Curve((), (), problem=problem.rule)
+        except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
+            if len(rising.losses) < FEWEST:
+                return Curve((), (), problem=f"the range test does not train: {where(error)}")
+            rising.losses.append(None)  # high rates make some modules raise: as good as a divergence
+    return Curve(rates[: len(rising.losses)], tuple(rising.losses), rising.optimizer)
+
+
+def _fit(context: TrialContext, config: Mapping[str, Any], folder: str, rising: "_Rising") -> None:
+    limits = {**LIMITS, "max_steps": len(rising.rates)}
+    cli = build(config, Extras(folder, rising, Points(), limits), context.cli)
+    try:
+        if not cli.model.automatic_optimization:
+            raise _NotPossible(MANUAL)
+        _keep_few_callbacks(cli)
+        cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+    finally:
+        cli.release()
+
+
+def _keep_few_callbacks(cli: TrialCLI) -> None:
+    """Leaves out callbacks of Lightning that monitor, save or end; those that change what is trained stay."""
+
+    def stays(callback: Callback) -> bool:
+        if isinstance(callback, _Rising | GradientAccumulationScheduler | BaseFinetuning):
+            return True
+        is_lightnings = type(callback).__module__.startswith("lightning.")
+        return not is_lightnings and not isinstance(callback, Checkpoint | EarlyStopping)
+
+    callbacks: list[Callback] = cli.trainer.callbacks  # type: ignore[attr-defined]
+    callbacks[:] = [callback for callback in callbacks if stays(callback)]
+
+
+class _NotPossible(Exception):
+    """The range test makes no sense for this module; the message says why."""
+
+
+class _Rising(Checkpoint):
+    """Sets the rate of each optimizer step, and keeps each step's loss.
+
+    As a `Checkpoint` it comes after all other callbacks, and Lightning adds none of its own.
+
+    Args:
+        rates: One for each step.
+        configured: The rate in the configuration, None if there is none.
+    """
+
+    def __init__(self, rates: tuple[float, ...], configured: float | None) -> None:
+        self.rates, self._configured = rates, configured
+        self.losses: list[float | None] = []
+        self.optimizer = ""
+        self._ratios: list[float] = []
+        self._sum, self._batches = 0.0, 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the schedulers away and notes the ratios between the parameter groups' rates."""
+        if len(trainer.optimizers) != 1:
+            raise _NotPossible(f"it needs one optimizer, but the module has {len(trainer.optimizers)}")
+        trainer.strategy.lr_scheduler_configs = []
+        groups = trainer.optimizers[0].param_groups
+        self.optimizer = type(trainer.optimizers[0]).__name__
+        # A scheduler keeps there what was in the group before it came.
+        is_scheduled = any("initial_lr" in group for group in groups)
+        self._ratios = _ratios(
+            [float(group.get("initial_lr", group["lr"])) for group in groups], self._configured, is_scheduled
+        )
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Sets the rate of the step that this batch is part of."""
+        self._set(trainer.optimizers[0])
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Sets it again: the module may have hooks that set rates, too."""
+        self._set(optimizer)
+
+    def _set(self, optimizer: torch.optim.Optimizer) -> None:
+        rate = self.rates[min(len(self.losses), len(self.rates) - 1)]
+        for group, ratio in zip(optimizer.param_groups, self._ratios, strict=False):
+            # Some optimizers keep their rate as a tensor.
+            if isinstance(group["lr"], torch.Tensor):
+                group["lr"].fill_(rate * ratio)
+            else:
+                group["lr"] = rate * ratio
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Takes the loss, and ends the test where it has diverged.
+
+        Lightning divides each loss by the number of batches that a step accumulates.
+        """
+        loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
+        if loss is not None:
+            self._sum += float(loss) * trainer.accumulate_grad_batches
+            self._batches += 1
+        if self._batches and trainer.global_step > len(self.losses):
+            self._take(self._sum / self._batches)
+            self._sum, self._batches = 0.0, 0
+            if has_diverged(self.losses) or len(self.losses) >= len(self.rates):
+                trainer.should_stop = True
+
+    def _take(self, loss: float) -> None:
+        self.losses.append(loss if math.isfinite(loss) else None)
+
+
+def _ratios(rates: list[float], configured: float | None, is_scheduled: bool) -> list[float]:
+    """What each group's rate is times the parameter's.
+
+    Without a scheduler that is known. With one, a scheduler such as OneCycleLR may have replaced all rates,
+    so the group that has the configured rate counts as one, or else the largest.
+    """
+    largest = max(rates)
+    reference = configured if configured and configured > 0 else largest
+    if is_scheduled and not any(math.isclose(rate, reference, rel_tol=1e-6) for rate in rates):
+        reference = largest
+    if reference <= 0 or largest <= 0:
+        return [1.0] * len(rates)
+    return [rate / reference for rate in rates]
+
+
+def has_diverged(losses: list[float | None]) -> bool:
+    """Whether the last losses say that nothing more is to be learnt at higher rates.
+
+    A loss that is not finite, or three in a row that are above the best by four times what the loss was at
+    the beginning or had fallen by; fastai and Lightning stop at four times the best loss.
+    """
+    if losses[-1] is None:
+        return True
+    known = [loss for loss in losses if loss is not None]
+    if len(known) < 6:
+        return False
+    start = sorted(known[:5])[2]
+    best = min(known)
+    limit = best + 3 * max(abs(start), start - best)
+    return min(known[-3:]) > limit
+
+
+def _number(value: Any) -> float | None:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number else None
