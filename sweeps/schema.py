@@ -30,7 +30,7 @@ DESCRIPTIONS = {
     "include": "Ready-made parts of the search space: names of the catalogue, or paths of YAML files.",
     "constraints": "Expressions over parameters and paths that must be true.",
     "start_with": "Known good points, tried first.",
-    "lr_finder": "Range tests that find learning rates, before the sweep or for each trial.",
+    "lr_finder": "Range tests that find learning rates before the first trial.",
     "sampler": "Who proposes: a name, or an Optuna sampler by its class.",
     "pruner": "Who ends bad trials early: a name, or an Optuna pruner by its class.",
     "resources": "What one trial takes.",

@@ -205,7 +205,7 @@ def test_where_it_cannot_be_used_the_sweep_goes_on_with_the_users_range(workers:
         ({}, {LR: [0.1, 0.2]}, "lr_finder.parameter", "must be a float range"),
         ({}, {LR: RANGE | {"log": False, "step": 0.1, "low": 0.1}}, "lr_finder.parameter", "without a step"),
         ({}, {LR: {"type": "float", "low": 0.0, "high": 1.0}}, "lr_finder.parameter", "above 0"),
-        ({"mode": "rang"}, {}, "lr_finder.mode", "'range' or 'trial'"),
+        ({"mode": "rang"}, {}, "lr_finder.mode", "input should be 'range'"),
         ({"configs": 0}, {}, "lr_finder.configs", "greater than or equal to 1"),
         ({"low": 1.0, "high": 0.1}, {}, "lr_finder", "low < high"),
         ({"steps": 3}, {}, "lr_finder.steps", "greater than or equal to 20"),

@@ -20,16 +20,10 @@ def check_finder(spec: SweepSpec) -> None:
     """Checks the section against the search space.
 
     Raises:
-        SpecError: The parameter is not one that the finder's mode can set.
+        SpecError: The parameter is not one that the finder can narrow.
     """
-    finder = spec.lr_finder
-    if finder is None:
-        return
-    if finder.mode == "range":
-        targets(spec, finder.parameter)
-    elif any(site.config_path == finder.parameter for site in spec.space.sites):
-        rule = f"mode: trial finds {finder.parameter} itself: take it out of search_space, or use mode: range"
-        raise spec.error("lr_finder.parameter", rule)
+    if spec.lr_finder is not None:
+        targets(spec, spec.lr_finder.parameter)
 
 
 def targets(spec: SweepSpec, parameter: str) -> list[Site]:
@@ -45,7 +39,7 @@ def targets(spec: SweepSpec, parameter: str) -> list[Site]:
         near = nearest(parameter, list(dict.fromkeys(numbers)))
         raise spec.error(
             "lr_finder.parameter",
-            f"mode: range narrows a searched parameter, but {parameter!r} is none{near}",
+            f"the finder narrows a searched parameter, but {parameter!r} is none{near}",
         )
     for site in found:
         if (

@@ -4,9 +4,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-MULTIPLIER = "lr_finder.multiplier"
-"""Optuna's name of the searched multiplier, and its path in a configuration on its way to a worker."""
-
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -14,27 +11,10 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Multiplier(_Section):
-    """The range of the factor that `mode: trial` searches around the rate it has found."""
-
-    low: Rate
-    high: Rate
-
-    @model_validator(mode="after")
-    def _is_a_range(self) -> "Multiplier":
-        if self.low >= self.high:
-            raise ValueError(f"low < high must hold, but got low={self.low:g}, high={self.high:g}")
-        return self
-
-
 class LrFinder(_Section):
-    """The learning-rate finder of a sweep.
+    """The learning-rate finder of a sweep: range tests before it narrow the searched parameter."""
 
-    `mode: range` runs range tests before the first trial and narrows the searched parameter; `mode: trial`
-    finds a rate for each trial, with a searched factor if there is a `multiplier`.
-    """
-
-    mode: Literal["range", "trial"] = "range"
+    mode: Literal["range"] = "range"
     parameter: Annotated[str, Field(min_length=1)] = "optimizer.init_args.lr"
     """The configuration path of the learning rate."""
     configs: Annotated[int, Field(ge=1, le=1000)] = 8
@@ -43,12 +23,9 @@ class LrFinder(_Section):
     high: Rate = 1.0
     steps: Annotated[int, Field(ge=20, le=10_000)] = 100
     """Optimizer steps of one range test, from `low` to `high`."""
-    multiplier: Multiplier | None = None
 
     @model_validator(mode="after")
     def _fits_together(self) -> "LrFinder":
         if self.low >= self.high:
             raise ValueError(f"low < high must hold, but got low={self.low:g}, high={self.high:g}")
-        if self.multiplier is not None and self.mode != "trial":
-            raise ValueError("multiplier: belongs to mode: trial")
         return self
