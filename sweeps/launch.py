@@ -110,8 +110,6 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
     counts = ", ".join(f"{result.counts[state]} {state.value}" for state in State if result.counts[state])
     finished = result.counts.total() - result.counts[State.INVALID]
     console.print(Text(f"{finished} trials finished: {counts}"))
-    for found in result.found:
-        console.print(Text(f"learning rate {found}"))
     for problem in result.problems:
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
     if result.stop_reason:

@@ -163,7 +163,6 @@ class SweepResult:
         counts: How many trials ended in which state.
         files: The sweep's folder; the best trial's checkpoint is `trial-N/best.ckpt` there.
         problems: What could not be recorded in MLflow, one line each.
-        found: What the learning-rate finder found before the first trial, a line each.
         front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
         is_recording_cut: The journal holds what MLflow did not take in time.
@@ -176,7 +175,6 @@ class SweepResult:
     counts: Counter[State]
     files: Path | str
     problems: list[str]
-    found: list[str]
     is_stopped: bool = False
     front: tuple[Outcome, ...] = ()
     stop_reason: str = ""
@@ -261,7 +259,6 @@ def drive(
         study.counts,
         masked(where.store) or where.files,
         problems,
-        finder.lines(optuna_study.user_attrs),
         is_stopped=state == "interrupted",
         front=tuple(study.front.outcomes),
         stop_reason=study.stop_reason,
@@ -289,9 +286,7 @@ def _sweep_info(
         artifact_location=where.artifacts,
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
         tags=tags,
-        params={"sampler": _named(spec.sampler), "pruner": _named(spec.pruner), **finder.params(attributes)},
-        texts=finder.texts(attributes),
-        points=finder.points(attributes),
+        **finder.recorded(attributes, sampler=_named(spec.sampler), pruner=_named(spec.pruner)),
         files=where.files,
         key=attributes["mlflow"]["key"],
         counts=dict(study.counts),

@@ -102,6 +102,8 @@ def run_sweep(
         study = create_study(
             spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources
         )
+        for line in finder.lines(notes):
+            say(f"learning rate {line}")
         finder.enqueue(study, spec)
         spec = finder.applied(spec, notes)
         return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
@@ -199,7 +201,8 @@ def workers(
 ) -> Iterator[tuple["RayExecutor", TrialContext, int | None, dict[str, str], bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
-    That is the context of the trials, the number of validations of a full training, the user's modules, and whether to ask ahead.
+    That is the trials' context, the number of validations of a full training, the user's modules, and
+    whether to ask ahead.
     """
     # Ray prints what we say better: which trial died with its worker. It reads this when imported.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")

@@ -227,14 +227,14 @@ def test_a_sweep_finds_narrows_records_and_does_not_repeat_it(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     of = spec()
-    result = run_sweep(of)
+    run_sweep(of)
     [finding] = dashboards.load("sweeps.db", "found").lr_finder["findings"]
     assert finding["parameter"] == LR
     assert len(finding["curves"]) == 2
     assert finding["allowed"] == [1e-5, 1.0]
     low, high = finding["searched"]
     assert 1e-5 < low < finding["suggestion"] < high <= 1.0
-    [line] = result.found
+    [line] = finder.lines({"lr_finder": dashboards.load("sweeps.db", "found").lr_finder})
     assert line.startswith(f"{LR}: {finding['suggestion']:.2g}, interval ")
 
     resume_sweep("found", trials="+1")

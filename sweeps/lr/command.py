@@ -85,9 +85,7 @@ def lr_find(
         tracking_uri=where.tracking_uri,
         artifact_location=where.artifacts,
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
-        params=finder.params(attributes),
-        texts=finder.texts(attributes),
-        points=finder.points(attributes),
         files=where.files,
+        **finder.recorded(attributes),
     )
     return attributes, Recorder(info).close(status="finished", best=None)

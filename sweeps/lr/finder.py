@@ -208,3 +208,12 @@ def points(attributes: Mapping[str, Any]) -> tuple[Point, ...]:
                 if loss is not None:
                     found.append(Point(f"{key}/loss", loss, step, now))
     return tuple(found)
+
+
+def recorded(attributes: Mapping[str, Any], **known: str) -> dict[str, Any]:
+    """What `SweepInfo` takes of the findings, with the parameters that are known besides."""
+    return {
+        "params": known | params(attributes),
+        "texts": texts(attributes),
+        "points": points(attributes),
+    }
