@@ -429,7 +429,10 @@ def unreliable_uri(info: SweepInfo, tmp_path: Path) -> Iterator[str]:
     ]
     command += ["--backend-store-uri", info.tracking_uri, "--artifacts-destination", str(tmp_path / "served")]
     log = (tmp_path / "server.txt").open("wb")
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True)
+    environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
+    )
     proxy = UnreliableServer(("127.0.0.1", 0), Unreliable)
     proxy.target = port
     threading.Thread(target=proxy.serve_forever, daemon=True).start()
