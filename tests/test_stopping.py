@@ -80,6 +80,18 @@ def test_failures_and_pruned_trials_count_but_nothing_ends_before_a_trial_is_com
     assert stopping.reason != ""
 
 
+def test_of_several_objectives_whatever_joins_the_pareto_set_is_an_improvement() -> None:
+    both = [{"metric": metric, "direction": "minimize"} for metric in ("a", "b")]
+    stopping = Stopping(fakes.spec(objective=both, stop_when={"no_improvement_for": 2}))
+    for number, (a, b) in enumerate([(1.0, 1.0), (2.0, 2.0), (0.5, 3.0), (2.0, 2.0)]):
+        stopping.count(Outcome(number, State.COMPLETE, a, others=(b,)))
+        assert stopping.reason == ""
+    stopping.count(Outcome(4, State.COMPLETE, 2.0, others=(2.0,)))
+    assert stopping.reason != ""
+    with pytest.raises(SpecError, match=r"`stop_when.value` is of one objective, but there are several"):
+        fakes.spec(objective=both, stop_when={"value": 0.5})
+
+
 def test_a_resumed_sweep_counts_on_in_the_order_of_the_ends() -> None:
     rules = spec(no_improvement_for=3)
     first = fakes.study(rules)
@@ -106,8 +118,9 @@ def test_status_says_why_it_ended_and_resume_asks_for_more_by_name(tmp_path: Pat
     url = f"sqlite:///{tmp_path}/sweeps.db"
     rules = spec(value=1.0)
     where = Places(url, f"sqlite:///{tmp_path}/mlflow.db", tmp_path, tmp_path)
-    notes = {"files": str(tmp_path), "mlflow": {"tracking_uri": where.tracking_uri, "experiment": "test",
-             "artifacts": str(tmp_path), "key": "k"}}  # fmt: skip
+    there = str(tmp_path)
+    mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "artifacts": there, "key": "k"}
+    notes = {"files": there, "spool": there, "mlflow": mlflow}
     study = Study(create_study(rules, open_storage(url), validations=4, notes=notes), rules)
     run(study, ScriptedExecutor(fakes.falling))
     study.end("finished")
