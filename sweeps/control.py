@@ -12,11 +12,11 @@ import queue
 import threading
 import time
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
 from sweeps.patience import StudyUnwritable, patient
+from sweeps.records import Request
 from sweeps.storage import database_lock
 
 if TYPE_CHECKING:
@@ -27,19 +27,6 @@ LEASE_SECONDS = 15.0
 """A lease that was not renewed for so long is lost; also the clocks of two machines may differ by less."""
 
 REQUEST = "request:"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What another terminal asks of the driver.
-
-    Attributes:
-        command: `stop`, `pause`, `resume`, `update`, `kill` or `retry`.
-        arguments: Such as `{"now": true}` or `{"trials": 200}`.
-    """
-
-    command: str
-    arguments: dict[str, Any]
 
 
 class Lease:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps.errors import UserError
 from sweeps.front import Directed, Front
-from sweeps.records import News, Outcome, State
+from sweeps.records import News, Outcome, Request, State
 from sweeps.remote import RemoteFolder
 
 CHECKPOINTS = "*.ckpt*"
@@ -39,6 +39,8 @@ class TrialFiles:
 
     def record(self, event: News) -> None:
         """Removes the checkpoints that an outcome makes superfluous; a failed trial's may be needed again."""
+        if isinstance(event, Request):
+            return
         if not isinstance(event, Outcome):
             self._failed.discard(event.number)
             return

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
+from sweeps.records import Assignment, News, Outcome, Point, Report, Request, Started, State, Timing
 
 
 class Journal:
@@ -80,7 +80,7 @@ class Journal:
 
 
 def _plain(event: News) -> dict[str, Any]:
-    if isinstance(event, Assignment | Started):
+    if isinstance(event, Assignment | Started | Request):
         return asdict(event)
     points = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
     fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name != "points"}

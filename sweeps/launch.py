@@ -11,14 +11,15 @@ from rich.text import Text
 from sweeps.advice import advice
 from sweeps.errors import SweepFailed
 from sweeps.live_report import LiveReport
-from sweeps.persistence import load_study, loaded_spec
+from sweeps.outcomes import counted, outcome_of
+from sweeps.persistence import load_study
 from sweeps.plan import schedule_of
 from sweeps.progress import Progress, duration, short_value
 from sweeps.records import Outcome, State
 from sweeps.runner import SweepResult
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked, study_url
-from sweeps.sweep import resume_sweep, run_sweep
+from sweeps.sweep import going_on, resume_sweep, run_sweep
 
 
 def launch(
@@ -56,10 +57,14 @@ def resume(
         UserError: It cannot go on.
         SweepFailed: The trials fail, or none could be completed.
     """
-    spec = loaded_spec(load_study(name, study_url(storage)))
+    study = load_study(name, study_url(storage))
+    spec = going_on(study, trials, hours)
+    progress = Progress(spec, console)
+    for trial in counted(study):
+        progress.catch_up(outcome_of(trial), trial.params, is_earlier=True)
     console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))
     report = LiveReport(name, study_url(storage))
-    with _reported(report, console), Progress(spec, console) as progress:
+    with _reported(report, console), progress:
         result = resume_sweep(
             name,
             storage=storage,

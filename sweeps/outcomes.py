@@ -24,6 +24,12 @@ EXCLUDED = "excluded"
 """The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
 
+def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
+    """The trials that have ended and that people are shown: not those that broke a constraint."""
+    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+    return [trial for trial in ended if trial.user_attrs.get("outcome", {}).get("state") != EXCLUDED]
+
+
 def is_in_budget(frozen: "optuna.trial.FrozenTrial") -> bool:
     """Whether a trial ended as one that the budget counts."""
     state = frozen.user_attrs.get("outcome", {}).get("state")

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.front import Front
-from sweeps.records import Assignment, News, Outcome, Started, State
+from sweeps.records import Assignment, News, Outcome, Request, Started, State
 from sweeps.spec import SweepSpec
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red",
@@ -23,6 +23,9 @@ STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "mage
 
 class Progress:
     """Counts what it sees; the driver's main thread feeds it and the display reads it.
+
+    Attributes:
+        budget: When the sweep ends, as far as is known; it may change.
 
     Args:
         spec: The sweep.
@@ -36,8 +39,10 @@ class Progress:
         started: float | None = None,
     ) -> None:  # fmt: skip
         self._spec, self._console, self._clock = spec, console, clock
+        self.budget = spec.budget
         self._started = started
         self._counts: Counter[State] = Counter()
+        self._earlier = 0
         self._failed: set[int] = set()
         self._running: set[int] = set()
         self._params: dict[int, dict[str, Any]] = {}
@@ -83,13 +88,21 @@ class Progress:
                 self._running.add(event.number)
             case Outcome():
                 self._end(event)
+            case Request():
+                self._follow(event)
 
-    def catch_up(self, outcome: Outcome, params: dict[str, Any]) -> bool:
+    def catch_up(self, outcome: Outcome, params: dict[str, Any], *, is_earlier: bool = False) -> None:
         """Takes a trial that ended before anybody looked: it counts, but gets no line.
 
-        Returns:
-            Whether it is the best so far.
+        Args:
+            outcome: How it ended.
+            params: Its parameters.
+            is_earlier: It ended before the sweep was started or resumed, so it says nothing of the pace.
         """
+        self._take(outcome, params)
+        self._earlier += is_earlier and outcome.state is not State.INVALID
+
+    def _take(self, outcome: Outcome, params: dict[str, Any]) -> bool:
         self._running.discard(outcome.number)
         self._counts[outcome.state] += 1
         if outcome.state is State.FAILED:
@@ -99,9 +112,15 @@ class Progress:
             self._best_params = params
         return is_best
 
+    def _follow(self, request: Request) -> None:
+        changes = {key: value for key, value in request.arguments.items() if key in ("trials", "hours")}
+        if request.command == "retry" and self.budget.trials is not None:
+            changes = {"trials": self.budget.trials + 1}
+        self.budget = self.budget.model_copy(update=changes)
+
     def _end(self, outcome: Outcome) -> None:
         params = self._params.pop(outcome.number, {})
-        is_best = self.catch_up(outcome, params)
+        is_best = self._take(outcome, params)
         if self._live is None:
             self._print(self._line(outcome, params, is_best=is_best))
         elif outcome.state is State.FAILED:
@@ -114,7 +133,7 @@ class Progress:
             self._console = Console(file=io.StringIO())
 
     def _line(self, outcome: Outcome, params: dict[str, Any], *, is_best: bool) -> Text:
-        total, count = self._spec.budget.trials, self._finished
+        total, count = self.budget.trials, self._finished
         done = f"{count}/{total}" if total else f"{count}"
         text = Text(f"[{done}] trial {outcome.number} ")
         text.append(outcome.state.value, STYLES[outcome.state])
@@ -127,7 +146,7 @@ class Progress:
         return text.append(f"  {outcome.timing.slot_seconds:.1f} s  {short(params)}", "dim")
 
     def __rich__(self) -> Group:
-        finished, total = self._finished, self._spec.budget.trials
+        finished, total = self._finished, self.budget.trials
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(self._spec.name, "bold"), self._bar(finished, total), self._counters())
         lines: list[Any] = [table, self._pace(finished, total)]
@@ -150,8 +169,8 @@ class Progress:
 
     def _counters(self) -> Text:
         text = Text(f"{self._finished}")
-        if self._spec.budget.trials:
-            text.append(f"/{self._spec.budget.trials}")
+        if self.budget.trials:
+            text.append(f"/{self.budget.trials}")
         text.append(f" finished  {len(self._running)} running")
         for state in (State.PRUNED, State.DIVERGED, State.FAILED, State.INVALID):
             if self._counts[state]:
@@ -159,15 +178,16 @@ class Progress:
         return text
 
     def _pace(self, finished: int, total: int | None) -> Text:
-        if not finished or self._started is None:
+        lately = finished - self._earlier
+        if lately <= 0 or self._started is None:
             return Text("waiting for the first trial ...", "dim")
         elapsed = max(1e-3, self._clock() - self._started)
-        text = Text(f"{duration(elapsed)} elapsed  {finished / elapsed * 3600:,.0f} trials/h", "dim")
-        if finished == total:
+        text = Text(f"{duration(elapsed)} elapsed  {lately / elapsed * 3600:,.0f} trials/h", "dim")
+        if total and finished >= total:
             return text
-        left = [elapsed / finished * (total - finished)] if total else []
-        if self._spec.budget.hours:
-            left.append(self._spec.budget.hours * 3600 - elapsed)
+        left = [elapsed / lately * (total - finished)] if total else []
+        if self.budget.hours:
+            left.append(self.budget.hours * 3600 - elapsed)
         return text.append(f"  about {duration(max(0.0, min(left)))} left" if left else "")
 
 

@@ -175,10 +175,23 @@ class Outcome:
         return () if self.value is None else (self.value, *self.others)
 
 
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What another terminal asks of the driver.
+
+    Attributes:
+        command: `stop`, `pause`, `resume`, `update`, `kill` or `retry`.
+        arguments: Such as `{"now": true}` or `{"trials": 200}`.
+    """
+
+    command: str
+    arguments: dict[str, Any]
+
+
 Event = Started | Report | Outcome
 """What an executor gives."""
 
-News = Assignment | Event
+News = Assignment | Event | Request
 """What observers see."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from sweeps.asking import Asker
-from sweeps.control import Lease, Request
+from sweeps.control import Lease
 from sweeps.errors import SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
@@ -18,7 +18,7 @@ from sweeps.patience import StudyUnwritable, hurry
 from sweeps.persistence import stored_spec
 from sweeps.plan import Places
 from sweeps.recorder import Recorder, SweepInfo
-from sweeps.records import News, Outcome, Report, State
+from sweeps.records import News, Outcome, Report, Request, State
 from sweeps.remote import fetch_best, forget
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked
@@ -100,6 +100,7 @@ def _loop(
     while True:
         for request in desk.requests() if desk else ():
             obey(request, study, executor)
+            _show(observers, request)
         while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
             _show(recorders, assignment)
             executor.submit(assignment)

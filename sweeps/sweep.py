@@ -139,11 +139,7 @@ def resume_sweep(
     study = load_study(name, url)
     if holder := living_driver(study.user_attrs):
         raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
-    spec = loaded_spec(study)
-    changes: dict[str, Any] = {"budget": _new_budget(spec.budget, trials, hours)}
-    if trials is not None or hours is not None:
-        changes["stop_when"] = None  # who asks for more by name gets it
-    spec = spec.model_copy(update=changes)
+    spec = going_on(study, trials, hours)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
     with (
@@ -157,6 +153,19 @@ def resume_sweep(
         spec = finder.applied(spec, study.user_attrs)
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
                      asks_ahead=asks_ahead)  # fmt: skip
+
+
+def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> SweepSpec:
+    """The specification with which a sweep goes on; for the arguments see `resume_sweep`.
+
+    Raises:
+        UserError: An argument is not one of these.
+    """
+    spec = loaded_spec(study)
+    changes: dict[str, Any] = {"budget": _new_budget(spec.budget, trials, hours)}
+    if trials is not None or hours is not None:
+        changes["stop_when"] = None  # who asks for more by name gets it
+    return spec.model_copy(update=changes)
 
 
 def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import time
 from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -10,9 +11,10 @@ from rich.text import Text
 
 from sweeps.control import living_driver
 from sweeps.errors import SweepFailed, UserError
-from sweeps.outcomes import EXCLUDED, outcome_of
+from sweeps.outcomes import counted, outcome_of
 from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress
+from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Started
 from sweeps.storage import study_url
 
@@ -37,10 +39,13 @@ def watch(name: str, storage: str | None, console: Console, *, poll_seconds: flo
     eyes = _Eyes(study)
     progress = Progress(loaded_spec(study), console, clock=time.time, started=eyes.started)
     for trial in eyes.ended():
-        progress.catch_up(outcome_of(trial), trial.params)
+        ended = trial.datetime_complete
+        is_earlier = ended is not None and ended.timestamp() < eyes.started
+        progress.catch_up(outcome_of(trial), trial.params, is_earlier=is_earlier)
     with contextlib.suppress(KeyboardInterrupt), progress:
         while True:
             attributes = study.user_attrs  # before the trials: what ended by then is seen
+            progress.budget = progress.budget.model_validate(attributes["spec"]["budget"])
             for event in eyes.news():
                 progress.record(event)
             is_driven = "driver" not in attributes or living_driver(attributes)
@@ -75,16 +80,16 @@ class _Eyes:
         self._running: set[int] = set()
 
     @property
-    def started(self) -> float | None:
-        """When the first trial was asked for, in seconds since the epoch."""
-        times = [t.datetime_start.timestamp() for t in self._trials() if t.datetime_start]
-        return min(times, default=None)
+    def started(self) -> float:
+        """When the sweep was launched, or resumed the last time, in seconds since the epoch."""
+        created = last_run_with(self._study.user_attrs["lightning_sweeps"])["created"]
+        return datetime.fromisoformat(created).timestamp()
 
     def ended(self) -> list["optuna.trial.FrozenTrial"]:
         """The trials that have ended and were not given yet."""
-        found = [t for t in self._trials() if t.state.is_finished() and t.number not in self._ended]
+        found = [trial for trial in counted(self._study) if trial.number not in self._ended]
         self._ended |= {trial.number for trial in found}
-        return [trial for trial in found if trial.user_attrs.get("outcome", {}).get("state") != EXCLUDED]
+        return found
 
     def news(self) -> Iterator[News]:
         """What happened since the last look, as the driver's own display is told it."""

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from sweeps.progress import Progress, duration, short
-from sweeps.records import Assignment, Outcome, Report, Started, State, Timing
+from sweeps.records import Assignment, Outcome, Report, Request, Started, State, Timing
 from sweeps.spec import SweepSpec
 from tests import fakes
 
@@ -140,6 +140,38 @@ def test_the_panel_waits_for_the_first_trial() -> None:
     assert "0/10 finished  1 running" in text
     assert "waiting for the first trial" in text
     assert "best" not in text
+
+
+def test_after_a_resume_what_ended_before_counts_but_not_for_the_pace() -> None:
+    out, clock = StringIO(), Clock()
+    progress = Progress(fakes.spec(budget={"trials": 8}), Console(file=out, width=200), clock=clock)
+    progress.catch_up(Outcome(0, State.COMPLETE, 0.5), {"x": 1}, is_earlier=True)
+    progress.catch_up(Outcome(1, State.FAILED), {}, is_earlier=True)
+    progress.catch_up(Outcome(2, State.INVALID), {}, is_earlier=True)
+    progress.record(fakes.assignment(3))
+    assert "waiting for the first trial" in panel(progress)
+    clock.now += 60
+    trial(progress, 3, State.PRUNED, 0.7)
+    trial(progress, 4, State.COMPLETE, 0.6)
+    assert [line.split("  ")[0] for line in out.getvalue().splitlines()] == [
+        "[3/8] trial 3 pruned",
+        "[4/8] trial 4 complete",  # not the best so far: that is trial 0
+    ]
+    assert "best so far" not in out.getvalue()
+    assert "4/8 finished  0 running  1 pruned  1 failed  1 invalid" in panel(progress)
+    assert "1 min 00 s elapsed  120 trials/h  about 2 min 00 s left" in panel(progress)
+    assert "best loss 0.5  trial 0  x=1" in panel(progress)
+
+
+def test_the_panel_follows_a_budget_that_is_changed() -> None:
+    progress = half_done(fakes.spec())
+    progress.record(Request("pause", {}))
+    progress.record(Request("update", {"trials": 20, "concurrency": 4}))
+    assert "4/20 finished" in panel(progress)
+    progress.record(Request("retry", {"number": 3}))
+    assert "4/21 finished" in panel(progress)
+    progress.record(Request("update", {"hours": 0.05}))
+    assert "about 1 min 00 s left" in panel(progress)
 
 
 def test_a_trial_that_ends_in_the_same_instant_is_no_error() -> None:

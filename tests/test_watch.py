@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from sweeps.errors import SweepFailed, UserError
 from sweeps.persistence import create_study
 from sweeps.records import Outcome, Report, State, Timing
 from sweeps.runner import Interrupted
+from sweeps.spec import Budget
 from sweeps.storage import open_storage
 from sweeps.study import Study
 from sweeps.watch import watch
@@ -76,6 +78,33 @@ def test_it_shows_what_ends_until_the_sweep_does(tmp_path: Path, terminal: bool)
         assert first.startswith("[3/10] trial 2 complete  loss 0.25  best so far  1.5 s  x=")
         assert second.startswith("[4/10] trial 3 diverged  loss 0.9  loss became NaN  1.5 s  x=")
     assert "test is finished; `sweeps status test` shows it" in text
+
+
+def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    driver.end_trial(State.COMPLETE, 0.5)
+    lease = Lease(driver.inner, driver.url)
+    lease.claim()
+    mark = driver.inner.user_attrs["lightning_sweeps"]
+    created = datetime.now(UTC) + timedelta(minutes=1)  # after that trial; so no time has passed since
+    driver.inner.set_user_attr(
+        "lightning_sweeps", mark | {"resumed": [{"created": created.isoformat(timespec="seconds")}]}
+    )
+
+    def drive() -> None:
+        time.sleep(0.3)
+        driver.study.change_budget(Budget(trials=12))
+        driver.end_trial(State.COMPLETE, 0.25)
+        driver.study.end("finished")
+
+    thread = threading.Thread(target=drive)
+    thread.start()
+    text = watched(driver.url, terminal=True)
+    thread.join()
+    lease.release()
+    assert "2/12 finished" in text
+    assert "3,600,000 trials/h" in text  # one in a thousandth of a second
+    assert "best loss 0.25  trial 1" in text
 
 
 def test_a_driver_that_is_gone_is_said(tmp_path: Path) -> None:
