@@ -13,11 +13,10 @@ from sweeps.errors import SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.journal import Journal
-from sweeps.lr import finder
+from sweeps.parent_run import sweep_info
 from sweeps.patience import StudyUnwritable, hurry
-from sweeps.persistence import stored_spec
 from sweeps.plan import Places
-from sweeps.recorder import Recorder, SweepInfo
+from sweeps.recorder import Recorder
 from sweeps.records import News, Outcome, Report, Request, State
 from sweeps.remote import fetch_best, forget
 from sweeps.spec import SweepSpec
@@ -224,7 +223,7 @@ def drive(
         for outcome in study.adopt(event for event in journal.left() if isinstance(event, Report)):
             files.record(outcome)
     study.end("running")
-    recorder = Recorder(_sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
+    recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
     observers = [files, *observers]
     state: Literal["finished", "failed", "interrupted"] = "failed"
     try:
@@ -265,36 +264,3 @@ def drive(
         stop_reason=study.stop_reason,
         is_recording_cut=journal.is_left,
     )
-
-
-def _sweep_info(
-    spec: SweepSpec, where: Places, attributes: dict[str, Any], study: Study, is_resumed: bool
-) -> SweepInfo:
-    import yaml
-
-    about = attributes["lightning_sweeps"]
-    tags = {f"version.{name}": text for name, text in about["versions"].items()}
-    if about["git_commit"]:
-        tags["git_commit"] = about["git_commit"]
-    if len(spec.objectives) > 1:
-        tags["metric"] = ", ".join(objective.metric for objective in spec.objectives)
-        tags["direction"] = ", ".join(objective.direction for objective in spec.objectives)
-    return SweepInfo(
-        name=spec.name,
-        metric=spec.objectives[0].metric,
-        direction=spec.objectives[0].direction,
-        tracking_uri=where.tracking_uri,
-        artifact_location=where.artifacts,
-        spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
-        tags=tags,
-        **finder.recorded(attributes, sampler=_named(spec.sampler), pruner=_named(spec.pruner)),
-        files=where.files,
-        key=attributes["mlflow"]["key"],
-        counts=dict(study.counts),
-        best_value=study.best.value if study.best else None,
-        is_resumed=is_resumed,
-    )
-
-
-def _named(algorithm: Any) -> str:
-    return algorithm if isinstance(algorithm, str) else str(algorithm.class_path)
