@@ -3,6 +3,7 @@
 `sweeps.patient_storage` does the waiting.
 """
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -76,8 +77,14 @@ def hurry(seconds: float) -> None:
 
 
 def driver_seconds() -> float:
-    """How long a driver waits; a variable that is no number counts as not set."""
+    """How long a driver waits for its study database."""
+    return seconds_of(VARIABLE, DRIVER_SECONDS)
+
+
+def seconds_of(variable: str, default: float) -> float:
+    """What an environment variable says in seconds; one that is no number counts as not set."""
     try:
-        return max(0.0, float(os.environ.get(VARIABLE, DRIVER_SECONDS)))
+        seconds = float(os.environ.get(variable, default))
     except ValueError:
-        return DRIVER_SECONDS
+        return default
+    return default if math.isnan(seconds) else max(0.0, seconds)

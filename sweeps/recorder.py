@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from sweeps.journal import Journal
 from sweeps.mlflow_setup import quiet_mlflow
+from sweeps.patience import seconds_of
 from sweeps.records import News
 from sweeps.runs import Ending, Status, SweepInfo
 from sweeps.tracking import Writer, one_line
@@ -42,6 +43,22 @@ Item = News | Ending | Mark | Replayed
 INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0, 30.0
 MOST_PROBLEMS = 20
 
+WAIT_SECONDS = 60.0
+WAIT_VARIABLE = "SWEEPS_MLFLOW_WAIT"
+"""The environment variable with the seconds that the end of a sweep waits while MLflow takes nothing."""
+
+QUIET_SECONDS = 5.0
+"""How long the end of a sweep takes before it is said what it waits for."""
+
+
+def pause_after(seconds: float) -> float:
+    """How long to gather events after a flush that took so long, in seconds.
+
+    A fifth of a core goes into writing; more where that would leave records waiting for more than ten
+    seconds, and all of one if need be.
+    """
+    return max(INTERVAL_SECONDS, min(4 * seconds, LONGEST_INTERVAL_SECONDS - seconds))
+
 
 class NullRecorder:
     """Records nothing: for tests and simulated sweeps."""
@@ -52,7 +69,12 @@ class NullRecorder:
         """Forgets the event."""
 
     def close(
-        self, *, status: Status, best: int | None, front: Sequence[int] = (), timeout_seconds: float = 60
+        self,
+        *,
+        status: Status,
+        best: int | None,
+        front: Sequence[int] = (),
+        timeout_seconds: float | None = None,
     ) -> list[str]:
         """Has nothing to write and nothing to say."""
         return []
@@ -79,7 +101,6 @@ class Recorder:
             self._queue.put((time.time(), Replayed(event)))
         self._writer = Writer(info)
         self._pause_seconds, self._trouble = INTERVAL_SECONDS, ""
-        self._deadline: float | None = None  # of the monotonic clock, once `close` was called
         self._is_done = False
         self._marked = 0
         self._thread = threading.Thread(target=self._work, name="mlflow-recorder", daemon=True)
@@ -114,7 +135,12 @@ class Recorder:
         return self._trouble or self._journal_trouble or next(reversed(self._writer.problems), "")
 
     def close(
-        self, *, status: Status, best: int | None, front: Sequence[int] = (), timeout_seconds: float = 60
+        self,
+        *,
+        status: Status,
+        best: int | None,
+        front: Sequence[int] = (),
+        timeout_seconds: float | None = None,
     ) -> list[str]:
         """Writes what is left and ends every run; trials that still run are marked as killed.
 
@@ -122,17 +148,19 @@ class Recorder:
             status: How the sweep ended.
             best: The best trial's number, if any: parameters, configuration and checkpoint go to the parent.
             front: The numbers of the Pareto set, if there are several objectives.
-            timeout_seconds: How long to wait for MLflow.
+            timeout_seconds: How long to wait while MLflow takes nothing; None for `SWEEPS_MLFLOW_WAIT`, else
+                a minute. As long as it takes something, the wait goes on.
 
         Returns:
             What could not be written, one line each; empty if everything was.
         """
-        self._deadline = time.monotonic() + timeout_seconds
+        seconds = seconds_of(WAIT_VARIABLE, WAIT_SECONDS) if timeout_seconds is None else timeout_seconds
         if self._trouble:
-            self._tell(f"waiting up to {timeout_seconds:g} s for MLflow")
+            self._tell(f"waiting up to {seconds:g} s for MLflow")
         self._mark()
         self._queue.put((time.time(), Ending(status, best, tuple(front))))
-        self._thread.join(timeout_seconds)
+        self._wait(seconds)
+        self._writer.is_abandoned = True
         problems = self._writer.problems[:MOST_PROBLEMS]
         if more := len(self._writer.problems) - len(problems):
             problems.append(f"{more} more problems of this kind")
@@ -142,10 +170,28 @@ class Recorder:
             problems.append(f"{count} runs are not fully written: {why}")
         return problems
 
+    def abandon(self) -> None:
+        """Ends without a further word to MLflow; what is in the journal stays there for another driver."""
+        self._writer.is_abandoned = True
+        self._queue.put((time.time(), Ending("interrupted", None)))
+
+    def _wait(self, seconds: float) -> None:
+        """Waits for the thread, as long as not so many seconds pass without anything written."""
+        began = last = time.monotonic()
+        written, is_said = self._writer.written, False
+        while self._thread.is_alive() and (left := last + seconds - time.monotonic()) > 0:
+            self._thread.join(min(left, INTERVAL_SECONDS))
+            if self._writer.written > written:
+                written, last = self._writer.written, time.monotonic()
+            if not is_said and not self._trouble and time.monotonic() - began > QUIET_SECONDS:
+                runs = len(self._writer.ledger.open) + 1
+                self._tell(f"writing the last records to MLflow, {runs} run{'s'[: runs > 1]} to go")
+                is_said = True
+
     def _work(self) -> None:
         with quiet_mlflow():
             self._flush()
-            while not self._is_done and (self._deadline is None or time.monotonic() < self._deadline):
+            while not self._is_done and not self._writer.is_abandoned:
                 self._mark()
                 self._gather()
                 self._flush()
@@ -188,15 +234,15 @@ class Recorder:
             began = time.monotonic()
             self._writer.flush()
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on
-            if self._trouble and not self._is_said:  # for the second time: more than a hiccup
+            if (
+                self._trouble and not self._is_said and not self._writer.is_abandoned
+            ):  # for the second time: more than a hiccup
                 self._tell(f"MLflow takes nothing at the moment ({one_line(error)}); what waits is on disk")
                 self._is_said = True
             pause = 2 * self._pause_seconds if self._trouble else INTERVAL_SECONDS
             self._pause_seconds, self._trouble = min(pause, LONGEST_RETRY_SECONDS), one_line(error)
         else:
-            # At most a fifth of a core goes into writing, however many trials report.
-            pause = max(INTERVAL_SECONDS, 4 * (time.monotonic() - began))
-            self._pause_seconds, self._trouble = min(pause, LONGEST_INTERVAL_SECONDS), ""
+            self._pause_seconds, self._trouble = pause_after(time.monotonic() - began), ""
             if self._is_said:
                 self._tell("MLflow takes records again")
                 self._is_said = False

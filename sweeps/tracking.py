@@ -30,11 +30,19 @@ class Writer:
     A step that MLflow refuses for good becomes a problem and is left out. Any other failure raises and leaves
     the step in its place, so that the next `flush` goes on there. All steps but the creation of a run can be
     repeated: MLflow keeps one of two equal points, parameters and tags.
+
+    Attributes:
+        ledger: What the runs should hold.
+        problems: What MLflow refused for good, one line each.
+        written: Grows as long as MLflow answers.
+        is_abandoned: Nobody waits for it any more: it takes no further step.
     """
 
     def __init__(self, info: SweepInfo) -> None:
         self.ledger = Ledger(info, time.time())
         self.problems: list[str] = []
+        self.written = 0
+        self.is_abandoned = False
         self._info, self._key = info, info.key or uuid.uuid4().hex
         self._connected: MlflowClient | None = None
         self._experiment_id = ""
@@ -100,12 +108,15 @@ class Writer:
             del run.files[0]
 
     def _attempt(self, run: Run, what: str, call: Callable[[], None]) -> None:
+        if self.is_abandoned:
+            raise TimeoutError("it was not waited for any longer")
         try:
             call()
         except Exception as error:
             if not _is_final(error):
                 raise
             self.note(f"{run.name}: {what}", error)
+        self.written += 1
 
     def _create(self, run: Run) -> None:
         if not self._experiment_id:
@@ -126,10 +137,10 @@ class Writer:
         if not found:
             return
         [there] = found[:1]
-        run.stored = {
-            name: max(point.step for point in self._client.get_metric_history(there.info.run_id, name))
-            for name in there.data.metrics
-        }
+        for name in there.data.metrics:
+            history = self._client.get_metric_history(there.info.run_id, name)
+            run.stored[name] = max(point.step for point in history)
+            self.written += 1
         run.best_tags |= {tag for tag in there.data.tags if tag.startswith("best.")}
         if there.info.status != "RUNNING":
             self._client.update_run(there.info.run_id, status="RUNNING")

@@ -23,7 +23,7 @@ from mlflow.entities import Run as MlflowRun
 
 from sweeps.mlflow_setup import ENVIRONMENT, prepare_database
 from sweeps.names import Text, batch_length, cut
-from sweeps.recorder import NullRecorder, Recorder, SweepInfo
+from sweeps.recorder import NullRecorder, Recorder, SweepInfo, pause_after
 from sweeps.records import Assignment, Outcome, Point, Report, Started, State, Timing
 from sweeps.runs import Ledger
 
@@ -327,6 +327,30 @@ def test_what_waits_for_a_locked_database_is_written_once_it_is_free(info: Sweep
     assert recorder.close(status="finished", best=None) == []
     _, children = runs_of(info)
     assert history(info, children[0], "loss") == as_history(*points("loss", 100))
+
+
+def test_the_end_goes_on_as_long_as_mlflow_takes_records(
+    info: SweepInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = MlflowClient.set_terminated
+
+    def slowly(self: MlflowClient, *args: object) -> None:
+        time.sleep(0.25)
+        end(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MlflowClient, "set_terminated", slowly)
+    said: list[str] = []
+    recorder = Recorder(info, say=said.append)
+    for number in range(24):
+        recorder.record(assignment(number))
+        recorder.record(Outcome(number, State.COMPLETE, 0.5))
+    assert recorder.close(status="finished", best=None, timeout_seconds=3) == []
+    assert {run.info.status for run in runs_of(info)[1].values()} == {"FINISHED"}
+    assert any(line.startswith("writing the last records to MLflow, ") for line in said)
+
+
+def test_a_fifth_of_a_core_is_for_writing_and_all_of_one_if_it_lags() -> None:
+    assert [pause_after(seconds) for seconds in (0, 0.1, 1, 2, 4, 8, 100)] == [1, 1, 4, 8, 6, 2, 1]
 
 
 def wait_until(condition: object, seconds: float = 20) -> None:
