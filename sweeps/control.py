@@ -14,7 +14,7 @@ import time
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import UserError
+from sweeps.errors import SweepFailed, UserError
 from sweeps.patience import StudyUnwritable, patient
 from sweeps.records import Request
 from sweeps.storage import database_lock
@@ -27,6 +27,10 @@ LEASE_SECONDS = 15.0
 """A lease that was not renewed for so long is lost; also the clocks of two machines may differ by less."""
 
 REQUEST = "request:"
+
+
+class LeaseLost(SweepFailed):
+    """Another driver has taken the study over, since this one was held up for too long."""
 
 
 class Lease:
@@ -42,6 +46,8 @@ class Lease:
         self._id = uuid.uuid4().hex
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._seen: set[str] = set()
+        self._beaten = 0.0
+        self._taken_by: dict[str, Any] | None = None
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
@@ -64,33 +70,63 @@ class Lease:
         self._thread.start()
 
     def requests(self) -> list[Request]:
-        """What was asked since the last time."""
+        """What was asked since the last time.
+
+        Raises:
+            LeaseLost: Another driver has the lease.
+        """
+        if self._taken_by:
+            raise LeaseLost(
+                f"{self._study.study_name} is being run by process {self._taken_by['pid']} on "
+                f"{self._taken_by['host']} now, since this one was held up for more than {LEASE_SECONDS:g} s"
+            )
         found = []
         while not self._requests.empty():
             found.append(self._requests.get())
         return found
 
     def release(self) -> None:
-        """Gives the lease back."""
+        """Gives the lease back; one that another driver has is left to it."""
         self._released.set()
         self._thread.join()
+        if self.is_lost:
+            return
         self._study.set_user_attr("driver", self._driver() | {"beat": 0})
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another driver has it, as far as was seen."""
+        return self._taken_by is not None
 
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "pid": os.getpid(), "id": self._id, "beat": time.time()}
 
     def _beat(self) -> None:
-        self._study.set_user_attr("driver", self._driver())
+        driver = self._driver()
+        self._study.set_user_attr("driver", driver)
+        self._beaten = driver["beat"]
 
     def _work(self) -> None:
         with patient(0.0):
-            while not self._released.wait(BEAT_SECONDS):
-                with contextlib.suppress(StudyUnwritable):  # the driver meets it, too, and says so
-                    self._beat()
-                    self._read_requests()
+            while not self.is_lost and not self._released.wait(BEAT_SECONDS):
+                # The driver meets it, too, and says so.
+                with contextlib.suppress(StudyUnwritable, UserError, OSError):
+                    self._renew()
 
-    def _read_requests(self) -> None:
-        for key, value in self._study.user_attrs.items():
+    def _renew(self) -> None:
+        """Renews the lease if it is still ours: a driver that was held up may find another in its place."""
+        is_late = time.time() - self._beaten > LEASE_SECONDS / 2
+        with database_lock(self._url) if is_late else contextlib.nullcontext():
+            attributes = self._study.user_attrs
+            holder = attributes.get("driver")
+            if holder and holder["id"] != self._id:
+                self._taken_by = holder
+                return
+            self._beat()
+        self._read_requests(attributes)
+
+    def _read_requests(self, attributes: dict[str, Any]) -> None:
+        for key, value in attributes.items():
             if key.startswith(REQUEST) and key not in self._seen:
                 self._seen.add(key)
                 self._requests.put(Request(value["command"], value["arguments"]))

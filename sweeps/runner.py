@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.asking import Asker
-from sweeps.control import Lease
+from sweeps.control import Lease, LeaseLost
 from sweeps.errors import SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
@@ -19,6 +19,7 @@ from sweeps.plan import Places
 from sweeps.recorder import Recorder
 from sweeps.records import News, Outcome, Report, Request, State
 from sweeps.remote import fetch_best, forget
+from sweeps.runs import Status
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked
 from sweeps.study import Study
@@ -208,6 +209,7 @@ def drive(
         UserError: Another driver runs it.
         SweepFailed: The trials fail; what was done until then is kept.
         Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
+        LeaseLost: Another driver has taken the sweep over while this one was held up.
     """
     lease = Lease(optuna_study, where.storage)
     lease.claim()
@@ -225,29 +227,23 @@ def drive(
     study.end("running")
     recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
     observers = [files, *observers]
-    state: Literal["finished", "failed", "interrupted"] = "failed"
+    state: Status = "failed"
+    problems: list[str] = []
     try:
         run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
         if study.best is None and study.counts[State.FAILED] == study.finished > 0:
             raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
         state = "interrupted" if study.is_stopping else "finished"
-    except (KeyboardInterrupt, StudyUnwritable):
+    except (KeyboardInterrupt, StudyUnwritable, LeaseLost):
         state = "interrupted"
         raise
     finally:
         executor.close()
         hurry(LAST_WAIT_SECONDS)
-        # Without its database the study stays as it is: as if the driver had been killed.
-        with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
-            if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
-                for outcome in study.abandon("the sweep ended before this trial did"):
-                    _show([recorder, *observers], outcome)
-                files.close()
-            study.end(state)
-        front = [outcome.number for outcome in study.front.outcomes]
-        if where.store:
-            fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
-        problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
+        if lease.is_lost:  # nothing of it is ours any more
+            recorder.abandon()
+        else:
+            problems = _end(state, study, where, recorder, files, observers)
         with suppress(StudyUnwritable):
             lease.release()
         if where.store:
@@ -264,3 +260,25 @@ def drive(
         stop_reason=study.stop_reason,
         is_recording_cut=journal.is_left,
     )
+
+
+def _end(
+    state: Status,
+    study: Study,
+    where: Places,
+    recorder: Recorder,
+    files: TrialFiles,
+    observers: Sequence[Observer],
+) -> list[str]:
+    """Notes the end in the study and in MLflow; gives what MLflow did not take."""
+    # Without its database the study stays as it is: as if the driver had been killed.
+    with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
+        if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
+            for outcome in study.abandon("the sweep ended before this trial did"):
+                _show([recorder, *observers], outcome)
+            files.close()
+        study.end(state)
+    front = [outcome.number for outcome in study.front.outcomes]
+    if where.store:
+        fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
+    return recorder.close(status=state, best=study.best.number if study.best else None, front=front)

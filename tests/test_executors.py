@@ -1,5 +1,6 @@
 """One suite that every executor passes: the contract of `sweeps.executors.Executor`."""
 
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 
@@ -265,3 +266,17 @@ def test_a_trial_that_takes_too_long_is_ended_and_its_slot_goes_on() -> None:
     executor.close()
     assert outcomes[0].reason == "it ran longer than trial_timeout=1.5 seconds"
     assert outcomes[1].state is State.COMPLETE
+
+
+def test_time_for_which_the_driver_is_held_up_is_not_the_trials(ray_cluster: None) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=1, timeout_seconds=2)
+    executor.submit(assignment(0))
+    first = after_starts(executor)
+    time.sleep(2.5)
+    executor.reply(first.number, stop=False)
+    *_, outcome = drain(executor)
+    executor.close()
+    assert isinstance(outcome, Outcome)
+    assert outcome.state is State.COMPLETE, outcome.reason

@@ -76,7 +76,7 @@ class RayExecutor(CallsEach):
         self._started = 0
         self._slots: list[_Slot] = []
         self._capacity = 0
-        self._look_at = 0.0
+        self._look_at, self._left = 0.0, time.monotonic()
         self._look()
         self._grow(self._capacity)
 
@@ -147,12 +147,18 @@ class RayExecutor(CallsEach):
 
     def next_event(self, timeout_seconds: float = math.inf) -> Event | None:
         """Waits for the next report or outcome; also comes back when there is more room than before."""
-        until = time.monotonic() + timeout_seconds
+        away = time.monotonic() - self._left
+        for slot in self._slots:  # the driver was held up, by its database perhaps: not the trials' time
+            slot.deadline += away if away > LOOK_SECONDS else 0
+        event = self._wait(time.monotonic() + timeout_seconds)
+        self._left = time.monotonic()
+        return event
+
+    def _wait(self, until: float) -> Event | None:
         while not self._news:
             self._end_late_ones()
-            if self._adjust() or self._news or (self.idle and math.isinf(until)):
-                break
-            if (now := time.monotonic()) > until:
+            is_over = self._adjust() or self._news or (self.idle and math.isinf(until))
+            if is_over or (now := time.monotonic()) > until:
                 break
             pending = {slot.pending: slot for slot in self._slots if slot.pending is not None}
             pause = max(0.0, min([until, self._look_at, *(slot.deadline for slot in self._slots)]) - now)
@@ -188,8 +194,7 @@ class RayExecutor(CallsEach):
         """Ends all workers."""
         for slot in self._slots:
             ray.kill(slot.actor)
-        self._slots.clear()
-        self._waiting.clear()
+        self._slots, self._waiting = [], deque()
 
     def _take(self, slot: _Slot) -> Event | None:
         """What a worker answered; nothing for one that has just come."""
@@ -230,9 +235,8 @@ class RayExecutor(CallsEach):
             raise
 
     def _end_late_ones(self) -> None:
-        now = time.monotonic()
         reason = f"it ran longer than trial_timeout={self._timeout_seconds:g} seconds"
-        for slot in [slot for slot in self._slots if slot.deadline < now]:
+        for slot in [slot for slot in self._slots if slot.deadline < time.monotonic()]:
             self._news.append(self._drop(slot, reason, lost=False))
 
     def _adjust(self) -> bool:
