@@ -98,7 +98,7 @@ class TrialCallback(Checkpoint):
         self._is_between_epochs = False
         self._should_stop, self._stopped_early = False, ""
         self._pruned_at: int | None = None
-        self._diverged: str = ""
+        self._diverged, self._unwritten = "", ""
         self._effective: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -211,7 +211,8 @@ class TrialCallback(Checkpoint):
 
     def outcome(self) -> Outcome:
         """How the trial ended, once `fit` is back."""
-        state, reason = State.COMPLETE, "; ".join(filter(None, [self._change, self._stopped_early]))
+        notes = [self._change, self._stopped_early, self._unwritten]
+        state, reason = State.COMPLETE, "; ".join(filter(None, notes))
         if self._diverged:
             state, reason = State.DIVERGED, self._diverged
         elif self._pruned_at is not None:
@@ -230,7 +231,11 @@ class TrialCallback(Checkpoint):
     def _save_and_take_answer(self, trainer: Trainer) -> None:
         self._should_stop = trainer.should_stop
         if self._unsaved is not None and self._folder is not None:
-            checkpoints.save(trainer, self._folder, is_best=self._unsaved, store=self._store)
+            try:
+                checkpoints.save(trainer, self._folder, is_best=self._unsaved, store=self._store)
+            except OSError as error:  # training is dearer than the way back to it
+                self._unwritten = f"no checkpoint of validation {self._validations}: {error}"
+                print(self._unwritten)  # noqa: T201 - to the trial's log
         self._unsaved = None
         self._take_answer(trainer)
 

@@ -4,9 +4,12 @@ Nothing is ever half written under these names: a checkpoint is written as `new.
 read with `weights_only=True`, so that nothing in them can run.
 """
 
+import contextlib
 import os
 import pickle
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -18,16 +21,27 @@ BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt
 
 
 def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder | None = None) -> None:
-    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`; both also in a store."""
-    new, last = folder / NEW, folder / LAST
-    trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
-    if is_best:
-        second = folder / f"{NEW}-best"
-        _link(new, second)
-        second.replace(folder / BEST)
-    if last.exists():
-        last.replace(folder / PREVIOUS)
-    new.replace(last)
+    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`; both also in a store.
+
+    Raises:
+        OSError: The disk is full or the folder is gone. The checkpoints of before are there, but no
+            `best.ckpt` that is not the best any more.
+    """
+    new, last, second = folder / NEW, folder / LAST, folder / f"{NEW}-best"
+    try:
+        with _temporary_files_in(folder / "saving"):  # Lightning's: elsewhere they would be copied, and left
+            trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
+        if is_best:
+            _link(new, second)
+            second.replace(folder / BEST)
+        if last.exists():
+            last.replace(folder / PREVIOUS)
+        new.replace(last)
+    except OSError:
+        with contextlib.suppress(OSError):
+            for path in (new, second, *([folder / BEST] if is_best else [])):
+                path.unlink(missing_ok=True)
+        raise
     if store is not None:
         store.send_checkpoint(last, is_best=is_best)
 
@@ -55,6 +69,20 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
             continue
         return path
     return None
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Has temporary files made in a folder that goes with them."""
+    before = tempfile.tempdir
+    shutil.rmtree(folder, ignore_errors=True)  # of a process that died here
+    folder.mkdir()
+    tempfile.tempdir = str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import io
 import os
 import random
 import sys
@@ -9,10 +10,13 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 FOREIGN_LAUNCHERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "LSB_", "JSM_", "KUBEFLOW_")
 FOREIGN_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
@@ -118,8 +122,9 @@ def output_to(log: Path) -> Iterator[None]:
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     saved = [os.dup(1), os.dup(2)]
+    disk = io.BufferedWriter(_Disk(log, "a"))
     # Line by line, so that the order of Python's and other writers' lines is kept.
-    with log.open("a", buffering=1, encoding="utf-8", errors="backslashreplace") as file:
+    with io.TextIOWrapper(disk, "utf-8", "backslashreplace", line_buffering=True) as file:
         _redirect(file.fileno(), file.fileno())
         try:
             with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
@@ -132,6 +137,16 @@ def output_to(log: Path) -> Iterator[None]:
             _redirect(*saved)
             for descriptor in saved:
                 os.close(descriptor)
+
+
+class _Disk(io.FileIO):
+    """A file that takes what there is room for: a full disk must not fail a training that prints."""
+
+    def write(self, data: "Buffer") -> int:
+        try:
+            return super().write(data)
+        except OSError:
+            return memoryview(data).nbytes
 
 
 def _redirect(out: int, err: int) -> None:

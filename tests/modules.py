@@ -3,6 +3,7 @@
 import math
 import os
 import random
+import resource
 import subprocess
 import sys
 import time
@@ -196,6 +197,28 @@ class Slow(Line):
 
     def on_validation_epoch_end(self) -> None:
         time.sleep(self.seconds)
+
+
+class FullDisk(Line):
+    """No file may grow while one of its validations is saved; it prints all the same."""
+
+    def __init__(self, at: int, lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.at = at
+
+    def on_validation_epoch_end(self) -> None:
+        if self.current_epoch + 1 == self.at:
+            self.limit(10)
+            print("there is no room for this")
+
+    def on_train_epoch_start(self) -> None:
+        self.limit(resource.RLIM_INFINITY)
+
+    def teardown(self, stage: str) -> None:
+        self.limit(resource.RLIM_INFINITY)
+
+    def limit(self, size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
 
 
 class Hungry(Line):

@@ -102,6 +102,23 @@ def test_validations_within_an_epoch_are_reported_and_end_it_at_once(run: Run) -
     assert max(p.step for p in points(reports, outcome, "val_loss")) == 5
 
 
+@pytest.mark.parametrize("at", [1, 2, 4])
+def test_a_checkpoint_for_which_there_is_no_room_costs_neither_the_trial_nor_the_others(
+    run: Run, tmp_path: Path, at: int
+) -> None:
+    # All validations are better than those before: the one that is not saved would be the best then.
+    _, outcome = run("FullDisk", {"at": at})
+    assert outcome.state is State.COMPLETE
+    assert outcome.reason.startswith(f"no checkpoint of validation {at}: [Errno 27] File too large")
+    assert {path.suffix for path in (tmp_path / "trial-0").iterdir()} == {
+        ".ckpt",
+        ".txt",
+    }  # nothing half done
+    kept = {path.name: torch.load(path, weights_only=True) for path in (tmp_path / "trial-0").glob("*.ckpt")}
+    validations = {name: c["callbacks"]["TrialCallback"]["validations"] for name, c in kept.items()}
+    assert validations == ({"last.ckpt": 3} if at == 4 else {"last.ckpt": 4, "best.ckpt": 4})
+
+
 def test_pruning_does_not_wait_for_the_users_min_epochs(run: Run) -> None:
     reports, outcome = run("Line", trainer={"min_epochs": 3, "min_steps": 30}, stop=lambda report: True)
     assert (len(reports), outcome.state) == (1, State.PRUNED)
