@@ -1,4 +1,4 @@
-"""Optuna's own conformance suite for storages, on the storage as we open it (all of it, about 15 seconds)."""
+"""Optuna's own conformance suite for storages, on the storages as we open them."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,7 +8,8 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from sweeps.storage import open_storage
+from sweeps.storage import open_storage, study_url
+from tests.postgres import Server
 
 
 @pytest.fixture(scope="module")
@@ -30,3 +31,19 @@ class TestSqlite(StorageTestCase):
         yield opened
         assert opened.engine.connect().exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
         opened.engine.dispose()
+
+
+class TestPostgres(StorageTestCase):
+    """PostgreSQL: one database, emptied before each test, since making the tables takes longest."""
+
+    @pytest.fixture(scope="class")
+    def opened(self, postgres: Server) -> Iterator[RDBStorage]:
+        storage = open_storage(study_url(postgres.database("conformance")))
+        yield storage
+        storage.engine.dispose()
+
+    @pytest.fixture
+    def storage(self, opened: RDBStorage) -> RDBStorage:
+        with opened.engine.begin() as connection:
+            connection.exec_driver_sql("TRUNCATE studies RESTART IDENTITY CASCADE")
+        return opened
