@@ -222,7 +222,7 @@ except ResultsError as error:
 
 @pytest.mark.skipif(os.name != "posix" or os.getuid() != 0, reason="needs root to become another user")
 def test_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
-    for folder in (tmp_path, *tmp_path.parents[:2]):
+    for folder in (tmp_path, *(p for p in tmp_path.parents if p.name.startswith(("pytest-", "popen-")))):
         folder.chmod(0o755)
     command = [sys.executable, "-c", _WRITE_AS_NOBODY, str(tmp_path / "best.yaml")]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -265,7 +265,7 @@ def test_a_quiet_database_in_a_read_only_folder_can_be_read(copy: Path) -> None:
     with sqlite3.connect(copy) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
     connection.close()
-    for folder in (copy.parent, *copy.parent.parents[:2]):
+    for folder in (copy.parent, *(p for p in copy.parents if p.name.startswith(("pytest-", "popen-")))):
         folder.chmod(0o755)
     command = [sys.executable, "-c", _READ_AS_NOBODY, str(copy)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

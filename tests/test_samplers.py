@@ -202,7 +202,11 @@ def test_a_grid_that_is_used_up_has_nothing_to_resume(
     monkeypatch.chdir(tmp_path)
     of = grid(budget={"trials": 50})
     url = f"sqlite:///{tmp_path}/sweeps.db"
-    notes = {"files": str(tmp_path / "files"), "mlflow": {"tracking_uri": "sqlite:///x.db", "artifacts": "a"}}
+    notes = {
+        "files": str(tmp_path / "files"),
+        "spool": str(tmp_path / "files"),
+        "mlflow": {"tracking_uri": "sqlite:///x.db", "artifacts": "a"},
+    }
     run(Study(create_study(of, open_storage(url), validations=4, notes=notes), of), ScriptedExecutor(flat))
     with pytest.raises(UserError, match=r"^test: each configuration of its grid was tried; there"):
         resume_sweep("test", storage=url, trials="+5")
