@@ -3,11 +3,12 @@
 # make check        ruff and mypy
 # make screenshots  pictures of every page, in screenshots/
 # make chaos        200 kills of a real sweep, about half an hour
+# make soak         2,000 trials: memory, file descriptors and databases, about seven minutes
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test check chaos screenshots lock clean
+.PHONY: quickstart test check chaos soak screenshots lock clean
 
 # The stamp is written last: an interrupted installation is done again.
 $(READY): pyproject.toml requirements.lock
@@ -25,6 +26,9 @@ test: $(READY)
 # 200 kills of real sweeps; CHAOS_SEED chooses the instants.
 chaos: $(READY)
 	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos
+
+soak: $(READY)
+	$(BIN)/python -m tests.benchmarks.soak
 
 check: $(READY)
 	$(BIN)/ruff check .
