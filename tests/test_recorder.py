@@ -21,6 +21,7 @@ import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
 
+from sweeps.journal import Journal
 from sweeps.mlflow_setup import ENVIRONMENT, prepare_database
 from sweeps.names import Text, batch_length, cut
 from sweeps.recorder import NullRecorder, Recorder, SweepInfo, pause_after
@@ -347,6 +348,20 @@ def test_the_end_goes_on_as_long_as_mlflow_takes_records(
     assert recorder.close(status="finished", best=None, timeout_seconds=3) == []
     assert {run.info.status for run in runs_of(info)[1].values()} == {"FINISHED"}
     assert any(line.startswith("writing the last records to MLflow, ") for line in said)
+
+
+def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    said: list[str] = []
+    recorder = Recorder(info, Journal(tmp_path / "file" / "journal"), said.append)
+    recorder.record(assignment(0))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert "the journal cannot be written: NotADirectoryError" in recorder.trouble
+    assert recorder.close(status="finished", best=0) == []
+    assert len([line for line in said if "the journal cannot be written" in line]) == 1
+    assert runs_of(info)[1][0].info.status == "FINISHED"
 
 
 def test_a_fifth_of_a_core_is_for_writing_and_all_of_one_if_it_lags() -> None:

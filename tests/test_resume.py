@@ -1,6 +1,7 @@
 """A trial that goes on from its checkpoint is the trial that was never interrupted."""
 
 import math
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,23 @@ def test_a_line_that_was_cut_short_is_left_out(tmp_path: Path) -> None:
     [path] = (tmp_path / "journal").iterdir()
     path.write_bytes(path.read_bytes()[:-20])
     assert [type(event) for event in Journal(tmp_path / "journal").left()] == [Assignment]
+
+
+def test_a_journal_that_finds_no_room_keeps_its_events_until_there_is(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "journal")
+    journal.append(EVENTS[0])
+    [path] = (tmp_path / "journal").iterdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 10, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            journal.append(EVENTS[1])
+        assert journal.turn() == 0  # a line that is not whole stays in its file
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [repr(e) for e in Journal(tmp_path / "journal").left()] == [repr(EVENTS[0])]  # after a crash now
+    journal.append(EVENTS[2])
+    assert [repr(e) for e in Journal(tmp_path / "journal").left()] == [repr(e) for e in EVENTS]
 
 
 def test_a_new_journal_does_not_replay_its_own_events(tmp_path: Path) -> None:
