@@ -79,6 +79,7 @@ class Run:
         ended_ms: Its end, in milliseconds since the epoch.
         run_id: MLflow's id, once it is created.
         is_sent: Its creation was sent; whether MLflow did it is unknown while `run_id` is empty.
+        is_doubtful: Its creation was sent twice: the first one may yet be done, late.
         is_refused: MLflow will not have it; nothing more is sent.
         is_held: It is not to be created yet.
         stored: The last step that MLflow has of each metric; points up to it are not written again.
@@ -94,6 +95,7 @@ class Run:
     ended_ms: int = 0
     run_id: str = ""
     is_sent: bool = False
+    is_doubtful: bool = False
     is_refused: bool = False
     is_held: bool = False
     stored: dict[str, int] = field(default_factory=dict)

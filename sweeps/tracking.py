@@ -20,6 +20,7 @@ from sweeps.runs import Ledger, Run, SweepInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run as MlflowRun
 
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
 
@@ -121,19 +122,28 @@ class Writer:
     def _create(self, run: Run) -> None:
         if not self._experiment_id:
             self._experiment_id = experiment_id(self._client, self._info)
-        tags = {**run.tags, KEY_TAG: f"{self._key}-{run.tags.get('trial_number', 'parent')}"}
+        tags = {**run.tags, KEY_TAG: self._key_of(run)}
         if run is not self.ledger.parent:
             tags["mlflow.parentRunId"] = self.ledger.parent.run_id
         if run.is_sent:
-            self._take_over(run, tags[KEY_TAG])
-        run.is_sent = True
+            self._take_over(run)
         if not run.run_id:
+            run.is_doubtful = run.is_doubtful or run.is_sent
+            run.is_sent = True
             created = self._client.create_run(self._experiment_id, run.started_ms, tags, run.name)
             run.run_id = created.info.run_id
 
-    def _take_over(self, run: Run, key: str) -> None:
-        """Finds the run that was made for this key, if any, and what it holds already."""
-        found = self._client.search_runs([self._experiment_id], f"tags.`{KEY_TAG}` = '{key}'")
+    def _key_of(self, run: Run) -> str:
+        return f"{self._key}-{run.tags.get('trial_number', 'parent')}"
+
+    def _found(self, run: Run) -> list["MlflowRun"]:
+        """The runs that were made with its key."""
+        key = f"tags.`{KEY_TAG}` = '{self._key_of(run)}'"
+        return list(self._client.search_runs([self._experiment_id], key))
+
+    def _take_over(self, run: Run) -> None:
+        """Finds the run that was made for this one, if any, and what it holds already."""
+        found = self._found(run)
         if not found:
             return
         [there] = found[:1]
@@ -180,8 +190,17 @@ class Writer:
 
     def _end(self, run: Run) -> None:
         if run.status and run.run_id:
+            if run.is_doubtful:
+                self._attempt(run, "whether it is there once", partial(self._remove_doubles, run))
             end = partial(self._client.set_terminated, run.run_id, run.status, run.ended_ms)
             self._attempt(run, f"its status {run.status}", end)
+
+    def _remove_doubles(self, run: Run) -> None:
+        """Removes what a server made of the first request, which nobody waited for, after the second."""
+        for double in self._found(run):
+            if double.info.run_id != run.run_id:
+                self._client.delete_run(double.info.run_id)
+        run.is_doubtful = False
 
     def _crown(self, best: int) -> None:
         """Reads the best trial back from its run: to keep every configuration would fill the memory."""

@@ -416,7 +416,7 @@ def test_two_processes_may_create_the_same_database(info: SweepInfo, tmp_path: P
 
 
 class Unreliable(http.server.BaseHTTPRequestHandler):
-    """Passes requests on, or swallows a request, or the answer to one."""
+    """Passes requests on, or swallows a request, or the answer to one, or does one only after the next."""
 
     protocol_version = "HTTP/1.0"
     server: "UnreliableServer"
@@ -426,18 +426,30 @@ class Unreliable(http.server.BaseHTTPRequestHandler):
         self.server.seen += 1
         if self.server.seen == 1:
             return
-        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
-        headers = {key: value for key, value in self.headers.items() if key.lower() != "host"}
-        connection.request(self.command, self.path, body, headers)
-        answer = connection.getresponse()
-        content = answer.read()
-        if self.path.endswith("/runs/create") and self.server.swallow > 0:
+        creates = self.path.endswith("/runs/create")
+        if creates and self.server.swallow == 0 and self.server.late is None:
+            self.server.late = body
+            return
+        answer, content = self.passed_on(body)
+        if creates and self.server.swallow > 0:
             self.server.swallow -= 1
             return
+        if creates and self.server.late:
+            self.passed_on(self.server.late)
+            self.server.late = b""
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.headers["Content-Type"])
         self.end_headers()
         self.wfile.write(content)
+
+    def passed_on(self, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.server.target, timeout=30)
+        headers = {
+            key: value for key, value in self.headers.items() if key.lower() not in ("host", "content-length")
+        }
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        return answer, answer.read()
 
     do_GET = do_PUT = do_PATCH = do_POST  # noqa: N815
 
@@ -447,6 +459,7 @@ class Unreliable(http.server.BaseHTTPRequestHandler):
 
 class UnreliableServer(http.server.ThreadingHTTPServer):
     target, seen, swallow = 0, 0, 2
+    late: bytes | None = None
 
 
 @pytest.fixture
@@ -496,6 +509,8 @@ def test_a_server_that_drops_requests_and_answers_gets_everything_once(
     recorder.record(assignment(0))
     recorder.record(Report(0, 1, 0.5, points=points("loss", 1_500)))
     recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    recorder.record(assignment(1))
+    recorder.record(Outcome(1, State.COMPLETE, 0.7))
     assert recorder.close(status="finished", best=0) == []
     assert recorder.trouble == ""
     parent, children = runs_of(info)
