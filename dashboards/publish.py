@@ -15,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from dashboards import lean
 from dashboards.errors import ResultsError
 from dashboards.export import write_text
 from dashboards.results import load
@@ -59,6 +60,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     asked = json.load(sys.stdin)
     os.nice(asked.get("nice", 0))
+    lean.import_optuna()
     try:
         publish(asked["storage"], asked["name"])
     except (ResultsError, OSError) as error:

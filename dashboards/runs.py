@@ -58,7 +58,9 @@ class Runs:
     def page(self, number: int) -> str | None:
         """Return the address of a trial's page; None if the trial has no run."""
         run_id = self.run_ids.get(number)
-        return f"{self.address}/#/experiments/{self.experiment_id}/runs/{run_id}" if run_id else None
+        # Without the last part MLflow shows its pages for language models around it.
+        path = f"/#/experiments/{self.experiment_id}/runs/{run_id}?workflowType=machine_learning"
+        return f"{self.address}{path}" if run_id else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -254,9 +254,10 @@ def report(
     """Write a report: one HTML page that needs no network."""
     import webbrowser
 
-    from dashboards import load, report
+    from dashboards import lean, load, report
     from dashboards.export import write_text
 
+    lean.import_optuna()
     database = _database(storage)
     write_text(output, report.build([load(database, name) for name in names]))
     typer.echo(f"{output}: the report of {', '.join(names)}")

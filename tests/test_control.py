@@ -11,6 +11,8 @@ from typing import Any
 import optuna
 import pytest
 
+from dashboards import load
+from dashboards.runs import find_parent
 from sweeps.commands import parse_changes
 from sweeps.control import LEASE_SECONDS, Lease, LeaseLost, living_driver, send
 from sweeps.errors import UserError
@@ -71,6 +73,13 @@ def nothing_ends(folder: Path) -> bool:
     return finished_of(folder) == before
 
 
+def last_report(folder: Path) -> str:
+    """What MLflow has of the report of the sweep `chaos`."""
+    parent = find_parent(load(folder / "sweeps.db", "chaos"))
+    assert parent.folder is not None
+    return (parent.folder / "report.html").read_text()
+
+
 def wait_until_it_trains(process: "subprocess.Popen[str]") -> None:
     assert process.stdout is not None
     for line in process.stdout:
@@ -100,6 +109,7 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     sweeps("stop", "chaos", folder=folder)
     assert process.wait(60) == 0
     assert status(folder)["summary"]["state"] == "interrupted"
+    assert "interrupted, started" in last_report(folder)
     assert "chaos is not running" in sweeps("stop", "chaos", folder=folder, code=2).stderr
 
 
@@ -110,6 +120,7 @@ def test_a_sweep_stopped_at_once_goes_on_where_it_was(
     wait_until_it_trains(process)
     sweeps("stop", "chaos", "--now", folder=folder)
     assert process.wait(30) == 0
+    assert "interrupted, started" in last_report(folder)
     before = status(folder)
     finished = before["summary"]["counts"]["finished"]
     sweeps("resume", "chaos", "--trials", str(finished + 4), folder=folder)

@@ -190,6 +190,17 @@ def test_slices_contour_and_parallel_coordinates_hold_the_complete_trials() -> N
     assert all(names <= trial.params.keys() for trial in contour.trials)
 
 
+def test_parallel_coordinates_have_choices_in_the_order_of_the_sweep_file() -> None:
+    sweep = realistic_sweep(60)
+    data = figures.parallel_data(sweep)
+    assert data is not None
+    figure = figures.draw_parallel(data)
+    axis = list(figure.layout.xaxis.ticktext).index("batch_size")
+    height = {trace.customdata[axis][1]: trace.y[axis] for trace in figure.data if trace.mode == "lines"}
+    assert height == {"32": 0.0, "64": 0.5, "128": 1.0}
+    assert {note.text: note.y for note in figure.layout.annotations if note.x == axis} == height
+
+
 def test_a_thinned_space_keeps_the_best_half_and_spreads_the_rest() -> None:
     trials = [trial_record(n, "complete", float(n), params={"lr": 0.1 + n / 1000}) for n in range(100)]
     data = space_data(sweep_record(trials, LR), [LR], 10)

@@ -26,7 +26,7 @@ DOORS = {
                "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
                "dashboards.results", "dashboards.storages", "dashboards.figures.studies",
                "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison",
-               "dashboards.figures.pareto"},
+               "dashboards.figures.pareto", "dashboards.lean"},
     "plotly": {"dashboards.figures", "dashboards.figures.style", "dashboards.figures.history",
                "dashboards.figures.curves", "dashboards.figures.importances", "dashboards.figures.space",
                "dashboards.figures.cost", "dashboards.figures.learning_rates",

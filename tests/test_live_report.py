@@ -1,5 +1,8 @@
 """The report among the parent run's artifacts: refreshed while a sweep runs, complete at its end."""
 
+import json
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -47,6 +50,18 @@ def test_it_is_refreshed_while_the_sweep_runs_and_once_more_after_ctrl_c(sweep: 
         raise KeyboardInterrupt
     assert artifact(sweep).exists()
     assert (report.refreshes, report.problem) == (2, "")
+
+
+def test_the_process_that_writes_it_loads_nothing_that_it_does_not_use(swept: Path) -> None:
+    code = (
+        "import sys; from dashboards.publish import main; code = main()\n"
+        "sys.exit(code or [m for m in ('matplotlib', 'sklearn', 'torch', 'ray') if m in sys.modules])"
+    )
+    asked = json.dumps({"name": "digits", "storage": f"sqlite:///{swept}/sweeps.db"})
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=asked, text=True, capture_output=True, check=False
+    )
+    assert done.stderr == "[]\n"
 
 
 def test_refreshes_wait_until_they_take_a_hundredth_of_the_time() -> None:

@@ -10,6 +10,8 @@ import pytest
 from mlflow import MlflowClient
 from moto.server import ThreadedMotoServer
 
+from dashboards.errors import ResultsError
+from dashboards.tracking import upload
 from sweeps.errors import UserError
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
@@ -162,6 +164,15 @@ def test_a_sweep_from_launch_to_export_with_its_files_in_the_store(bucket: str, 
     [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
     best = parent.data.tags["best_trial"]
     assert "best/best.ckpt" in {file.path for file in client.list_artifacts(parent.info.run_id, "best")}
+    # Artifacts may be there, too: the way that the report takes.
+    elsewhere = client.create_experiment("elsewhere", artifact_location=f"{bucket}/mlflow")
+    run = client.create_run(elsewhere).info.run_id
+    upload(f"sqlite:///{tmp_path}/mlflow.db", run, tmp_path / "best.yaml")
+    assert names(f"{bucket}/mlflow") == [f"{run}/artifacts/best.yaml"]
+    gone = client.create_experiment("gone", artifact_location="s3://no-such-bucket/mlflow")
+    run = client.create_run(gone).info.run_id
+    with pytest.raises(ResultsError, match=r"mlflow.db: takes no artifact: .*(NoSuchBucket|not exist)"):
+        upload(f"sqlite:///{tmp_path}/mlflow.db", run, tmp_path / "best.yaml")
     kept = [name for name in names(f"{bucket}/small") if name.endswith(".ckpt")]
     assert kept == [f"trial-{best}/best.ckpt", f"trial-{best}/last.ckpt"]
     assert not (tmp_path / "sweep-files").exists()

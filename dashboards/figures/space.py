@@ -173,8 +173,27 @@ def draw_parallel(data: Space) -> go.Figure:
     shares = [(value - worst) / (best - worst) if best != worst else 1.0 for value in values]
     for trace, colour in zip(figure.data, sample_colorscale(list(SCALE), shares), strict=False):
         trace.update(line={"color": colour}, opacity=0.7)
+    _order_choices(figure, dict(zip(names, data.parameters, strict=True)))
     labels = dict(zip(names, data.labels, strict=True))
     texts = [data.metric, *(labels[name] for name in sorted(names))]  # Optuna sorts them, and cuts off more
     figure.update_xaxes(ticktext=[plain(label, 18) for label in texts])
     figure.update_annotations(font={"color": None})  # the page's own, which is light on dark
     return laid_out(figure, height=420, margin={"l": 40, "t": 40, "b": 40}, hovermode="closest")
+
+
+def _order_choices(figure: go.Figure, parameters: dict[str, Parameter]) -> None:
+    """Put choices in the order of the sweep file; Optuna has them as they come up in the trials."""
+    lines = [trace for trace in figure.data if trace.mode == "lines"]
+    for axis, name in enumerate(sorted(parameters), 1):
+        if parameters[name].kind != "categorical":
+            continue
+        found = {trace.customdata[axis][1] for trace in lines}
+        present = [text for text in choice_texts(parameters[name]).values() if text in found]
+        place = {text: index / max(len(present) - 1, 1) for index, text in enumerate(present)}
+        for trace in lines:
+            heights = list(trace.y)
+            heights[axis] = place[trace.customdata[axis][1]]
+            trace.y = heights
+        for note in figure.layout.annotations:
+            if note.x == axis and note.text in place:
+                note.y = place[note.text]

@@ -124,7 +124,7 @@
     columns.forEach(column => line.append(cellOf(column, row)));
     const links = make("td");
     if (runs.ids[row] && !isFramed) {
-      links.append(make("a", "MLflow", {href: runs.address + runs.ids[row], target: "_blank", rel: "noopener"}), " ");
+      links.append(make("a", "MLflow", {href: runs.address + runs.ids[row] + "?workflowType=machine_learning", target: "_blank", rel: "noopener"}), " ");
     }
     if (configs.rows[row].length) {
       const button = make("button", "copy config", {type: "button"});

@@ -62,8 +62,8 @@ def cost(page: Page, sweep: Sweep) -> list[str]:
         if timeline.slice_seconds
         else ""
     )
-    share = "" if found.utilisation is None else f" {100 * found.utilisation:.0f} % of their time busy."
-    summary = f"{counted(timeline.slots, 'slot')},{share}{joined}"
+    share = "" if found.utilisation is None else f", {100 * found.utilisation:.0f} % of their time busy"
+    summary = f"{counted(timeline.slots, 'slot')}{share}.{joined}"
     parts.append(page.figure(figures.draw_timeline(timeline), "Trials over slots and time", summary))
     return parts + _saved(page, sweep, found)
 
@@ -81,8 +81,12 @@ def _cards(found: Cost) -> list[tuple[str, str]]:
         share = _percent(found.validations_saved, whole)
         items.append(("saved by pruning", f"{found.validations_saved:,} ({share})"))
     if found.money is not None:
-        items.append((f"price, at {found.price_per_hour:g} an hour and slot", f"{found.money:,.2f}"))
+        items.append((f"price, at {found.price_per_hour:g} an hour and slot", _money(found.money)))
     return items
+
+
+def _money(amount: float) -> str:
+    return f"{amount:,.2f}" if amount >= 0.1 or not amount else f"{amount:.2g}"
 
 
 def _percent(part: float, whole: float) -> str:

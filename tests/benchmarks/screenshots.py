@@ -6,6 +6,7 @@ terminal of a real sweep: that of the digits example in `--folder`, or a short o
 
 import argparse
 import io
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,12 +16,14 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from rich.console import Console
+from rich.text import Text
 
 from dashboards import load, ports, report, runs, server, tables
 from dashboards.records import Sweep
 from sweeps.outcomes import outcome_of
 from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress
+from sweeps.records import Assignment
 from tests.browser import chromium, draw_all, optuna_dashboard
 from tests.odd_studies import odd_sweeps
 from tests.studies import realistic_sweep
@@ -88,9 +91,9 @@ def mlflow_pages(driver: "WebDriver", target: Path, sweep: Sweep) -> None:
         pages = {
             "runs": served.url,
             "charts": f"{served.url}&compareRunsMode=CHART",
-            "parent": f"{experiment}/runs/{parent.run_id}",
-            "report": f"{experiment}/runs/{parent.run_id}/artifacts/report.html",
-            "trial": f"{experiment}/runs/{found.run_ids[best.number]}/model-metrics",
+            "parent": f"{experiment}/runs/{parent.run_id}{TRAINING}",
+            "report": f"{experiment}/runs/{parent.run_id}/artifacts/report.html{TRAINING}",
+            "trial": f"{experiment}/runs/{found.run_ids[best.number]}/model-metrics{TRAINING}",
             "compare": compared,
         }
         for page, url in pages.items():
@@ -100,6 +103,7 @@ def mlflow_pages(driver: "WebDriver", target: Path, sweep: Sweep) -> None:
             driver.save_screenshot(str(target / f"mlflow {page}.png"))
 
 
+TRAINING = "?workflowType=machine_learning"
 CLOSED_ASSISTANT = "localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true')"
 
 
@@ -107,10 +111,19 @@ def terminal(driver: "WebDriver", target: Path, database: Path, name: str) -> No
     """Take pictures of the tables and of the progress."""
     sweep = load(database, name)
     study = load_study(name, f"sqlite:///{database}", reads_only=True)
-    progress = Progress(loaded_spec(study), Console(file=io.StringIO()), clock=lambda: 60.0, started=0.0)
-    for trial in study.get_trials(deepcopy=False)[:-4]:
+    out = io.StringIO()
+    progress = Progress(
+        loaded_spec(study), Console(file=out, width=TERMINAL_COLUMNS), clock=lambda: 60.0, started=0.0
+    )
+    *earlier, last = study.get_trials(deepcopy=False)[:-4]
+    for trial in earlier:
         progress.catch_up(outcome_of(trial), trial.params)
+    progress.record(Assignment(last.number, last.params, {}))
+    progress.record(outcome_of(last))
     shown = {
+        "check": Text.from_ansi(said_by("check", str(DIGITS), "--name", "other", folder=database.parent)),
+        "launch": Text((database.parent / "launch.txt").read_text()),
+        "watch": Text.assemble(out.getvalue(), f"{name} is finished; `sweeps status {name}` shows it"),
         "progress": progress,
         "status": tables.status_table(sweep),
         "list": tables.list_table([sweep.summary]),
@@ -125,12 +138,22 @@ def terminal(driver: "WebDriver", target: Path, database: Path, name: str) -> No
         path.unlink()
 
 
+def said_by(*arguments: str, folder: Path) -> str:
+    """What a command prints, with colours."""
+    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(TERMINAL_COLUMNS)}
+    command = [sys.executable, "-m", "sweeps.cli", *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=environment, check=True, capture_output=True, text=True
+    ).stdout
+
+
 def swept(folder: Path) -> Path:
     """Sweep the digits example, for about a minute, in a new folder."""
     folder.mkdir()
     options = ["--trials", "24", "--set", "trainer.max_epochs=6"]
     command = [sys.executable, "-m", "sweeps.cli", "launch", str(DIGITS), *options]
-    subprocess.run(command, cwd=folder, check=True)
+    with (folder / "launch.txt").open("w") as file:
+        subprocess.run(command, cwd=folder, check=True, stdout=file)
     return folder
 
 
