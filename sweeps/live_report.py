@@ -17,7 +17,7 @@ from typing import Self
 from sweeps.records import News
 
 SHARE = 0.01
-EXPECTED_SECONDS = 2.5
+EXPECTED_SECONDS = 1.5
 """What the first refresh is expected to cost, in seconds of a processor."""
 
 LONGEST_SECONDS, LONGEST_END_SECONDS = 600.0, 120.0

@@ -32,8 +32,9 @@ FRAMES = """const done = arguments[0];
 def build(database: str, target: str) -> None:
     """Build one report in this process, and print seconds and the peak of memory as JSON."""
     began = time.perf_counter()
-    from dashboards import load, report
+    from dashboards import lean, load, report
 
+    lean.import_optuna()  # as `sweeps report` does
     sweep = load(database, "digits")
     loaded = time.perf_counter()
     Path(target).write_text(report.build(sweep), encoding="utf-8")
