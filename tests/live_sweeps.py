@@ -64,7 +64,7 @@ def places_in(folder: Path) -> Places:
     return Places(
         f"sqlite:///{folder}/sweeps.db",
         f"sqlite:///{folder}/mlflow.db",
-        folder / "artifacts",
+        str(folder / "artifacts"),
         folder / "files",
     )
 

@@ -117,7 +117,7 @@ def test_a_resumed_sweep_counts_on_in_the_order_of_the_ends() -> None:
 def test_status_says_why_it_ended_and_resume_asks_for_more_by_name(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/sweeps.db"
     rules = spec(value=1.0)
-    where = Places(url, f"sqlite:///{tmp_path}/mlflow.db", tmp_path, tmp_path)
+    where = Places(url, f"sqlite:///{tmp_path}/mlflow.db", str(tmp_path), tmp_path)
     there = str(tmp_path)
     mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "artifacts": there, "key": "k"}
     notes = {"files": there, "spool": there, "mlflow": mlflow}
