@@ -77,9 +77,14 @@ def draw_all(driver: "WebDriver") -> list[Any]:
     """Scrolls through the page; returns the figures, which draw themselves when they come into view."""
     plots = driver.find_elements("css selector", ".plot")
     for plot in plots:
-        driver.execute_script("arguments[0].scrollIntoView()", plot)
-        wait_for(lambda plot=plot: plot.get_attribute("data-drawn") == "yes")  # type: ignore[misc]
+        wait_for(lambda plot=plot: _is_drawn(driver, plot))  # type: ignore[misc]
     return plots
+
+
+def _is_drawn(driver: "WebDriver", plot: Any) -> bool:
+    """Whether a figure is drawn; scrolls to it anew, since those above may have moved it."""
+    driver.execute_script("arguments[0].scrollIntoView()", plot)
+    return bool(plot.get_attribute("data-drawn") == "yes")
 
 
 @contextmanager
