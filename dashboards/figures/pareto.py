@@ -1,5 +1,6 @@
 """Several objectives: every complete trial by its values, the Pareto set among them, and how it grew."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -112,8 +113,10 @@ def _hypervolume(trials: Sequence[Trial], directions: Sequence[str]) -> tuple[fl
             directions=[optuna.study.StudyDirection[name.upper()] for name in directions]
         )
         study.add_trials([create_trial(state=TrialState.COMPLETE, values=list(t.values)) for t in trials])
-        # Optuna's measure is to be had through its figure.
-        drawn = optuna.visualization.plot_hypervolume_history(study, reference)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            # Optuna's measure is to be had through its figure.
+            drawn = optuna.visualization.plot_hypervolume_history(study, reference)
     finally:
         optuna.logging.set_verbosity(level)
     return tuple(float(value) for value in drawn.data[0].y)
