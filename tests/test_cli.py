@@ -285,7 +285,7 @@ def test_a_signal_ends_a_sweep_which_keeps_what_was_finished(
     assert listed["state"] == "interrupted"
     assert listed["counts"]["complete"] >= 5
     [page] = (tmp_path / "mlartifacts").rglob("report.html")
-    assert f">{listed['counts']['finished']} of 100000<" in page.read_text()
+    assert f">{listed['counts']['finished']} of 100,000<" in page.read_text()
 
 
 def test_help_imports_nothing_heavy() -> None:
