@@ -4,6 +4,7 @@
     +-- UserError          the user's to mend: one line, exit code 2
     |   +-- SpecError      something in the sweep file: file, key, rule
     +-- SweepFailed        the sweep ran and could not go on: one line, exit code 1
+        +-- ClusterLost    what it ran on has ended; its trials are to go on
 
 A trial's own exception is none of these: it becomes an `Outcome`.
 """
@@ -47,3 +48,7 @@ class SpecError(UserError):
 
 class SweepFailed(SweepsError):
     """The sweep ended before its budget; the message says why and where to look."""
+
+
+class ClusterLost(SweepFailed):
+    """The cluster that the sweep ran on has ended; when it is resumed, its trials go on where they were."""

@@ -1,6 +1,7 @@
 """What a trial takes, and how many trials fit on the nodes of a cluster; plain arithmetic, without Ray."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -8,6 +9,14 @@ Node = Mapping[str, float]
 """What a node has, as Ray counts it: `CPU`, `GPU`, `accelerator_type:H100` and more."""
 
 ACCELERATOR = "accelerator_type:"
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """A living node: what it has, and what of that nobody has taken."""
+
+    total: Node
+    free: Node
 
 
 @dataclass(frozen=True)
@@ -40,6 +49,22 @@ class Need:
     def __str__(self) -> str:
         gpus = f" and {self.gpus:g} {self.accelerator or 'GPU'}" if self.gpus else ""
         return f"{self.cpus:g} CPU{gpus}"
+
+
+def room(need: Need, nodes: Mapping[str, NodeState], held: Sequence[str], unseen: int = 0) -> int:
+    """How many slots a sweep can have: those that it holds, and what fits beside what is taken.
+
+    Args:
+        need: What each slot takes.
+        nodes: The living nodes, by their names.
+        held: The node of each slot that the sweep holds; "" for one that was asked for and has no place yet.
+        unseen: So many of those may still look free on their nodes: a cluster shows late what was taken.
+    """
+    here = Counter(held)
+    free = sum(
+        max(0, min(need.fits(node.free), need.fits(node.total) - here[name])) for name, node in nodes.items()
+    )
+    return min(len(held) - unseen + max(unseen, free), sum(need.fits(node.total) for node in nodes.values()))
 
 
 def accelerators(nodes: Sequence[Node]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.asking import Asker
 from sweeps.control import Lease, LeaseLost
-from sweeps.errors import SweepFailed
+from sweeps.errors import ClusterLost, SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.journal import Journal
@@ -207,7 +207,7 @@ def drive(
 
     Raises:
         UserError: Another driver runs it.
-        SweepFailed: The trials fail; what was done until then is kept.
+        SweepFailed: The trials fail, or the workers' cluster is gone; what was done until then is kept.
         Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
         LeaseLost: Another driver has taken the sweep over while this one was held up.
     """
@@ -234,7 +234,7 @@ def drive(
         if study.best is None and study.counts[State.FAILED] == study.finished > 0:
             raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
         state = "interrupted" if study.is_stopping else "finished"
-    except (KeyboardInterrupt, StudyUnwritable, LeaseLost):
+    except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost):
         state = "interrupted"
         raise
     finally:

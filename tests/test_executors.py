@@ -1,16 +1,23 @@
 """One suite that every executor passes: the contract of `sweeps.executors.Executor`."""
 
+import itertools
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from sweeps.executors import Executor
 from sweeps.executors.scripted import Script, ScriptedExecutor
+from sweeps.persistence import create_study
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State
 from sweeps.resources import Need
+from sweeps.runner import run
+from sweeps.storage import open_storage
+from sweeps.study import Study
 from tests import fakes
+from tests.browser import wait_for
 
 Make = Callable[[Script, int], Executor]
 
@@ -55,9 +62,8 @@ def drain(executor: Executor, stop: Callable[[Report], bool] = lambda report: Fa
 
 def after_starts(executor: Executor) -> Event:
     """The next event that is not a start."""
-    while isinstance(event := executor.next_event(), Started):
+    while (event := executor.next_event()) is None or isinstance(event, Started):
         pass
-    assert event is not None
     return event
 
 
@@ -246,12 +252,13 @@ def test_workers_are_placed_on_fractions_of_gpus(gpus: float, slots: int) -> Non
     executor = RayExecutor(fakes.Scripted(fakes.visible_devices), slots=slots, need=Need(gpus=gpus))
     for number in range(slots):
         executor.submit(assignment(number))
-    on_gpu: dict[float, int] = defaultdict(int)
-    for event in drain(executor):
-        if isinstance(event, Report):
-            on_gpu[event.value] += 1
+    reports: list[Report] = []
+    while len(reports) < slots:  # none is answered before all have a slot of their own
+        event = after_starts(executor)
+        assert isinstance(event, Report)
+        reports.append(event)
     executor.close()
-    assert sum(on_gpu.values()) == slots
+    on_gpu = Counter(report.value for report in reports)
     assert max(on_gpu.values()) <= 1 / gpus
 
 
@@ -280,3 +287,43 @@ def test_time_for_which_the_driver_is_held_up_is_not_the_trials(ray_cluster: Non
     executor.close()
     assert isinstance(outcome, Outcome)
     assert outcome.state is State.COMPLETE, outcome.reason
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_without_work_is_ended_and_another_comes_when_there_is_some() -> None:
+    from sweeps.executors.cluster import nodes
+    from sweeps.executors.ray import RayExecutor
+
+    def is_all_free() -> bool:
+        executor.next_event(0.1)
+        return all(node.free.get("CPU") == node.total["CPU"] for node in nodes().values())
+
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=2, idle_seconds=0.5)
+    outcomes = []
+    for number in range(3):
+        executor.submit(assignment(number))
+        outcomes += [event for event in drain(executor) if isinstance(event, Outcome)]
+        if number == 0:  # the second one goes on with a worker that is there
+            continue
+        wait_for(is_all_free)
+        assert executor.has_room
+    executor.close()
+    assert [outcome.state for outcome in outcomes] == [State.COMPLETE] * 3
+    assert outcomes[2].worker not in {outcome.worker for outcome in outcomes[:2]}
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_grid_whose_trials_are_drawn_ahead_tries_each_cell_once_and_ends(tmp_path: Path) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    space = {"model.init_args.x": [0.0, 0.5, 1.0], "model.init_args.y": [1, 2, 3, 4]}
+    spec = fakes.spec(search_space=space, sampler="grid", budget={"hours": 1})
+    storage = open_storage(f"sqlite:///{tmp_path}/sweeps.db")
+    inner = create_study(spec, storage, validations=4)
+    study = Study(inner, spec)
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=4)
+    run(study, executor, asks_ahead=True)
+    executor.close()
+    cells = Counter(tuple(trial.params.values()) for trial in inner.trials)
+    assert cells == dict.fromkeys(itertools.product(*space.values()), 1)
+    assert {trial.state.name for trial in inner.trials} == {"COMPLETE"}

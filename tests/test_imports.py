@@ -13,7 +13,8 @@ MODULES = [path for package in PACKAGES for path in sorted(Path(package).rglob("
 EXAMPLES = "sweeps.examples"
 
 DOORS = {
-    "ray": {"sweeps.executors.ray", "sweeps.executors.cluster", "sweeps.executors.each"},
+    "ray": {"sweeps.executors.ray", "sweeps.executors.workers", "sweeps.executors.each",
+            "sweeps.executors.cluster"},
     "lightning": {"sweeps.lightning", "sweeps.command_line", "sweeps.user_code", "sweeps.init",
                   "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection", "sweeps.techniques",
                   "sweeps.lr.range_test"},

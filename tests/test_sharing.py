@@ -4,11 +4,13 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from dashboards import load
 from sweeps.executors.sharing import Place, Shared, runtime_folder
 from tests.conftest import sweeps
 from tests.test_cli import sweep_file
@@ -55,6 +57,22 @@ def test_the_owner_stays_while_others_use_the_cluster(tmp_path: Path) -> None:
     assert other.own(HERE)
 
 
+def test_who_has_joined_learns_when_the_owner_has_gone_and_leaves_nothing_of_its_cluster(
+    tmp_path: Path,
+) -> None:
+    owner = Place(tmp_path)
+    owner.own(HERE)
+    watch = threading.Thread(target=Place(tmp_path).wait_for_its_end)
+    watch.start()
+    watch.join(0.2)
+    assert watch.is_alive()
+    owner.leave()  # as the kernel does for a dead process
+    watch.join(30)
+    assert not watch.is_alive()
+    assert not (tmp_path / "cluster.json").exists()
+    assert Place(tmp_path).own(HERE)
+
+
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:
     Place(tmp_path).own(HERE)
     modes = {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
@@ -72,8 +90,12 @@ def test_a_folder_that_others_can_enter_is_not_used(tmp_path: Path, monkeypatch:
 
 
 def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
+    """Starts a sweep whose trials take the whole machine, a second each."""
     folder.mkdir()
-    sweep_file(folder, resources={"gpus": 0, "cpus": os.cpu_count()}, **changes)
+    sweep_file(
+        folder, resources={"gpus": 0, "cpus": os.cpu_count()},
+        model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}}, **changes,
+    )  # fmt: skip
     output = (folder / "output.txt").open("w")
     return subprocess.Popen(
         [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml"],
@@ -82,22 +104,33 @@ def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
     )  # fmt: skip
 
 
-def test_a_second_sweep_joins_the_first_ones_cluster_and_waits_for_a_free_place(
+def test_a_second_sweep_joins_the_first_ones_cluster_until_it_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """It waits for a place; when the first one is done, its process stays; then that is killed."""
     (tmp_path / "runtime").mkdir(0o700)
     monkeypatch.setenv("SWEEPS_RUNTIME_DIR", str(tmp_path / "runtime"))
     first, second = tmp_path / "first", tmp_path / "second"
-    slow = {"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}}
-    with launch(first, model=slow, budget={"trials": 500}) as owner:
+    with launch(first, budget={"trials": 500}) as owner:
         wait_for(lambda: bool(running(first)))
-        with launch(second, model={"class_path": "tests.modules.Line"}, budget={"trials": 2}) as joined:
+        with launch(second, budget={"trials": 500}) as joined:
             wait_for(lambda: "waiting for a free place" in (second / "output.txt").read_text())
             sweeps("stop", "small", folder=first)
-            assert joined.wait(120) == 0
-        assert owner.wait(60) == 0
+            wait_for(lambda: bool(running(second)))
+            assert owner.poll() is None
+            assert (
+                "its process stays while other sweeps use the cluster" in (first / "output.txt").read_text()
+            )
+            owner.kill()
+            assert joined.wait(120) == 1
     shown = (second / "output.txt").read_text()
     assert f"joined the cluster of the sweep that runs on this machine already (process {owner.pid})" in shown
-    assert "2 trials finished: 2 complete" in shown
-    assert "its process stays while other sweeps use the cluster" in (first / "output.txt").read_text()
+    assert shown.splitlines()[-1] == (
+        f"sweeps: the sweep that had started the cluster (process {owner.pid}) was killed, and the cluster "
+        "has ended with it; `sweeps resume` goes on"
+    )
     assert Place(tmp_path / "runtime").running() is None
+    done = sweeps("resume", "small", "--trials", "3", folder=second)
+    assert "Traceback" not in done.stderr
+    trials = load(second / "sweeps.db", "small").trials
+    assert [trial.state for trial in trials] == ["complete"] * len(trials)

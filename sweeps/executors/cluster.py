@@ -8,8 +8,8 @@ import secrets
 import socket
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-d
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.code import pack
-from sweeps.errors import UserError
+from sweeps.errors import ClusterLost, UserError
 from sweeps.executors.sharing import Place, Shared, runtime_folder
-from sweeps.resources import ACCELERATOR
+from sweeps.resources import ACCELERATOR, NodeState
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray takes 30 % of the memory by default; our messages are small."""
@@ -104,6 +104,7 @@ def _start(**options: Any) -> None:
 @contextlib.contextmanager
 def _shared(say: Callable[[str], None]) -> Iterator[None]:
     """The cluster of this machine's sweeps: joined if it runs, else started, and kept while others use it."""
+    global _joined
     folder = runtime_folder()
     place = Place(folder) if folder else None
     with place.locked() if place else contextlib.nullcontext():
@@ -117,6 +118,7 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
         elif place:
             place.use()
             _join_shared(there)
+            _joined = _Watch(place, there)
             say(f"joined the cluster of the sweep that runs on this machine already (process {there.pid})")
     try:
         yield
@@ -124,8 +126,44 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
         if place and is_ours:
             place.wait_for_users(say)
         ray.shutdown()
+        _joined = None
         if place:
             place.leave()
+
+
+class _Watch:
+    """Notes when a joined cluster ends; Ray itself would wait for a minute and then end this process."""
+
+    def __init__(self, place: Place, there: Shared) -> None:
+        self.there, self.has_ended = there, False
+        self._place = place
+        threading.Thread(target=self._wait, name="cluster-watch", daemon=True).start()
+
+    def _wait(self) -> None:
+        self._place.wait_for_its_end()
+        self.has_ended = True
+
+
+_joined: _Watch | None = None
+"""The cluster of another sweep that this process is connected to."""
+
+
+def lives() -> bool:
+    """Whether the cluster is still there, without asking it."""
+    return not (_joined and _joined.has_ended)
+
+
+def ensure_it_lives() -> None:
+    """Looks whether the cluster is still there, without asking it.
+
+    Raises:
+        ClusterLost: The sweep that had started it was killed.
+    """
+    if _joined and _joined.has_ended:
+        raise ClusterLost(
+            f"the sweep that had started the cluster (process {_joined.there.pid}) was killed, "
+            "and the cluster has ended with it; `sweeps resume` goes on"
+        )
 
 
 def _join_shared(there: Shared) -> None:
@@ -211,16 +249,13 @@ def _located(address: str, place: str) -> str:
         raise UserError(f"{place}: no Ray cluster was started on this machine") from None
 
 
-@dataclass(frozen=True)
-class NodeState:
-    """A living node: what it has, and what of that nobody has taken."""
-
-    total: Mapping[str, float]
-    free: Mapping[str, float]
-
-
 def nodes() -> dict[str, NodeState]:
-    """The living nodes of the connected cluster; `ray.cluster_resources` counts dead ones for a while."""
+    """The living nodes of the connected cluster; `ray.cluster_resources` counts dead ones for a while.
+
+    Raises:
+        ClusterLost: It has ended.
+    """
+    ensure_it_lives()
     free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
     return {
         node["NodeID"]: NodeState(node["Resources"], free.get(node["NodeID"], {}))

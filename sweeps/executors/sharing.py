@@ -111,6 +111,18 @@ class Place:
         fcntl.flock(handle, fcntl.LOCK_SH)
         self._handles.append(handle)
 
+    def wait_for_its_end(self) -> None:
+        """Waits until the owner has gone, however it went, and forgets its cluster.
+
+        Only then does the kernel give the lock; nobody can own another cluster while it is held here.
+        """
+        handle = self._open("owner.lock")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH)
+            (self._folder / "cluster.json").unlink(missing_ok=True)
+        finally:
+            os.close(handle)
+
     def leave(self) -> None:
         """Lets go of everything that this process holds."""
         while self._handles:

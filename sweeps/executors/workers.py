@@ -1,0 +1,133 @@
+"""The warm workers of one sweep on a Ray cluster: how many there can be, who comes and who is sent away.
+
+A worker is a Ray actor. It is asked for where there seems to be room, comes when Ray has found it a place and
+it has imported what it needs, and stays until it has been idle for a while or is ended. What it trains is
+the executor's business.
+"""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from sweeps.executors import TrialFunction
+from sweeps.executors.cluster import lives, nodes
+from sweeps.resources import ACCELERATOR, Need, room
+from sweeps.worker import Worker
+
+LOOK_SECONDS = 1.0
+"""How often to look at what the cluster has; also how late Ray may show what was just taken."""
+
+
+@dataclass(eq=False)
+class Slot:
+    """A worker, on its way or there.
+
+    Attributes:
+        name: Its name, recorded with what it trains.
+        actor: The Ray actor.
+        pending: The reference of what it was asked last, None while the driver has the turn.
+        node: Where it runs; empty until it is there.
+        trial: What it trains, if anything.
+        deadline: When the trial has had its time, on the monotonic clock.
+        since: When it was asked for, or became idle, on the same clock.
+    """
+
+    name: str
+    actor: Any
+    pending: Any = field(repr=False)
+    node: str = ""
+    trial: int | None = None
+    deadline: float = math.inf
+    since: float = field(default_factory=time.monotonic)
+
+
+class Workers:
+    """The workers of one sweep.
+
+    Args:
+        make_trial_function: Called once in each worker's process; does the slow imports.
+        need: What each takes.
+        most: The most of them.
+        idle_seconds: How long one without work stays.
+
+    Attributes:
+        slots: Those that are there or on their way.
+        most: The most of them.
+        capacity: How many there can be at present.
+        look_at: When to look at the cluster again, on the monotonic clock.
+    """
+
+    def __init__(
+        self, make_trial_function: Callable[[], TrialFunction], need: Need, most: float, idle_seconds: float
+    ) -> None:
+        self._make_trial_function, self._need, self._idle_seconds = make_trial_function, need, idle_seconds
+        kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
+        self._actor_class = ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, resources=kind)
+        self._asked = 0
+        self.slots: list[Slot] = []
+        self.most, self.capacity, self.look_at = most, 0, 0.0
+
+    @property
+    def free(self) -> list[Slot]:
+        """Those without a trial, on their way or there."""
+        return [slot for slot in self.slots if slot.trial is None]
+
+    def look(self) -> None:
+        """Finds out how many there can be: they come and go with the nodes, and with what others take."""
+        now = time.monotonic()
+        self.look_at = now + LOOK_SECONDS
+        unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in self.slots)
+        there_can_be = room(self._need, nodes(), [slot.node for slot in self.slots], unseen)
+        self.capacity = int(min(self.most, there_can_be))
+
+    def grow(self, wanted: int) -> None:
+        """Asks for more where more are wanted and can be."""
+        while len(self.slots) < min(wanted, self.capacity):
+            name = f"worker-{self._asked}"
+            self._asked += 1
+            actor: Any = self._actor_class.remote(self._make_trial_function, name)
+            self.slots.append(Slot(name, actor, actor.call.remote(_node_id)))
+
+    def welcome(self, slot: Slot) -> None:
+        """Takes in one that has answered for the first time.
+
+        Raises:
+            RayError: It died on its way; it is not one of the slots any more.
+        """
+        reference, slot.pending = slot.pending, None
+        try:
+            slot.node, slot.since = ray.get(reference), time.monotonic()
+        except RayError:
+            self.end(slot)
+            raise
+
+    def end(self, slot: Slot) -> None:
+        """Ends one, which is not heard any more."""
+        if lives():
+            with contextlib.suppress(RayError):
+                ray.kill(slot.actor)
+        self.slots = [other for other in self.slots if other is not slot]
+        self.look_at = min(self.look_at, time.monotonic() + LOOK_SECONDS / 5)
+
+    def end_idle(self) -> None:
+        """Ends those that have had nothing to do for long: others may need their places."""
+        now = time.monotonic()
+        for slot in self.free:
+            if slot.node and now - slot.since > self._idle_seconds:
+                self.end(slot)
+
+    def end_all(self) -> None:
+        """Ends them all."""
+        for slot in self.slots:
+            self.end(slot)
+
+
+def _node_id() -> str:
+    """The node of this worker."""
+    return str(ray.get_runtime_context().get_node_id())
