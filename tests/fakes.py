@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -128,3 +128,8 @@ class Recorded:
     def record(self, event: Assignment | Event) -> None:
         """Keeps it."""
         self.events.append(event)
+
+
+def apply(function: Callable[..., object], *arguments: object) -> object:
+    """Calls a function, in a worker."""
+    return function(*arguments)

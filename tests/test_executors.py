@@ -1,6 +1,7 @@
 """One suite that every executor passes: the contract of `sweeps.executors.Executor`."""
 
 import itertools
+import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -327,3 +328,19 @@ def test_a_grid_whose_trials_are_drawn_ahead_tries_each_cell_once_and_ends(tmp_p
     cells = Counter(tuple(trial.params.values()) for trial in inner.trials)
     assert cells == dict.fromkeys(itertools.product(*space.values()), 1)
     assert {trial.state.name for trial in inner.trials} == {"COMPLETE"}
+
+
+def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_is_a_result(
+    ray_cluster: None,
+) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=3)
+    *squares, error, died = executor.map(
+        fakes.apply, [*((pow, n, 2) for n in range(8)), (int, "x"), (os._exit, 1)]
+    )
+    assert squares == [n * n for n in range(8)]
+    assert isinstance(error, ValueError)
+    assert isinstance(died, Exception)
+    assert executor.map(fakes.apply, [(abs, -1)]) == [1]
+    executor.close()
