@@ -23,9 +23,10 @@ quickstart: $(READY)
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# 200 kills of real sweeps; CHAOS_SEED chooses the instants.
+# CHAOS_KILLS kills of real sweeps (200); CHAOS_SEED chooses points and instants; the table goes to CHAOS_PAGE.
 chaos: $(READY)
-	CHAOS_KILLS=$${CHAOS_KILLS:-200} $(BIN)/python -m pytest tests/chaos
+	$(BIN)/python -m tests.chaos.campaign --kills $${CHAOS_KILLS:-200} --seed $${CHAOS_SEED:-0} \
+		$${CHAOS_PAGE:+--output $$CHAOS_PAGE}
 
 soak: $(READY)
 	$(BIN)/python -m tests.benchmarks.soak

@@ -200,7 +200,7 @@ class TrialCallback(Checkpoint):
             self._stopped_early += stopping_message(trainer)
         self._effective = effective_settings(trainer)
         if self._folder is not None:
-            (self._folder / checkpoints.PREVIOUS).unlink(missing_ok=True)
+            checkpoints.tidy(self._folder)
             if self._store is not None:
                 self._store.remove(checkpoints.PREVIOUS)
         if not self._validations:

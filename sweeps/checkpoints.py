@@ -1,12 +1,14 @@
 """A trial's checkpoints: `best.ckpt`, `last.ckpt`, and the one before the last for when that one is damaged.
 
-Nothing is ever half written under these names: a checkpoint is written as `new.ckpt` and renamed. They are
-read with `weights_only=True`, so that nothing in them can run.
+Nothing is ever half written under these names: a checkpoint is written as `new-*.ckpt` and renamed. That name
+is the process's own, since a worker that was given up as lost may still write. They are read with
+`weights_only=True`, so that nothing in them can run.
 """
 
 import contextlib
 import os
 import pickle
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from lightning.pytorch import Trainer
 
 from sweeps.remote import RemoteFolder
 
-BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt"
+BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
 
 
 def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder | None = None) -> None:
@@ -29,7 +31,9 @@ def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder |
     """
     new, last, second = folder / NEW, folder / LAST, folder / f"{NEW}-best"
     try:
-        with _temporary_files_in(folder / "saving"):  # Lightning's: elsewhere they would be copied, and left
+        with _temporary_files_in(
+            folder / f"{NEW}-saving"
+        ):  # Lightning's: elsewhere they would be copied, and left
             trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
         if is_best:
             _link(new, second)
@@ -75,14 +79,23 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
 def _temporary_files_in(folder: Path) -> Iterator[None]:
     """Has temporary files made in a folder that goes with them."""
     before = tempfile.tempdir
-    shutil.rmtree(folder, ignore_errors=True)  # of a process that died here
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     tempfile.tempdir = str(folder)
     try:
         yield
     finally:
         tempfile.tempdir = before
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def tidy(folder: Path) -> None:
+    """Removes what only a training that goes on needs, and what processes left that died in `save`."""
+    (folder / PREVIOUS).unlink(missing_ok=True)
+    for path in folder.glob("new-*.ckpt*"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -3,8 +3,11 @@
 The attributes written here and in `sweeps.study` are all that the readers (`dashboards`) know of a sweep.
 """
 
+import contextlib
 import difflib
+import functools
 import itertools
+import time
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,6 +28,12 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the attributes that this module writes."""
+
+MARK = "lightning_sweeps"
+"""The attribute that a launch writes last: a study without it is no sweep, or only half of one."""
+
+CREATION_SECONDS = 10.0
+"""How long another launch may take to make its study, before it counts as dead."""
 
 
 def create_study(
@@ -54,22 +63,18 @@ def create_study(
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     sampler = make_sampler(spec, history=history(spec, storage))
     pruner = make_pruner(spec, validations)
+    create = functools.partial(
+        optuna.create_study, storage=storage, study_name=spec.name, sampler=sampler, pruner=pruner,
+        directions=[objective.direction for objective in spec.objectives],
+    )  # fmt: skip
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=spec.name,
-            directions=[objective.direction for objective in spec.objectives],
-            sampler=sampler,
-            pruner=pruner,
-        )
+        study = create()
     except optuna.exceptions.DuplicatedStudyError:
-        raise UserError(name_taken(spec.name)) from None
+        if storage is None or not _remove_half_made(spec.name, storage):
+            raise UserError(name_taken(spec.name)) from None
+        study = create()
     study.set_metric_names([objective.metric for objective in spec.objectives])
     attributes = {
-        "lightning_sweeps": {
-            "format": FORMAT,
-            **run_with(spec.folders[0], sources),
-        },
         "spec": stored_spec(spec),
         "file": str(Path(spec.file).absolute()) if spec.file else "",
         **(notes or {}),
@@ -79,7 +84,30 @@ def create_study(
         study.set_user_attr(key, value)
     for params in spec.start_with_params:
         study.enqueue_trial(params)
+    study.set_user_attr(MARK, {"format": FORMAT, **run_with(spec.folders[0], sources)})
     return study
+
+
+def _is_half_made(study: "optuna.Study") -> bool:
+    """Whether it holds no trial and nothing but what a launch writes before its mark."""
+    known = {"spec", "file", "files", "mlflow", "sweep_state"}
+    begun = any(trial.state.name != "WAITING" for trial in study.get_trials(deepcopy=False))
+    return study.user_attrs.keys() <= known and not begun
+
+
+def _remove_half_made(name: str, storage: "BaseStorage") -> bool:
+    """Removes what is left of a launch that died while it made its study; False if it did not."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    deadline = time.monotonic() + CREATION_SECONDS
+    while _is_half_made(study):
+        if time.monotonic() > deadline:
+            with contextlib.suppress(KeyError):  # a third launch was quicker
+                storage.delete_study(study._study_id)  # by its id: the name may be a new study's by now
+            return True
+        time.sleep(0.2)
+    return False
 
 
 def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Study":
@@ -102,7 +130,9 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
         raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")
     storage = open_reading(url) if reads_only else open_storage(url)
     study = optuna.load_study(study_name=name, storage=storage)
-    ours = study.user_attrs.get("lightning_sweeps")
+    ours = study.user_attrs.get(MARK)
+    if ours is None and _is_half_made(study):
+        raise UserError(f"{masked(url)}: no sweep {name!r}: its launch was cut short, so launch it again")
     if ours is None:
         raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")
     if (found := ours.get("format") if isinstance(ours, dict) else ours) != FORMAT:
@@ -141,8 +171,12 @@ def ensure_name_is_free(name: str, url: str) -> None:
     Raises:
         UserError: There is one.
     """
+    import optuna
+
     if name in study_names(url):
-        raise UserError(name_taken(name, masked(url).removeprefix("sqlite:///")))
+        study = optuna.load_study(study_name=name, storage=open_reading(url))
+        if not _is_half_made(study):
+            raise UserError(name_taken(name, masked(url).removeprefix("sqlite:///")))
 
 
 def free_name(name: str, url: str) -> str:
@@ -156,7 +190,7 @@ def name_taken(name: str, database: str = "the study database") -> str:
     """The message for a name that an earlier sweep has, with the ways to go on."""
     return (
         f"a sweep named {name!r} is already in {database}: `sweeps status {name}` shows it, "
-        f"`sweeps launch ... --name {name}-2` starts another"
+        f"`sweeps resume {name}` goes on with it, `sweeps launch ... --name {name}-2` starts another"
     )
 
 

@@ -222,7 +222,7 @@ def drive(
         mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
         optuna_study.set_user_attr("lightning_sweeps", mark)
         study.change_budget(spec.budget)  # it may have been asked for with `resume`
-        for outcome in study.adopt(event for event in journal.left() if isinstance(event, Report)):
+        for outcome in study.adopt(journal.left()):
             files.record(outcome)
     study.end("running")
     recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
@@ -271,14 +271,15 @@ def _end(
     observers: Sequence[Observer],
 ) -> list[str]:
     """Notes the end in the study and in MLflow; gives what MLflow did not take."""
-    # Without its database the study stays as it is: as if the driver had been killed.
-    with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
-        if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
-            for outcome in study.abandon("the sweep ended before this trial did"):
-                _show([recorder, *observers], outcome)
-            files.close()
-        study.end(state)
+    if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
+        for outcome in study.abandon("the sweep ended before this trial did"):
+            _show([recorder, *observers], outcome)
+        files.close()
     front = [outcome.number for outcome in study.front.outcomes]
     if where.store:
         fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
-    return recorder.close(status=state, best=study.best.number if study.best else None, front=front)
+    problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
+    # Without its database the study stays as it is: as if the driver had been killed.
+    with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
+        study.end(state)  # last: what dies before goes on with `resume`
+    return problems

@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sweeps.names import TAG_LENGTH, Names, Text, cut, safe_name, shown, yaml_text
-from sweeps.records import MOST_OBJECTIVES, Assignment, News, Outcome, Point, Report, Started, State
+from sweeps.pending import OTHER_OBJECTIVES, OWN_METRICS, Run
+from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State
 
 Status = Literal["finished", "failed", "interrupted"]
 
-OTHER_OBJECTIVES = tuple(f"objective.{number}" for number in range(2, MOST_OBJECTIVES + 1))
-OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds", *OTHER_OBJECTIVES)
 RUN_STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
@@ -63,55 +62,6 @@ class Ending:
     status: Status
     best: int | None
     front: tuple[int, ...] = ()
-
-
-@dataclass
-class Run:
-    """One run of MLflow and what is still to be written to it.
-
-    Attributes:
-        name: The run's name.
-        tags: The tags it is created with.
-        started_ms: Its start, in milliseconds since the epoch.
-        waiting: Metrics, parameters and tags to write, oldest first.
-        files: Artifacts to write: the place among the artifacts, and a text or the file that goes there.
-        status: MLflow's status to end it with; "" while it goes on.
-        ended_ms: Its end, in milliseconds since the epoch.
-        run_id: MLflow's id, once it is created.
-        is_sent: Its creation was sent; whether MLflow did it is unknown while `run_id` is empty.
-        is_doubtful: Its creation was sent twice: the first one may yet be done, late.
-        is_refused: MLflow will not have it; nothing more is sent.
-        is_held: It is not to be created yet.
-        stored: The last step that MLflow has of each metric; points up to it are not written again.
-        best_tags: The `best.<name>` tags that it has, or will have once what waits is written.
-    """
-
-    name: str
-    tags: dict[str, str]
-    started_ms: int
-    waiting: list[Point | Text] = field(default_factory=list)
-    files: list[tuple[str, str | Path]] = field(default_factory=list)
-    status: str = ""
-    ended_ms: int = 0
-    run_id: str = ""
-    is_sent: bool = False
-    is_doubtful: bool = False
-    is_refused: bool = False
-    is_held: bool = False
-    stored: dict[str, int] = field(default_factory=dict)
-    best_tags: set[str] = field(default_factory=set)
-
-    def is_new(self, point: Point) -> bool:
-        """Whether MLflow does not have this point yet: it keeps both of two that differ in their time."""
-        return point.key in OWN_METRICS or point.step > self.stored.get(point.key, -1)
-
-    def tag(self, **tags: str) -> None:
-        """Sets tags, where they say something, on a run that may exist already."""
-        self.waiting += [Text("tag", key, cut(value, TAG_LENGTH)) for key, value in tags.items() if value]
-
-    def end(self, status: str, at: float) -> None:
-        """Ends the run at a time in seconds since the epoch."""
-        self.status, self.ended_ms = status, max(self.started_ms, int(at * 1000))
 
 
 class Ledger:
@@ -201,7 +151,11 @@ class Ledger:
     def _trial(self, number: int, at: float, attempt: int = 0) -> Run:
         """The trial's run: the open one or a new one; a further attempt goes on in the run of the first."""
         if number in self.open and not (attempt and self.open[number].status):
-            return self.open[number]
+            run = self.open[number]
+            if attempt:
+                run.known = dict(run.seen)
+                run.tag(attempt=str(attempt))
+            return run
         if number in self.run_ids and not attempt:
             raise ValueError("its run has ended already")
         before = self.open.get(number)
@@ -211,6 +165,7 @@ class Ledger:
             run.tag(attempt=str(attempt), state="running")
         if before:  # not written yet: the new attempt goes on with what waits there
             run.waiting, run.files = before.waiting + run.waiting, before.files
+            run.seen, run.known = before.seen, dict(before.seen)
         self.open[number] = run
         return run
 
@@ -273,7 +228,7 @@ class Ledger:
     def _add_points(self, run: Run, points: Iterable[Point]) -> None:
         for point in points:
             name = self._metric_names[point.key]
-            run.waiting.append(point if name == point.key else replace(point, key=name))
+            run.add(point if name == point.key else replace(point, key=name))
 
     def _params(self, params: dict[str, Any]) -> list[Text]:
         return [Text("param", self._param_names[key], shown(value)) for key, value in params.items()]

@@ -8,16 +8,16 @@ import math
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from sweeps.errors import SweepFailed, UserError
 from sweeps.exhaustion import Exhaustion
 from sweeps.front import Front
 from sweeps.giving_up import Failures
-from sweeps.outcomes import EXCLUDED, last_step, outcome_attribute, outcome_of
+from sweeps.outcomes import EXCLUDED, Running, last_step, outcome_attribute, outcome_of
 from sweeps.persistence import stored_spec
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.records import Assignment, News, Outcome, Report, Request, State
 from sweeps.retrying import ATTRIBUTE, Retrying
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import Stopping, in_order_of_their_ends
@@ -58,7 +58,7 @@ class Study:
         self.counts: Counter[State] = Counter()
         self.front = Front(spec.objectives)
         self._study, self._spec, self._clock = study, spec, clock
-        self._running: dict[int, _Running] = {}
+        self._running: dict[int, Running] = {}
         self._again: deque[Assignment] = deque()
         self.is_paused = self.is_stopping = False
         self._exhaustion = Exhaustion(study)
@@ -131,17 +131,22 @@ class Study:
 
         May be called from another thread than the rest, by one at a time.
         """
-        import optuna
-
         for _ in range(DRAWS):
             assignment = self._assignment(self._study.ask())
-            broken = self._spec.violated(assignment.params, assignment.config)
-            if not broken:
+            if not (broken := self._broken(assignment)):
                 return self._fitted(assignment)
+        raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
+
+    def _broken(self, assignment: Assignment) -> str | None:
+        """The constraint that a trial breaks, which ends it, or None."""
+        import optuna
+
+        broken = self._spec.violated(assignment.params, assignment.config)
+        if broken:
             trial = self._running.pop(assignment.number).trial
             trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": f"constraint {broken}"})
             self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
-        raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
+        return broken
 
     def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:
         params = self._spec.space.suggest(trial)  # of a trial that was asked before: its own again
@@ -150,7 +155,7 @@ class Study:
             base["seed_everything"] = trial.number
         config = self._spec.space.configure(base, params)
         assignment = Assignment(trial.number, params, config, attempt, known_step)
-        self._running[trial.number] = _Running(trial, assignment, known_step)
+        self._running[trial.number] = Running(trial, assignment, known_step)
         return assignment
 
     def _fitted(self, assignment: Assignment) -> Assignment:
@@ -160,11 +165,11 @@ class Study:
         running.trial.set_user_attr("config", running.assignment.config)
         return running.assignment
 
-    def adopt(self, journaled: Iterable[Report] = ()) -> list[Outcome]:
+    def adopt(self, journaled: Iterable[News] = ()) -> list[Outcome]:
         """Takes over what an earlier driver left: counts what ended, and lets go on what it was training.
 
         Args:
-            journaled: Reports that were written to disk and maybe not to the study.
+            journaled: Events that were written to disk and maybe not to the study.
 
         Returns:
             The outcomes of the trials that ended.
@@ -173,24 +178,36 @@ class Study:
 
         ended = []
         for frozen in in_order_of_their_ends(self._study.get_trials(deepcopy=False)):
-            if frozen.user_attrs.get("outcome", {}).get("state") == EXCLUDED:
-                continue
-            if frozen.state.is_finished():
-                ended.append(outcome_of(frozen))
-                self._count(ended[-1])
-            elif frozen.state is optuna.trial.TrialState.RUNNING:
+            if frozen.state is optuna.trial.TrialState.RUNNING:
                 trial = optuna.trial.Trial(self._study, frozen._trial_id)
                 attempt = frozen.user_attrs.get("attempt", 0) + 1
-                trial.set_user_attr("attempt", attempt)
-                self._again.append(self._assignment(trial, attempt, last_step(frozen)))
+                assignment = self._assignment(trial, attempt, last_step(frozen))
+                if not self._broken(assignment):  # the driver may have died before it looked
+                    self._again.append(assignment)
+            elif frozen.state.is_finished() and frozen.user_attrs.get("outcome", {}).get("state") != EXCLUDED:
+                ended.append(outcome_of(frozen))
+                self._count(ended[-1])
             if failed := frozen.user_attrs.get(ATTRIBUTE):
                 self._retrying.recall(frozen.params, failed)
-        for report in journaled:
-            if report.number in self._running and math.isfinite(report.value):
-                self._keep(report)
-        again = (replace(a, known_step=self._running[a.number].known_step) for a in self._again)
-        self._again = deque([self._fitted(assignment) for assignment in again])
+        ended += self._catch_up(journaled)
+        running = [self._running[a.number] for a in self._again if a.number in self._running]
+        self._again = deque(self._fitted(replace(r.assignment, known_step=r.known_step)) for r in running)
+        for one in running:
+            one.trial.set_user_attr("attempt", one.assignment.attempt)
         return ended
+
+    def _catch_up(self, journaled: Iterable[News]) -> list[Outcome]:
+        """Takes in events of the trials that run, and gives the outcomes among them: those are done."""
+        last = {}
+        for event in journaled:
+            if not isinstance(event, Request) and event.number in self._running:
+                last[event.number] = event
+                if isinstance(event, Report) and math.isfinite(event.value):
+                    self._keep(event)
+        ends = [e for e in last.values() if isinstance(e, Outcome) and e.state is not State.FAILED]
+        for outcome in ends:
+            self._end(outcome)
+        return ends
 
     @property
     def budget(self) -> Budget:
@@ -278,12 +295,3 @@ class Study:
         """Notes how the sweep ended, and why before its budget was used."""
         self._study.set_user_attr("stop_reason", self.stop_reason)
         self._study.set_user_attr("sweep_state", state)
-
-
-@dataclass
-class _Running:
-    """A trial that was asked and not told: its last assignment, and what happened to it so far."""
-
-    trial: "optuna.Trial"
-    assignment: Assignment
-    known_step: int = 0

@@ -174,6 +174,8 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places)
     Raises:
         UserError: The budget is used or `stop_when` holds, no trial is half done, and everything is recorded.
     """
+    if study.user_attrs["sweep_state"] not in ("finished", "failed"):
+        return  # its driver died, or was stopped
     trials = study.get_trials(deepcopy=False)
     is_any_left = not all(trial.state.is_finished() for trial in trials)
     finished = sum(is_in_budget(trial) for trial in trials)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from sweeps.mlflow_setup import experiment_id, prepare_database
 from sweeps.names import Text, batch_length, cut
+from sweeps.pending import Run
 from sweeps.records import Point
-from sweeps.runs import Ledger, Run, SweepInfo
+from sweeps.runs import Ledger, SweepInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -48,14 +48,16 @@ def ray_cluster() -> Iterator[None]:
         yield
 
 
-def sweeps(*arguments: str, folder: Path, code: int = 0) -> subprocess.CompletedProcess[str]:
+def sweeps(
+    *arguments: str, folder: Path, code: int = 0, seconds: float = 280
+) -> subprocess.CompletedProcess[str]:
     """Runs the command line in a folder, as a person does, and checks its exit code."""
     environment = {key: value for key, value in os.environ.items()
                    if key == "SWEEPS_RUNTIME_DIR" or not key.startswith(("RAY_", "SWEEPS_"))}  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "sweeps.cli", *arguments],
         cwd=folder, env=environment | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"},
-        capture_output=True, text=True, timeout=280, check=False,
+        capture_output=True, text=True, timeout=seconds, check=False,
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done

@@ -91,6 +91,16 @@ def hanging(assignment: Assignment) -> Iterator[Step]:
         time.sleep(3600)
 
 
+def late(assignment: Assignment) -> Iterator[Step]:
+    """The first attempt says nothing for two seconds, and 99 then; a further one takes three seconds."""
+    if assignment.attempt == 0:
+        time.sleep(2)
+        yield 1.0, 99.0
+    for _ in range(3):
+        time.sleep(1)
+        yield 1.0, 0.5
+
+
 def visible_devices(assignment: Assignment) -> Iterator[Step]:
     """Reports the number of the GPU that Ray gave to the worker."""
     yield 1.0, float(os.environ["CUDA_VISIBLE_DEVICES"])

@@ -25,7 +25,7 @@ from sweeps.storage import open_storage
 from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
-from tests.chaos.test_kills import sweep_file
+from tests.chaos.instants import sweep_file
 from tests.conftest import sweeps
 
 

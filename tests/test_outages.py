@@ -17,7 +17,7 @@ import pytest
 
 from tests.browser import wait_for
 from tests.chaos.checker import check
-from tests.chaos.test_kills import ended_trials, sweep_file
+from tests.chaos.instants import ended_trials, sweep_file
 from tests.conftest import sweeps as sweeps  # it starts Ray; see there
 from tests.test_patience import locked
 

@@ -536,6 +536,23 @@ def test_the_users_environment_and_logging_are_as_before(
     assert [list(handler.filters) for handler in logging.getLogger("mlflow").handlers] == filters
 
 
+@pytest.mark.parametrize("is_replayed", [False, True])
+def test_what_a_further_attempt_repeats_is_left_out_though_it_waits_unwritten(
+    info: SweepInfo, is_replayed: bool
+) -> None:
+    ledger = Ledger(replace(info, is_resumed=is_replayed), 0)
+    first = points("val/loss", 3)
+    ledger.add(Report(0, 1, 0.5, points=first), 10, is_replayed=is_replayed)
+    if not is_replayed:  # a worker was lost; otherwise the driver was
+        ledger.add(Outcome(0, State.FAILED, lost=True), 11)
+    ledger.add(Assignment(0, {}, {}, attempt=1), 12)
+    again = tuple(replace(point, time_ms=point.time_ms + 999) for point in points("val/loss", 5))
+    ledger.add(Report(0, 1, 0.5, points=again), 20)
+    waiting = [item for item in ledger.open[0].waiting if isinstance(item, Point)]
+    assert waiting == [*first, *again[3:]]
+    assert Text("tag", "attempt", "1") in ledger.open[0].waiting
+
+
 def test_the_best_value_and_the_counts_follow_the_outcomes(info: SweepInfo) -> None:
     ledger = Ledger(replace(info, direction="maximize"), 0)
     for number, value in enumerate([1.0, 3.0, None, 2.0]):

@@ -14,7 +14,7 @@ from sweeps.checkpoints import LAST, PREVIOUS, usable
 from sweeps.errors import SpecError
 from sweeps.loading import load_spec
 from tests import fakes
-from tests.chaos.test_kills import sweep_file
+from tests.chaos.instants import sweep_file
 from tests.conftest import sweeps
 
 SOURCES = [path for package in ("sweeps", "dashboards") for path in Path(package).rglob("*.py")]

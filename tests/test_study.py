@@ -2,6 +2,7 @@
 
 import math
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.persistence import create_study, ensure_name_is_free, free_name, stored_spec
+from sweeps.persistence import (
+    create_study,
+    ensure_name_is_free,
+    free_name,
+    load_study,
+    stored_spec,
+)
 from sweeps.provenance import git_commit
 from sweeps.records import Assignment, Outcome, Report, State, Timing
 from sweeps.storage import open_storage
@@ -385,3 +392,69 @@ def test_what_was_running_is_adopted_with_its_number_parameters_and_last_step() 
     assert (again.number, again.params, again.config) == (cut.number, cut.params, cut.config)
     assert (again.attempt, again.known_step) == (1, 2)
     assert fakes.optuna_study(later).trials[cut.number].intermediate_values == {1: 0.5, 2: 0.4}
+
+
+def test_an_outcome_that_only_the_journal_has_ends_its_trial_and_a_failure_goes_on() -> None:
+    spec = fakes.spec()
+    study = fakes.study(spec)
+    done, failed, after = ask(study), ask(study), ask(study)
+    again = fakes.Study(fakes.optuna_study(study), spec)
+    ended = again.adopt([
+        Report(done.number, 4, 0.25, last=True),
+        Outcome(done.number, State.COMPLETE, 0.25),
+        Outcome(failed.number, State.FAILED, reason="no"),
+        Outcome(after.number, State.FAILED, lost=True),
+        Report(after.number, 1, 0.5),  # of a further attempt
+    ])  # fmt: skip
+    assert [outcome.number for outcome in ended] == [done.number]
+    assert fakes.optuna_study(again).trials[done.number].value == 0.25
+    assert again.counts == {State.COMPLETE: 1}
+    assert [(a.number, a.attempt) for a in (ask(again), ask(again))] == [
+        (failed.number, 1),
+        (after.number, 1),
+    ]
+    assert ask(again).attempt == 0
+
+
+def test_a_trial_whose_driver_died_before_it_looked_at_the_constraints_is_not_trained() -> None:
+    spec = fakes.spec(constraints=["model.init_args.x <= 0.2"], budget={"trials": 1})
+    study = fakes.study(spec)
+    fakes.optuna_study(study).enqueue_trial({"model.init_args.x": 0.75})
+    fakes.optuna_study(study).ask()  # and then it died
+    again = fakes.Study(fakes.optuna_study(study), spec)
+    assert again.adopt() == []
+    assert fakes.x_of(ask(again)) <= 0.2
+    assert [trial.state for trial in fakes.optuna_study(study).trials[:1]] == [TrialState.PRUNED]
+
+
+def test_a_study_of_a_launch_that_died_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path}/sweeps.db"
+    storage = open_storage(url)
+    half = optuna.create_study(study_name="test", storage=storage, direction="maximize")
+    half.set_user_attr("spec", {})
+    half.enqueue_trial({"model.init_args.x": 0.5})
+    ensure_name_is_free("test", url)
+    with pytest.raises(UserError, match=r"no sweep 'test': its launch was cut short, so launch it again"):
+        load_study("test", url)
+    monkeypatch.setattr("sweeps.persistence.CREATION_SECONDS", 0.0)
+    made = create_study(fakes.spec(), storage, validations=4)
+    assert made.direction.name == "MINIMIZE"
+    assert made.trials == []
+    assert load_study("test", url).user_attrs["spec"]["name"] == "test"
+
+
+def test_a_study_that_another_launch_is_making_is_left_to_it(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/sweeps.db")
+    other = optuna.create_study(study_name="test", storage=storage)
+    threading.Timer(0.5, other.set_user_attr, ("lightning_sweeps", {"format": 1})).start()
+    with pytest.raises(UserError, match="'test' is already in"):
+        create_study(fakes.spec(), storage, validations=4)
+
+
+def test_a_study_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+    storage = open_storage(f"sqlite:///{tmp_path}/sweeps.db")
+    theirs = optuna.create_study(study_name="test", storage=storage)
+    theirs.ask()
+    with pytest.raises(UserError, match="'test' is already in"):
+        create_study(fakes.spec(), storage, validations=4)
+    assert len(theirs.trials) == 1

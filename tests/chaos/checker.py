@@ -8,9 +8,30 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 
-def check(folder: Path, name: str, *, trials: int, epochs: int, batches: int, log_every: int) -> None:
-    """Fails unless the sweep looks as if nobody had touched it."""
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{folder}/sweeps.db")
+def check(
+    folder: Path,
+    name: str,
+    *,
+    trials: int,
+    epochs: int,
+    batches: int,
+    log_every: int,
+    storage: str = "",
+    shares_files: bool = True,
+) -> optuna.Study:
+    """Fails unless the sweep looks as if nobody had touched it.
+
+    Args:
+        folder: Where it was launched.
+        name: Its name.
+        trials: How many were asked for.
+        epochs: Of each trial, with one validation each.
+        batches: Of each epoch.
+        log_every: `log_every_n_steps`.
+        storage: URL of the study database; `sweeps.db` in the folder without it.
+        shares_files: The workers' files lie in the folder.
+    """
+    study = optuna.load_study(study_name=name, storage=storage or f"sqlite:///{folder}/sweeps.db")
     assert study.user_attrs["sweep_state"] == "finished"
     assert [trial.number for trial in study.trials] == list(range(trials))
     assert Counter(trial.state.name for trial in study.trials) == {"COMPLETE": trials}
@@ -24,6 +45,8 @@ def check(folder: Path, name: str, *, trials: int, epochs: int, batches: int, lo
         run = children[trial.number]
         assert run.info.status == "FINISHED", trial.number
         assert run.data.tags["state"] == "complete"
+        assert run.data.tags.get("attempt", "0") == str(trial.user_attrs.get("attempt", 0))
+        assert run.data.metrics["objective"] == trial.value
         assert run.data.params == {key: str(value) for key, value in trial.params.items()}
         assert list(trial.intermediate_values) == list(range(1, epochs + 1))
         validated = [(point.step, point.value) for point in _history(client, run, "val_loss")]
@@ -31,9 +54,12 @@ def check(folder: Path, name: str, *, trials: int, epochs: int, batches: int, lo
         assert validated == list(zip(steps, trial.intermediate_values.values(), strict=True)), trial.number
         trained = [point.step for point in _history(client, run, "loss")]
         assert trained == list(range(log_every - 1, batches * epochs, log_every)), trial.number
-    kept = sorted(path.parent.name for path in (folder / "sweep-files" / name).rglob("best.ckpt"))
-    assert kept == [f"trial-{study.best_trial.number}"]
-    assert not (folder / "sweep-files" / name / "journal").exists()
+    files = folder / "sweep-files" / name
+    assert not (files / "journal").exists()
+    if shares_files:
+        kept = sorted(f"{path.parent.name}/{path.name}" for path in files.rglob("*.ckpt*"))
+        assert kept == [f"trial-{study.best_trial.number}/{name}" for name in ("best.ckpt", "last.ckpt")]
+    return study
 
 
 def _runs(client: MlflowClient, name: str) -> tuple[Run, dict[int, Run]]:

@@ -1,7 +1,4 @@
-"""Real sweeps whose processes are killed at random instants, and resumed until they are done.
-
-The short form runs in `.ci/run`; `make chaos` runs 200 kills (CHAOS_KILLS, CHAOS_SEED).
-"""
+"""A real sweep whose processes are killed at random instants, and which is resumed until it is done."""
 
 import os
 import random
@@ -11,21 +8,20 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
 import yaml
 
 from tests.chaos.checker import check
+from tests.chaos.kills import Kill, timed
 
-KILLS = int(os.environ.get("CHAOS_KILLS", "3"))
-SEED = int(os.environ.get("CHAOS_SEED", "0"))
-TRIALS, EPOCHS = 20 + 10 * KILLS, 5
+EPOCHS = 5
 
 
-def sweep_file(folder: Path) -> None:
+def sweep_file(folder: Path, trials: int = 50) -> None:
+    """Writes the sweep file; its trials take about a second."""
     (folder / "chaos.yaml").write_text(yaml.safe_dump({
         "name": "chaos",
         "objective": {"metric": "val_loss", "direction": "minimize"},
-        "budget": {"trials": TRIALS},
+        "budget": {"trials": trials},
         "model": {"class_path": "tests.modules.Slow"},
         "data": {"class_path": "tests.modules.Data"},
         "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu", "log_every_n_steps": 4},
@@ -47,14 +43,15 @@ def ended_trials(folder: Path) -> int:
     return (folder / "output.txt").read_text().count("] trial ")
 
 
-def kill(process: "subprocess.Popen[str]", target: str) -> None:
-    """Kills the driver, or one of the worker processes that it started."""
+def kill(process: "subprocess.Popen[str]", target: str) -> bool:
+    """Kills the driver, or one of the worker processes that it started, if there is one."""
     if target == "driver":
         process.kill()
         process.wait()
-        return
+        return True
     if workers := [pid for pid in descendants(process.pid) if title(pid).startswith("ray::Worker")]:
         os.kill(random.choice(workers), signal.SIGKILL)
+    return bool(workers)
 
 
 def descendants(pid: int) -> list[int]:
@@ -73,13 +70,14 @@ def title(pid: int) -> str:
         return ""
 
 
-@pytest.mark.timeout(3600)
-def test_a_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(tmp_path: Path) -> None:
-    sweep_file(tmp_path)
-    instants = random.Random(SEED)
-    kills = 0
-    process = command("launch", "chaos.yaml", folder=tmp_path)
-    while kills < KILLS:
+def kill_at_random(folder: Path, count: int, seed: int) -> list[Kill]:
+    """Kills the driver or a worker of one sweep again and again, and checks it when it is done."""
+    trials = 20 + 10 * count
+    sweep_file(folder, trials)
+    instants = random.Random(seed)
+    kills: list[Kill] = []
+    process = command("launch", "chaos.yaml", folder=folder)
+    while len(kills) < count:
         # The workers are at work after about six seconds; the start is hit, too.
         deadline = time.monotonic() + instants.choice(
             [instants.uniform(1, 6), instants.uniform(6, 11), instants.uniform(6, 11)]
@@ -87,20 +85,21 @@ def test_a_sweep_killed_again_and_again_ends_as_if_nothing_had_happened(tmp_path
         while time.monotonic() < deadline and process.poll() is None:
             time.sleep(0.01)
         if process.poll() is None:
-            kill(process, instants.choice(["driver", "driver", "worker"]))
-            kills += 1
+            target = instants.choice(["driver", "driver", "worker"])
+            if kill(process, target):
+                kills.append(Kill(target, "anything (random instant)", time.time()))
         if process.poll() is None:
             continue
-        assert process.poll() in (0, -signal.SIGKILL), (tmp_path / "output.txt").read_text()[-3000:]
+        assert process.poll() in (0, -signal.SIGKILL), (folder / "output.txt").read_text()[-3000:]
         if process.poll() == 0:  # it was quicker than the kills
             break
-        if (tmp_path / "sweeps.db").exists() and study_exists(tmp_path):
-            process = command("resume", "chaos", folder=tmp_path)
+        if (folder / "sweeps.db").exists() and study_exists(folder):
+            process = command("resume", "chaos", folder=folder)
         else:
-            process = command("launch", "chaos.yaml", folder=tmp_path)
-    assert process.wait(120) == 0, (tmp_path / "output.txt").read_text()[-3000:]
-    assert kills >= 2
-    check(tmp_path, "chaos", trials=TRIALS, epochs=EPOCHS, batches=8, log_every=4)
+            process = command("launch", "chaos.yaml", folder=folder)
+    assert process.wait(20 * trials) == 0, (folder / "output.txt").read_text()[-3000:]
+    study = check(folder, "chaos", trials=trials, epochs=EPOCHS, batches=8, log_every=4)
+    return timed(kills, study)
 
 
 def study_exists(folder: Path) -> bool:

@@ -1,0 +1,48 @@
+"""The short form of the kills; `make chaos` does 200 (`tests.chaos.campaign`)."""
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from tests.chaos import points
+from tests.chaos.drivers import Yard
+from tests.chaos.kills import Kill
+from tests.chaos.points import Point
+from tests.postgres import Server
+
+OFTEN = Point("report", f"{points.STUDY}.should_stop", "before", 4)
+SHORT = {
+    "create": [Point("create", f"{points.STORAGE}.set_study_user_attr", "after", 2)],
+    "ask": [Point("ask", f"{points.OPTUNA}.ask", "after", 2)],
+    "submit": [Point("submit", f"{points.EXECUTOR}.submit", "after", 3)],
+    "report": [Point("report", f"{points.STUDY}.should_stop", "after", 5)],
+    "tell": [Point("tell", f"{points.OPTUNA}.tell", "before", 1)],
+    "record": [Point("record", f"{points.JOURNAL}.append", "torn", 9)],
+    "write": [Point("record", f"{points.MLFLOW}.create_run", "after", 2)],
+    "resume": [OFTEN, Point("resume", f"{points.STUDY}.adopt", "after")],
+    "again": [OFTEN, OFTEN],
+    "end": [Point("end", f"{points.TRACKING}._crown", "before")],
+}
+"""Where the drivers of a sweep are killed: once, or twice in a row."""
+
+ON_POSTGRES = ("create", "tell", "resume")
+
+
+@pytest.fixture(scope="module")
+def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[list[Kill]]"]]:
+    """All these sweeps, two at a time, in one folder."""
+    with Yard(tmp_path_factory.mktemp("yard")) as yard, ThreadPoolExecutor(2) as pool:
+        yield {name: pool.submit(yard.survive, name, *kills) for name, kills in SHORT.items()}
+
+
+@pytest.mark.parametrize("name", SHORT)
+def test_a_driver_may_be_killed_at_any_step(name: str, survived: dict[str, "Future[list[Kill]]"]) -> None:
+    assert len(survived[name].result()) == len(SHORT[name])
+
+
+def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(tmp_path: Path, postgres: Server) -> None:
+    with Yard(tmp_path, postgres.database("chaos")) as yard, ThreadPoolExecutor(2) as pool:
+        for kills in pool.map(lambda name: yard.survive(name, *SHORT[name]), ON_POSTGRES):
+            assert kills

@@ -1,0 +1,51 @@
+"""Workers killed by SIGKILL at every step of a training; the sweep's one driver goes on."""
+
+from pathlib import Path
+
+import yaml
+
+from tests.chaos.checker import check
+from tests.chaos.kills import Kill, timed
+from tests.chaos.mortal import POINTS
+from tests.conftest import sweeps
+
+EPOCHS = 3
+
+
+def kill_workers(folder: Path) -> list[Kill]:
+    """Runs a sweep with one kill a trial, and checks that each went on from its checkpoint."""
+    (folder / "mortal.yaml").write_text(yaml.safe_dump({
+        "name": "mortal",
+        "objective": {"metric": "val_loss", "direction": "minimize"},
+        "budget": {"trials": len(POINTS)},
+        "model": {"class_path": "tests.chaos.mortal.Mortal"},
+        "data": {"class_path": "tests.modules.Data"},
+        "trainer": {"max_epochs": EPOCHS, "accelerator": "cpu", "log_every_n_steps": 4},
+        "search_space": {
+            "model.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1, "log": True},
+            "model.init_args.at": {"type": "categorical", "choices": ["", *POINTS]},
+        },
+        "start_with": [{"model.init_args.at": at} for at in POINTS],
+        "pruner": "none",
+        "retries": {"lost_workers": 1},
+        "max_failed_trials": 0,  # a loss is no failure
+        "resources": {"gpus": 0},
+    }))  # fmt: skip
+    (folder / "tests").symlink_to(Path("tests").absolute())
+    done = sweeps("launch", "mortal.yaml", folder=folder, seconds=900)
+    died = {path.name.removeprefix("killed-"): float(path.read_text()) for path in folder.glob("killed-*")}
+    assert died.keys() == set(POINTS)
+    assert f"{len(POINTS)} trials finished: {len(POINTS)} complete" in done.stdout
+    study = check(folder, "mortal", trials=len(POINTS), epochs=EPOCHS, batches=8, log_every=4)
+    assert [trial.user_attrs["attempt"] for trial in study.trials] == [1] * len(POINTS)
+    logs = [folder / "sweep-files" / "mortal" / f"trial-{n}" / "log.txt" for n in range(len(POINTS))]
+    assert {at: begins(log)[-1] for at, log in zip(POINTS, logs, strict=True)} == {
+        at: 0 if at in ("build", "start") else 1 for at in POINTS
+    }
+    return timed([Kill("worker", step, at) for step, at in died.items()], study)
+
+
+def begins(log: Path) -> list[int]:
+    """At which epochs the attempts began that this log tells of."""
+    lines = log.read_text().splitlines() if log.exists() else []
+    return [int(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("begins at epoch ")]
