@@ -9,7 +9,7 @@ import functools
 import itertools
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,7 @@ def create_study(
     validations: int | None,
     notes: dict[str, Any] | None = None,
     sources: Mapping[str, str] | None = None,
+    starts: Sequence[dict[str, Any]] = (),
 ) -> "optuna.Study":
     """Creates the Optuna study of a new sweep.
 
@@ -52,6 +53,7 @@ def create_study(
         validations: Validations of a full training, for the pruner's bounds.
         notes: Further study attributes for the readers: `mlflow`, `files`.
         sources: The user's modules; see `sweeps.provenance.user_sources`.
+        starts: Parameters to try first, after those of the sweep file.
 
     Raises:
         UserError: The name is taken in this storage.
@@ -82,7 +84,7 @@ def create_study(
     }
     for key, value in attributes.items():
         study.set_user_attr(key, value)
-    for params in spec.start_with_params:
+    for params in [*spec.start_with_params, *starts]:
         study.enqueue_trial(params)
     study.set_user_attr(MARK, {"format": FORMAT, **run_with(spec.folders[0], sources)})
     return study
@@ -90,7 +92,7 @@ def create_study(
 
 def _is_half_made(study: "optuna.Study") -> bool:
     """Whether it holds no trial and nothing but what a launch writes before its mark."""
-    known = {"spec", "file", "files", "mlflow", "sweep_state"}
+    known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "sweep_state"}
     begun = any(trial.state.name != "WAITING" for trial in study.get_trials(deepcopy=False))
     return study.user_attrs.keys() <= known and not begun
 

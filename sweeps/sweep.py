@@ -100,11 +100,11 @@ def run_sweep(
             **finder.prepare(executor, context, spec),
         }
         study = create_study(
-            spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources
-        )
+            spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources,
+            starts=finder.suggested(notes, spec),
+        )  # fmt: skip
         for line in finder.lines(notes):
             say(f"learning rate {line}")
-        finder.enqueue(study, spec)
         spec = finder.applied(spec, notes)
         return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
 

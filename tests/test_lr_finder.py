@@ -154,8 +154,7 @@ def test_nested_and_long_choices_are_narrowed_too() -> None:
 def test_the_first_trials_get_the_suggestions() -> None:
     of = spec(search_space=choice(), optimizer=None, budget={"trials": 2})
     notes = noted(of, 0.01, 0.5)
-    optuna_study = create_study(of, None, validations=2, notes=notes)
-    finder.enqueue(optuna_study, of)
+    optuna_study = create_study(of, None, validations=2, notes=notes, starts=finder.suggested(notes, of))
     study = Study(optuna_study, finder.applied(of, notes))
     asked = [study.ask() for _ in range(2)]
     suggestions = [finding["suggestion"] for finding in notes["lr_finder"]["findings"]]
@@ -193,8 +192,7 @@ def test_where_it_cannot_be_used_the_sweep_goes_on_with_the_users_range(workers:
     [line] = finder.lines(notes)
     assert line.startswith("model.init_args.lr: no learning rate found, the range of the file is searched: ")
     assert "manual optimization" in line or "gone" in line
-    optuna_study = create_study(of, None, validations=2, notes=notes)
-    finder.enqueue(optuna_study, of)
+    optuna_study = create_study(of, None, validations=2, notes=notes, starts=finder.suggested(notes, of))
     assert optuna_study.get_trials() == []
 
 

@@ -20,7 +20,7 @@ import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from search_spaces.choices import Site
 from search_spaces.parameters import FloatParameter
@@ -29,9 +29,6 @@ from sweeps.lr.narrow import configurations, narrowed, starts, within
 from sweeps.lr.section import LrFinder
 from sweeps.records import Point, TrialContext
 from sweeps.spec import SweepSpec
-
-if TYPE_CHECKING:
-    import optuna
 
 REPEATS = 4
 """Range tests of a single configuration, each with another seed: one curve alone says little."""
@@ -153,12 +150,14 @@ def applied(spec: SweepSpec, attributes: Mapping[str, Any]) -> SweepSpec:
     return narrowed(spec, narrow) if narrow else spec
 
 
-def enqueue(study: "optuna.Study", spec: SweepSpec) -> None:
-    """Lets the sweep begin with the suggestions, after the user's own starting points."""
+def suggested(attributes: Mapping[str, Any], spec: SweepSpec) -> list[dict[str, Any]]:
+    """The parameters that the sweep begins with, after the user's own starting points."""
     sites = {site.name: site for site in spec.space.sites}
-    for finding in study.user_attrs.get("lr_finder", {}).get("findings", []):
-        if finding["suggestion"] is not None:
-            study.enqueue_trial(starts(sites[finding["parameter"]], finding["suggestion"]))
+    return [
+        starts(sites[finding["parameter"]], finding["suggestion"])
+        for finding in attributes.get("lr_finder", {}).get("findings", [])
+        if finding["suggestion"] is not None
+    ]
 
 
 def lines(attributes: Mapping[str, Any]) -> list[str]:

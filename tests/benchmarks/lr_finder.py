@@ -232,8 +232,7 @@ def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
     }  # fmt: skip
     spec = load_spec(raw | ({"lr_finder": {"configs": 8}} if with_finder else {}))
     notes = finder.prepare(Here(), CONTEXT, spec)
-    study = create_study(spec, None, validations=EPOCHS, notes=notes)
-    finder.enqueue(study, spec)
+    study = create_study(spec, None, validations=EPOCHS, notes=notes, starts=finder.suggested(notes, spec))
     narrow = finder.applied(spec, notes)
     epochs = sum(
         len(curve["losses"]) * batch_of(config) / len(arrays(kind)[0])

@@ -133,7 +133,7 @@ def _drive(request: dict[str, Any]) -> None:
     os.dup2(output, 2)
     executor.ray = ForkedRay  # type: ignore[misc, assignment]
     there = {"here": clusters.NodeState({"CPU": 2.0}, {"CPU": 2.0})}
-    clusters.cluster = lambda *_, **__: contextlib.nullcontext()  # type: ignore[assignment]
+    clusters.cluster = lambda _, folders, __: contextlib.nullcontext(folders)  # type: ignore[assignment]
     clusters.nodes = executor.nodes = lambda: there
     sweeps.recorder.INTERVAL_SECONDS = 0.2
     sweeps.live_report.COMMAND = ("echo", "0")  # writing the report takes longer than the sweep
