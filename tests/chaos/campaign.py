@@ -4,7 +4,8 @@
 
 Of ten kills about four are of drivers at chosen points (forked drivers, see `tests.chaos.forked`), one of
 drivers at such points on a real Ray cluster, the others of workers, of nodes, and of drivers and workers at
-random instants. The first sweep that is not as if nobody had touched it ends the campaign.
+random instants. The first sweep that is not as if nobody had touched it ends the campaign; the page then
+says what was done until there, and what was wrong.
 """
 
 import argparse
@@ -54,12 +55,11 @@ def chosen(count: int, dice: random.Random) -> list[list[Point]]:
     return found
 
 
-def campaign(folder: Path, count: int, seed: int) -> list[Kill]:
-    """Does it, and says how far it is."""
+def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
+    """Does it, adds each kill that was survived, and says how far it is."""
     dice = random.Random(seed)
     rounds = max(1, count // 50)
     by_point, on_real_ray = count * 4 // 10, count // 10
-    kills: list[Kill] = []
 
     def note(what: str, more: list[Kill]) -> None:
         kills.extend(more)
@@ -95,7 +95,6 @@ def campaign(folder: Path, count: int, seed: int) -> list[Kill]:
     while (left := count - len(kills)) > 0:
         note("random", kill_at_random(make(folder / f"random-{n}"), min(left, 20), dice.randrange(10**6)))
         n += 1
-    return kills
 
 
 def make(folder: Path) -> Path:
@@ -104,8 +103,8 @@ def make(folder: Path) -> Path:
     return folder
 
 
-def page(kills: list[Kill], seed: int, minutes: float) -> str:
-    """The page for `tests/benchmarks`."""
+def page(kills: list[Kill], seed: int, minutes: float, wrong: str = "") -> str:
+    """The page for `tests/benchmarks`; with what ended the campaign early, if anything did."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return "\n".join([
         "# Kills",
@@ -116,6 +115,7 @@ def page(kills: list[Kill], seed: int, minutes: float) -> str:
         ABOUT,
         "",
         table(kills),
+        *([f"It ended early: {wrong}", ""] if wrong else []),
     ])  # fmt: skip
 
 
@@ -127,16 +127,21 @@ def main() -> None:
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
     folder, started = Path(tempfile.mkdtemp(prefix="chaos-")), time.monotonic()
+    kills: list[Kill] = []
+    wrong = ""
     try:
-        kills = campaign(folder, options.kills, options.seed)
-    except BaseException:
+        campaign(kills, folder, options.kills, options.seed)
+    except BaseException as error:
+        wrong = f"{type(error).__name__}: {error}".splitlines()[0]
         sys.stderr.write(f"what is left: {folder}\n")
         raise
-    shutil.rmtree(folder)
-    text = page(kills, options.seed, (time.monotonic() - started) / 60)
-    sys.stdout.write(text)
-    if options.output:
-        options.output.write_text(text)
+    else:
+        shutil.rmtree(folder)
+    finally:
+        text = page(kills, options.seed, (time.monotonic() - started) / 60, wrong)
+        sys.stdout.write(text)
+        if options.output:
+            options.output.write_text(text)
 
 
 if __name__ == "__main__":
