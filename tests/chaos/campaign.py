@@ -58,7 +58,7 @@ def chosen(count: int, dice: random.Random) -> list[list[Point]]:
 def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
     """Does it, adds each kill that was survived, and says how far it is."""
     dice = random.Random(seed)
-    rounds = max(1, count // 50)
+    rounds = count // 50
     by_point, on_real_ray = count * 4 // 10, count // 10
 
     def note(what: str, more: list[Kill]) -> None:
