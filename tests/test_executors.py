@@ -347,6 +347,7 @@ def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_i
     executor.close()
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_late_message_of_an_attempt_that_was_given_up_does_not_count(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
