@@ -5,7 +5,7 @@ driver must answer reports and hand out trials, so trials are drawn in a thread 
 """
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from sweeps.records import Assignment
 from sweeps.study import Study
@@ -77,6 +77,16 @@ class Asker:
                 self._ahead, self._in_time = max(1, self._ahead - 1), 0
         elif starves and self._in_time and self._drawing:
             self._ahead, self._in_time = min(MOST_AHEAD, self._ahead + 1), 0
+
+    def withdraw(self, number: int) -> Assignment | None:
+        """The trial of this number, if it was drawn and not given yet; waits for one on its way."""
+        if self._drawing:
+            wait([self._drawing])
+            self._take()
+        found = next((assignment for assignment in self._ready if assignment.number == number), None)
+        if found:
+            self._ready.remove(found)
+        return found
 
     def close(self) -> None:
         """Waits for the trial on its way; it is the study's."""

@@ -17,7 +17,7 @@ from sweeps.parent_run import sweep_info
 from sweeps.patience import StudyUnwritable, hurry
 from sweeps.plan import Places
 from sweeps.recorder import Recorder
-from sweeps.records import News, Outcome, Report, Request, State
+from sweeps.records import Assignment, News, Outcome, Report, Request, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runs import Status
 from sweeps.spec import SweepSpec
@@ -99,12 +99,12 @@ def _loop(
 ) -> None:
     while True:
         for request in desk.requests() if desk else ():
+            if request.command == "kill" and (ready := asker.withdraw(request.arguments["number"])):
+                _submit(ready, executor, recorders, observers)  # it ends as any other does
             obey(request, study, executor)
             _show(observers, request)
         while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
-            _show(recorders, assignment)
-            executor.submit(assignment)
-            _show(observers, assignment)
+            _submit(assignment, executor, recorders, observers)
         waits = executor.has_free_slot and asker.is_drawing
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
@@ -118,6 +118,14 @@ def _loop(
             case Outcome():
                 study.tell(event)
         _show(observers, event)
+
+
+def _submit(
+    assignment: Assignment, executor: Executor, recorders: Sequence[Observer], observers: Sequence[Observer]
+) -> None:
+    _show(recorders, assignment)
+    executor.submit(assignment)
+    _show(observers, assignment)
 
 
 def obey(request: Request, study: Study, executor: Executor) -> None:

@@ -79,6 +79,18 @@ def test_it_gives_nothing_while_paused_and_the_ready_one_afterwards(sampler: Slo
     assert next_one(ask).number == 1
 
 
+def test_one_that_is_ready_or_on_its_way_can_be_withdrawn(sampler: Slow) -> None:
+    study, ask = asker(sampler, trials=3)
+    ask.next()
+    threading.Timer(0.1, sampler.leave.set).start()
+    withdrawn = ask.withdraw(0)
+    assert withdrawn is not None
+    assert withdrawn.number == 0
+    assert ask.withdraw(0) is None
+    assert study.running == {0}  # until its end is told
+    assert next_one(ask).number == 1
+
+
 def test_a_sampler_that_raises_is_heard(sampler: Slow) -> None:
     def fails(*_: Any) -> Any:
         raise RuntimeError("no idea")

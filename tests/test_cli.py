@@ -172,7 +172,8 @@ def test_a_name_that_is_taken_is_refused_and_says_how_to_go_on(swept: Path) -> N
     done = sweeps("launch", str(DIGITS), folder=swept, code=2)
     assert done.stderr == (
         f"sweeps: a sweep named 'digits' is already in {swept / 'sweeps.db'}: "
-        "`sweeps status digits` shows it, `sweeps launch ... --name digits-2` starts another\n"
+        "`sweeps status digits` shows it, `sweeps resume digits` goes on with it, "
+        "`sweeps launch ... --name digits-2` starts another\n"
     )
     assert sorted(swept.rglob("*")) == before
 

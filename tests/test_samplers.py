@@ -207,7 +207,9 @@ def test_a_grid_that_is_used_up_has_nothing_to_resume(
         "spool": str(tmp_path / "files"),
         "mlflow": {"tracking_uri": "sqlite:///x.db", "artifacts": "a"},
     }
-    run(Study(create_study(of, open_storage(url), validations=4, notes=notes), of), ScriptedExecutor(flat))
+    study = Study(create_study(of, open_storage(url), validations=4, notes=notes), of)
+    run(study, ScriptedExecutor(flat))
+    study.end("finished")
     with pytest.raises(UserError, match=r"^test: each configuration of its grid was tried; there"):
         resume_sweep("test", storage=url, trials="+5")
 

@@ -123,6 +123,7 @@ def _drive(request: dict[str, Any]) -> None:
     import sweeps.cli
     import sweeps.executors.cluster as clusters
     import sweeps.executors.ray as executor
+    import sweeps.executors.workers as workers
     import sweeps.live_report
     import sweeps.recorder
     from tests.chaos.points import Point, arm
@@ -131,10 +132,11 @@ def _drive(request: dict[str, Any]) -> None:
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    executor.ray = ForkedRay  # type: ignore[misc, assignment]
+    executor.ray = workers.ray = ForkedRay  # type: ignore[misc, assignment]
     there = {"here": clusters.NodeState({"CPU": 2.0}, {"CPU": 2.0})}
     clusters.cluster = lambda _, folders, __: contextlib.nullcontext(folders)  # type: ignore[assignment]
-    clusters.nodes = executor.nodes = lambda: there
+    clusters.nodes = workers.nodes = lambda: there
+    workers.lives = lambda: True
     sweeps.recorder.INTERVAL_SECONDS = 0.2
     sweeps.live_report.COMMAND = ("echo", "0")  # writing the report takes longer than the sweep
     if request["kill"]:
