@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -67,10 +68,12 @@ def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
 
     server = Server(found) if (found := programs()) else None
     try:
-        yards = [Yard(make(folder / "sqlite"))]
-        if server:
-            yards.append(Yard(make(folder / "postgresql"), server.database("chaos")))
-        with ThreadPoolExecutor(2) as pool:
+        with ExitStack() as stack:
+            yards = [stack.enter_context(Yard(make(folder / "sqlite")))]
+            if server:
+                yard = Yard(make(folder / "postgresql"), server.database("chaos"))
+                yards.append(stack.enter_context(yard))
+            pool = stack.enter_context(ThreadPoolExecutor(2))
             plan = chosen(by_point, dice)
             futures = [
                 # every fifth sweep has its study on PostgreSQL, where that is installed
@@ -79,8 +82,6 @@ def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
             ]
             for kinds, future in futures:
                 note(", ".join(map(str, kinds)), future.result())
-        for yard in yards:
-            yard.close()
     finally:
         if server:
             server.close()
