@@ -1,5 +1,6 @@
 # make quickstart   set up .venv and sweep a small CNN on handwritten digits
-# make test         set up .venv if needed, then the whole test suite
+# make test         set up .venv if needed, then the test suite, about ten minutes on two cores
+# make long         the tests that take a minute each: outages
 # make check        ruff and mypy
 # make screenshots  pictures of every page, in screenshots/
 # make chaos        200 kills of a real sweep, about half an hour
@@ -8,7 +9,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: quickstart test check chaos soak screenshots lock clean
+.PHONY: quickstart test long check chaos soak screenshots lock clean
 
 # The stamp is written last: an interrupted installation is done again.
 $(READY): pyproject.toml requirements.lock
@@ -22,6 +23,9 @@ quickstart: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+long: $(READY)
+	$(BIN)/python -m pytest tests/long
 
 # CHAOS_KILLS kills of real sweeps (200); CHAOS_SEED chooses points and instants; the table goes to CHAOS_PAGE.
 chaos: $(READY)

@@ -10,6 +10,7 @@ from tests.chaos import points
 from tests.chaos.drivers import Yard
 from tests.chaos.kills import Kill
 from tests.chaos.points import Point
+from tests.chaos.workers import kill_workers
 from tests.postgres import Server
 
 OFTEN = Point("report", f"{points.STUDY}.should_stop", "before", 4)
@@ -46,3 +47,7 @@ def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(tmp_path: Path,
     with Yard(tmp_path, postgres.database("chaos")) as yard, ThreadPoolExecutor(2) as pool:
         for kills in pool.map(lambda name: yard.survive(name, *SHORT[name]), ON_POSTGRES):
             assert kills
+
+
+def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path) -> None:
+    assert len(kill_workers(tmp_path)) == 8

@@ -39,9 +39,9 @@ def kill_workers(folder: Path) -> list[Kill]:
     study = check(folder, "mortal", trials=len(POINTS), epochs=EPOCHS, batches=8, log_every=4)
     assert [trial.user_attrs["attempt"] for trial in study.trials] == [1] * len(POINTS)
     logs = [folder / "sweep-files" / "mortal" / f"trial-{n}" / "log.txt" for n in range(len(POINTS))]
-    assert {at: begins(log)[-1] for at, log in zip(POINTS, logs, strict=True)} == {
-        at: 0 if at in ("build", "start") else 1 for at in POINTS
-    }
+    began = {at: begins(log)[-1] for at, log in zip(POINTS, logs, strict=True)}
+    assert began.pop("write") in (1, 2)  # the checkpoint may have been whole by then
+    assert began == {at: 0 if at in ("build", "start") else 1 for at in POINTS if at != "write"}
     return timed([Kill("worker", step, at) for step, at in died.items()], study)
 
 
