@@ -21,7 +21,7 @@ from sweeps.records import News
 from sweeps.runs import Ending, Status, SweepInfo
 from sweeps.tracking import Writer, one_line
 
-__all__ = ["NullRecorder", "Recorder", "SweepInfo"]
+__all__ = ["Recorder", "SweepInfo"]
 
 
 @dataclass(frozen=True)
@@ -58,26 +58,6 @@ def pause_after(seconds: float) -> float:
     seconds, and all of one if need be.
     """
     return max(INTERVAL_SECONDS, min(4 * seconds, LONGEST_INTERVAL_SECONDS - seconds))
-
-
-class NullRecorder:
-    """Records nothing: for tests and simulated sweeps."""
-
-    trouble = ""
-
-    def record(self, event: News) -> None:
-        """Forgets the event."""
-
-    def close(
-        self,
-        *,
-        status: Status,
-        best: int | None,
-        front: Sequence[int] = (),
-        timeout_seconds: float | None = None,
-    ) -> list[str]:
-        """Has nothing to write and nothing to say."""
-        return []
 
 
 class Recorder:

@@ -166,7 +166,6 @@ def test_the_text_of_no_pruner_says_so() -> None:
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_every_short_name_of_a_sampler_is_its_class(name: str) -> None:
-    pytest.importorskip("cmaes" if name == "cmaes" else "optuna")
     space = {"model.init_args.width": {"type": "int", "low": 1, "high": 8}}  # a grid, too
     made = make_sampler(fakes.spec(sampler=name, search_space=space))
     assert type(made).__name__ == SAMPLERS[name].rpartition(".")[2]

@@ -24,7 +24,7 @@ from mlflow.entities import Run as MlflowRun
 from sweeps.journal import Journal
 from sweeps.mlflow_setup import ENVIRONMENT, prepare_database
 from sweeps.names import Text, batch_length, cut
-from sweeps.recorder import NullRecorder, Recorder, SweepInfo, pause_after
+from sweeps.recorder import Recorder, SweepInfo, pause_after
 from sweeps.records import Assignment, Outcome, Point, Report, Started, State, Timing
 from sweeps.runs import Ledger
 
@@ -610,9 +610,3 @@ def test_a_batch_keeps_to_mlflows_limits(items: list[Point | Text], length: int)
 
 def test_a_long_text_is_cut_with_an_ellipsis() -> None:
     assert [cut("abcd", length) for length in (3, 4)] == ["ab…", "abcd"]
-
-
-def test_the_null_recorder_says_nothing() -> None:
-    recorder = NullRecorder()
-    recorder.record(assignment(0))
-    assert recorder.close(status="finished", best=None) == []

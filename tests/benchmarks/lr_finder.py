@@ -1,7 +1,7 @@
 """The learning-rate finder against the truth, beside Lightning's own; results and dates in lr_finder.md.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/lr_finder.py --suggestions curves.json
-    OMP_NUM_THREADS=1 python tests/benchmarks/lr_finder.py --sweeps sweeps.json
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.lr_finder --suggestions curves.json
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.lr_finder --sweeps sweeps.json
 
 The first runs, for each pair of `lr_truth.json` and each of five seeds, what `sweeps lr-find` does for one
 configuration, and Lightning's `Tuner.lr_find`. The second runs real sweeps with and without `lr_finder`.
@@ -13,7 +13,6 @@ import argparse
 import json
 import math
 import statistics
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,38 +21,37 @@ from typing import Any
 import numpy as np
 import torch
 
-HERE = Path(__file__).parent
-sys.path[:0] = [str(HERE), str(HERE.parent.parent)]
-
-from lr_tasks import Task, TaskData, arrays, loss_of, network  # noqa: E402
-from lr_truth import FILE, OPTIMIZERS, batches, optimizer_of, pairs  # noqa: E402
-
-from sweeps.executors.scripted import ScriptedExecutor  # noqa: E402
-from sweeps.loading import load_spec  # noqa: E402
-from sweeps.lr import finder  # noqa: E402
-from sweeps.lr.curve import Curve, Finding, read  # noqa: E402
-from sweeps.lr.range_test import range_test  # noqa: E402
-from sweeps.persistence import create_study  # noqa: E402
-from sweeps.records import Assignment, Report, TrialContext  # noqa: E402
-from sweeps.runner import run  # noqa: E402
-from sweeps.study import Study  # noqa: E402
+from sweeps.executors.scripted import ScriptedExecutor
+from sweeps.loading import load_spec
+from sweeps.lr import finder
+from sweeps.lr.curve import Curve, Finding, read
+from sweeps.lr.range_test import range_test
+from sweeps.persistence import create_study
+from sweeps.records import Assignment, Report, TrialContext
+from sweeps.runner import run
+from sweeps.study import Study
+from tests.benchmarks.lr_tasks import Task, TaskData, arrays, loss_of, network
+from tests.benchmarks.lr_truth import FILE, OPTIMIZERS, batches, optimizer_of, pairs
 
 SEEDS = range(5)
 FIRST_SEED = 1000
 """The rule was made with curves of other seeds."""
 
 NEW = ("gru_mnist1d", "autoencoder_digits", "deep_diabetes")
-"""Tasks that were not looked at while the rule was made."""
+"""Tasks that the rule was not fitted to; of these, diabetes was seen while it was made."""
 
-CONTEXT = TrialContext("val_loss", True, "best", Path(tempfile.gettempdir()), (str(HERE), str(Path.cwd())))
+CONTEXT = TrialContext("val_loss", True, "best", Path(tempfile.gettempdir()), (str(Path.cwd()),))
 
 
 def config_of(kind: str, optimizer: str, batch: int) -> dict[str, Any]:
     """A pair as a sweep file has it."""
     path, options = OPTIMIZERS[optimizer]
     return {
-        "model": {"class_path": "lr_tasks.Task", "init_args": {"kind": kind}},
-        "data": {"class_path": "lr_tasks.TaskData", "init_args": {"kind": kind, "batch_size": batch}},
+        "model": {"class_path": "tests.benchmarks.lr_tasks.Task", "init_args": {"kind": kind}},
+        "data": {
+            "class_path": "tests.benchmarks.lr_tasks.TaskData",
+            "init_args": {"kind": kind, "batch_size": batch},
+        },
         "optimizer": {"class_path": path, "init_args": {"lr": 1e-3, **options}},
         "trainer": {"accelerator": "cpu", "max_epochs": 1},
         "seed_everything": 0,

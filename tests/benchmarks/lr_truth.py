@@ -1,6 +1,6 @@
 """What learning rate is best, by trying: writes `lr_truth.json`, which `lr_finder.py` compares with.
 
-    python tests/benchmarks/lr_truth.py
+    python -m tests.benchmarks.lr_truth
 
 21 rates from 1e-5 to 1, 3 seeds, a fixed number of epochs for each pair of task and optimizer; the training
 loop is a plain one (the optimizers are torch's), in one thread. About 1,500 trainings, ten to twenty minutes.
@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lr_tasks import KINDS, arrays, loss_of, network
+
+from tests.benchmarks.lr_tasks import KINDS, arrays, loss_of, network
 
 FILE = Path(__file__).parent / "lr_truth.json"
 RATES = [float(f"{rate:.6g}") for rate in np.logspace(-5, 0, 21)]

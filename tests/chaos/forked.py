@@ -147,7 +147,7 @@ def _drive(request: dict[str, Any]) -> None:
         sweeps.cli.main()
     except SystemExit as end:
         code = int(end.code or 0)
-    except BaseException:  # noqa: BLE001
+    except BaseException:  # noqa: BLE001 - the end of the process, whatever it was
         traceback.print_exc()
         code = 70
     sys.stdout.flush()
