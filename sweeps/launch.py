@@ -119,9 +119,9 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
         console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
     if result.stop_reason:
         console.print(Text(f"ended by `stop_when`: {result.stop_reason}"))
-    if result.is_recording_cut:
+    if result.journal:
         how = f"`sweeps resume {shlex.quote(spec.name)}` writes it"
-        console.print(Text(f"the rest is kept in {result.files}/journal; {how}", "yellow"), soft_wrap=True)
+        console.print(Text(f"the rest is kept in {result.journal}; {how}", "yellow"), soft_wrap=True)
     if result.is_stopped:
         console.print(Text(f"stopped; `sweeps resume {shlex.quote(spec.name)}` goes on with it"))
     if result.best is None:

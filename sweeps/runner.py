@@ -174,7 +174,7 @@ class SweepResult:
         problems: What could not be recorded in MLflow, one line each.
         front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
-        is_recording_cut: The journal holds what MLflow did not take in time.
+        journal: Where what MLflow did not take in time is kept; None if it has everything.
         stop_reason: Which rule of `stop_when` ended it; "" if none did.
     """
 
@@ -187,7 +187,7 @@ class SweepResult:
     is_stopped: bool = False
     front: tuple[Outcome, ...] = ()
     stop_reason: str = ""
-    is_recording_cut: bool = False
+    journal: Path | None = None
 
 
 def drive(
@@ -266,7 +266,7 @@ def drive(
         is_stopped=state == "interrupted",
         front=tuple(study.front.outcomes),
         stop_reason=study.stop_reason,
-        is_recording_cut=journal.is_left,
+        journal=where.files / "journal" if journal.is_left else None,
     )
 
 
