@@ -10,23 +10,7 @@ import pytest
 
 from tests.postgres import postgres as postgres  # a fixture
 
-ON_RAY = {"ray_cluster", "swept"}
-"""Fixtures that start Ray: their tests share one process, so that there is one cluster a session."""
-
 DIGITS = Path("sweeps/examples/digits.yaml").absolute()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Of the two processes of `make test`, one gets the files that start Ray and the other the rest."""
-    files = {item.path for item in items if _starts_ray(item)}
-    for item in items:
-        if item.path in files:
-            item.add_marker(pytest.mark.xdist_group("ray"))
-
-
-def _starts_ray(item: pytest.Item) -> bool:
-    uses = set(getattr(item, "fixturenames", ()))
-    return bool(ON_RAY & uses) or callable(getattr(getattr(item, "module", None), "sweeps", None))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,6 +1,7 @@
 """Sweeps on a Ray cluster that others started: one of two nodes, and addresses that lead nowhere."""
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from dashboards import load
 from sweeps import load_spec, run_sweep
 from sweeps.errors import UserError
+from sweeps.executors.cluster import cluster
 from tests.clusters import Nodes
 from tests.conftest import sweeps
 from tests.test_cli import sweep_file
@@ -109,11 +111,17 @@ def test_a_wrong_address_is_one_line_and_leaves_nothing_behind(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small.yaml", "tests"]
 
 
-def test_the_environment_names_a_cluster_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from sweeps.executors.cluster import cluster
+def test_the_environment_names_a_cluster_too() -> None:
+    code = "from sweeps.executors.cluster import cluster\nwith cluster(): pass"  # connected to none, as this may be
+    environment = os.environ | {"RAY_ADDRESS": "127.0.0.1:1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert "RAY_ADDRESS 127.0.0.1:1: no Ray cluster there" in done.stderr
 
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
-    with pytest.raises(UserError, match=r"RAY_ADDRESS 127.0.0.1:1: no Ray cluster there"), cluster():
+
+def test_an_address_beside_a_connection_is_refused(ray_cluster: None) -> None:
+    refused = pytest.raises(UserError, match=r"^--address local: this process is connected to a Ray cluster")
+    with refused, cluster("local"):
         pass
 
 

@@ -59,10 +59,15 @@ def cluster(
         options: More of `ray.init`'s for a new one, such as `num_cpus` and `num_gpus`.
 
     Raises:
-        UserError: There is no Ray cluster at that address, or none that this process can be part of; or
-            there is too much in the folders to be sent there.
+        UserError: There is no Ray cluster at that address, or none that this process can be part of, as it
+            is connected to one; or there is too much in the folders to be sent there.
     """
     if ray.is_initialized():
+        if address:  # to train elsewhere than asked would be worse
+            place = f"--address {address}"
+            if address != "local":
+                _ensure_it_answers(address, place)
+            raise UserError(f"{place}: this process is connected to a Ray cluster already; leave it out")
         yield tuple(folders)
         return
     before = dict(os.environ)
