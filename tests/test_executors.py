@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.errors import UserError
 from sweeps.executors import Executor
 from sweeps.executors.scripted import Script, ScriptedExecutor
 from sweeps.persistence import create_study
@@ -344,3 +345,11 @@ def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_i
     assert isinstance(died, Exception)
     assert executor.map(fakes.apply, [(abs, -1)]) == [1]
     executor.close()
+
+
+def test_an_address_beside_a_connection_is_refused(ray_cluster: None) -> None:
+    from sweeps.executors.cluster import cluster
+
+    refused = pytest.raises(UserError, match=r"^--address local: this process is connected to a Ray cluster")
+    with refused, cluster("local"):
+        pass
