@@ -82,8 +82,11 @@ class Progress:
                     self._failed.discard(event.number)
                     self._counts[State.FAILED] -= 1
                 self._params[event.number] = event.params
-                if event.change and event.attempt:
-                    self._print(Text(f"trial {event.number} goes on with {event.change}", "yellow"))
+                if event.attempt:
+                    how = f" with {event.change}" if event.change else ""
+                    self._print(
+                        Text(f"trial {event.number} goes on{how}, attempt {event.attempt + 1}", "yellow")
+                    )
             case Started():
                 self._running.add(event.number)
             case Outcome():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+import ray._private.worker
 from ray._private.state import available_resources_per_node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
@@ -37,6 +38,8 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\
 """What an HTTP/2 client says first: the preface, and a frame of settings without any."""
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+# Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
+ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 @contextlib.contextmanager
@@ -284,4 +287,6 @@ def one_line(error: BaseException) -> str:
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1 if isinstance(error, RayTaskError) else 0][:300]
+    # A worker that cannot begin dies with the traceback in the message, without a class of its own.
+    is_traceback = isinstance(error, RayTaskError) or any(line.startswith('File "') for line in lines)
+    return lines[-1 if is_traceback else 0][:300]

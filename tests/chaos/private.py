@@ -6,6 +6,7 @@ folder that all share.
 """
 
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from sweeps.records import Assignment, Outcome, TrialContext
 original = sweeps.sweep.make_trial_function
 
 
-def make_trial_function(context: TrialContext) -> TrialFunction:
+def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
     """What a worker on such a node calls first."""
-    shared = original(context)
-    private = original(replace(context, files=Path(os.environ["PRIVATE_FOLDER"])))
+    folder = Path(os.environ["PRIVATE_FOLDER"])
+    shared = original(context, environment)
+    private = original(replace(context, files=folder), environment)
 
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
         return (private if assignment.number % 2 else shared)(assignment, reporter)
