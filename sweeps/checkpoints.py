@@ -6,20 +6,37 @@ is the process's own, since a worker that was given up as lost may still write. 
 """
 
 import contextlib
+import io
 import os
 import pickle
 import secrets
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
 from sweeps.remote import RemoteFolder
 
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
+
+
+class PlainFile(TorchCheckpointIO):
+    """Writes a file as Lightning does, without its temporary file: ours is renamed when it is whole."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Writes it.
+
+        Raises:
+            OSError: The disk is full or the folder is gone.
+        """
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        Path(path).write_bytes(buffer.getbuffer())
 
 
 def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder | None = None) -> None:
@@ -30,11 +47,10 @@ def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder |
             `best.ckpt` that is not the best any more.
     """
     new, last, second = folder / NEW, folder / LAST, folder / f"{NEW}-best"
+    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user has not chosen another
+        trainer.strategy.checkpoint_io = PlainFile()
     try:
-        with _temporary_files_in(
-            folder / f"{NEW}-saving"
-        ):  # Lightning's: elsewhere they would be copied, and left
-            trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
+        trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
         if is_best:
             _link(new, second)
             second.replace(folder / BEST)
@@ -73,19 +89,6 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
             continue
         return path
     return None
-
-
-@contextlib.contextmanager
-def _temporary_files_in(folder: Path) -> Iterator[None]:
-    """Has temporary files made in a folder that goes with them."""
-    before = tempfile.tempdir
-    folder.mkdir(exist_ok=True)
-    tempfile.tempdir = str(folder)
-    try:
-        yield
-    finally:
-        tempfile.tempdir = before
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def tidy(folder: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -345,6 +346,31 @@ def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_i
     assert isinstance(died, Exception)
     assert executor.map(fakes.apply, [(abs, -1)]) == [1]
     executor.close()
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_late_message_of_an_attempt_that_was_given_up_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import ray
+
+    from sweeps.executors.ray import RayExecutor
+
+    kill, given_up = ray.kill, []
+    executor = RayExecutor(fakes.Scripted(fakes.late), slots=1)
+    executor.submit(assignment(0))
+    assert isinstance(executor.next_event(), Started)
+    monkeypatch.setattr(ray, "kill", given_up.append)  # as if its node could not be reached any more
+    executor.cancel(0, "lost")
+    lost = after_starts(executor)
+    executor.submit(replace(assignment(0), attempt=1))
+    events = drain(executor)
+    monkeypatch.undo()
+    executor.close()
+    kill(given_up[0])
+    assert isinstance(lost, Outcome)
+    assert [event.value for event in events] == [0.5] * 4
+    assert {event.worker for event in events if isinstance(event, Outcome)} != {lost.worker}
 
 
 def test_an_address_beside_a_connection_is_refused(ray_cluster: None) -> None:

@@ -61,6 +61,13 @@ def compete(name: str, count: int) -> Figures:
     }
 
 
+def machine_line() -> str:
+    """The date, the machine and the versions."""
+    packages = [f"{p} {version(p)}" for p in ("torch", "lightning", "ray", "optuna", "mlflow")]
+    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+    return f"{time.strftime('%Y-%m-%d')}, {machine}, {', '.join(packages)}"
+
+
 def main() -> None:
     """Runs the rounds and prints the table: medians, and each warm trial's time beside the floor's."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -69,9 +76,7 @@ def main() -> None:
     parser.add_argument("--slowest", type=int, default=16, help=f"trials of {SLOWEST}")
     parser.add_argument("--only", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS))
     arguments = parser.parse_args()
-    packages = [f"{p} {version(p)}" for p in ("torch", "lightning", "ray", "optuna", "mlflow")]
-    machine = f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
-    print(f"{time.strftime('%Y-%m-%d')}, {machine}, {', '.join(packages)}")
+    print(machine_line())
     rounds: dict[str, list[Figures]] = {name: [] for name in arguments.only}
     for _ in range(arguments.rounds):
         for name in arguments.only:
