@@ -105,6 +105,8 @@ class Trial:
         started: When it was asked for.
         ended: When it was told.
         values: All objectives, if there are several and the trial has them; else empty.
+        rate: What the trial's own range test found: `parameter`, `suggestion`, `interval`, `multiplier`,
+            `rate`, `notes` and `curve`; empty without one.
     """
 
     number: int
@@ -122,6 +124,7 @@ class Trial:
     ended: datetime | None
     effective: dict[str, Any] = field(default_factory=dict)
     values: tuple[float, ...] = ()
+    rate: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def _trial(frozen: "FrozenTrial") -> Trial:
         worker=outcome.get("worker") or "",
         device=outcome.get("device") or "",
         effective=outcome.get("effective") or {},
+        rate=outcome.get("rate") or {},
         started=_aware(frozen.datetime_start),
         ended=_aware(frozen.datetime_complete),
         values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),

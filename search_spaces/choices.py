@@ -23,11 +23,13 @@ class Slot:
         path: Where, relative to the configuration or to the branch; empty for the branch as a whole.
         content: What may stand there.
         when: What other parameters must be for this one to be active, beside its branch.
+        is_placed: Whether its value goes into the configuration; otherwise somebody else makes use of it.
     """
 
     path: Path
     content: "Parameter | Choice"
     when: When = ()
+    is_placed: bool = True
 
 
 @dataclass(frozen=True)

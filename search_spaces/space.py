@@ -7,7 +7,7 @@ Parameters are a flat dict from Optuna name to stored value, of the active param
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple, cast
 
@@ -107,6 +107,11 @@ class SearchSpace:
         """Return the parameters in the middle of their ranges, and the first of all choices."""
         return self._decide(lambda site: site.content.centre)
 
+    def without_place(self, name: str) -> "SearchSpace":
+        """Return the same space with a top-level parameter whose value is no part of the configuration."""
+        path = tuple(name.split("."))
+        return SearchSpace(tuple(replace(s, is_placed=s.is_placed and s.path != path) for s in self.slots))
+
     def is_complete(self, params: Mapping[str, object]) -> bool:
         """Return whether every parameter that is active with `params` has a value in it."""
         return all(site.name in params for site in self.sites if site.is_active(params))
@@ -202,7 +207,7 @@ def _fill(target: object, slots: tuple[Slot, ...], name: str, params: Params) ->
     """
     for slot in slots:
         slot_name = _join(name, slot.path)
-        if slot_name in params:
+        if slot_name in params and slot.is_placed:
             target = put(target, slot.path, _value(slot.content, slot_name, params))
         elif name:
             removed(target, slot.path)

@@ -10,6 +10,8 @@ from rich.text import Text
 
 from sweeps.advice import advice
 from sweeps.algorithms import pruning_text, rung_table
+from sweeps.lr.each import advice as rate_notes
+from sweeps.lr.each import outlook
 from sweeps.plan import (
     Places,
     check_algorithms,
@@ -20,6 +22,7 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
+from sweeps.records import Inspection
 from sweeps.resources import Need
 from sweeps.spec import Component, SweepSpec
 from sweeps.storage import masked
@@ -43,10 +46,10 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, A
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
-    notes = [*spec.notes, *precision_notes(spec, need.gpus), *advice(spec, validations)]
+    notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
     for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
-    for part in _plan(spec, where, inspection.resolved, (slots, need), validations):
+    for part in _plan(spec, where, inspection, (slots, need), validations):
         console.print(part)
     return {
         "name": spec.name,
@@ -57,6 +60,7 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, A
         "parameters": [row._asdict() for row in spec.space.rows()],
         "sampler": _algorithm(spec.sampler),
         "pruner": _algorithm(spec.pruner),
+        "lr_finder": outlook(spec, inspection.batches),
         "notes": notes,
     }
 
@@ -78,7 +82,7 @@ def _machine() -> dict[str, float]:
 
 
 def _plan(
-    spec: SweepSpec, where: Places, resolved: str, room: tuple[int, Need], validations: int | None
+    spec: SweepSpec, where: Places, found: Inspection, room: tuple[int, Need], validations: int | None
 ) -> Iterator[RenderableType]:
     slots, need = room
     first = spec.objectives[0]
@@ -88,7 +92,7 @@ def _plan(
     yield Text.assemble((spec.name, "bold"), f"  {wanted}, {counts}")
     yield ""
     yield Text("Base configuration (searched keys at the centre of their ranges)", "bold")
-    yield Syntax(resolved.strip(), "yaml", background_color="default", word_wrap=True)
+    yield Syntax(found.resolved.strip(), "yaml", background_color="default", word_wrap=True)
     yield ""
     yield _space_table(spec)
     if spec.constraints:
@@ -99,6 +103,8 @@ def _plan(
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
     if spec.stop_when:
         yield Text.assemble(("Ends    ", "bold"), f"before, when {spec.stop_when}")
+    if text := outlook(spec, found.batches):
+        yield Text.assemble(("Rates   ", "bold"), text)
     yield Text.assemble(("Slots   ", "bold"), f"{slots} at once here, each with {need}")
     if spec.price_per_hour is not None:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))

@@ -1,6 +1,7 @@
 """The user's code on its way to the nodes of a cluster: one archive, without data, databases and the like."""
 
 import os
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -104,3 +105,8 @@ def _too_much(folder: Path) -> str:
         f"{folder}: more than {MOST_BYTES // 2**20} MiB would go to the cluster's nodes, most of it is in "
         f"{largest!r}; start the sweep in a folder of code only, or rename that to `data`"
     )
+
+
+def find_modules(folders: tuple[str, ...]) -> None:
+    """Puts the folders in front of the module search path, once each."""
+    sys.path[:0] = [folder for folder in folders if folder not in sys.path]

@@ -23,7 +23,6 @@ from sweeps.lightning import build, parse, prepare
 from sweeps.outline import Outline
 from sweeps.provenance import user_sources
 from sweeps.records import Assignment, CliCall, Inspection, Report, TrialContext
-from sweeps.trial import find_modules
 from sweeps.user_code import (
     ImportProblem,
     import_object,
@@ -62,7 +61,7 @@ def inspect(
         count: Without a probe, set up the data all the same to count its batches.
     """
     with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        find_modules(code.unpacked(context.folders))
+        code.find_modules(code.unpacked(context.folders))
         try:
             outline = _outline(context.cli)
             _check_links(outline, space)

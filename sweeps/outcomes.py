@@ -51,9 +51,14 @@ def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
     return frozen.last_step or max(map(int, frozen.user_attrs.get("validations", {})), default=0)
 
 
-def outcome_attribute(outcome: Outcome) -> dict[str, Any]:
-    """What is kept of an outcome beside Optuna's own state and value."""
+def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
+    """The trial attributes that keep what Optuna's own state and value do not say of an outcome."""
     timing = outcome.timing
+    config = {"config": outcome.config} if outcome.config else {}
+    return config | {"outcome": _plain(outcome, timing)}
+
+
+def _plain(outcome: Outcome, timing: Timing) -> dict[str, Any]:
     return {
         "state": outcome.state.value,
         "reason": outcome.reason,
@@ -61,5 +66,5 @@ def outcome_attribute(outcome: Outcome) -> dict[str, Any]:
         "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
         "worker": outcome.worker,
         "device": outcome.device,
-        **{name: said for name in ("effective", "fault") if (said := getattr(outcome, name))},
+        **{name: said for name in ("effective", "fault", "rate") if (said := getattr(outcome, name))},
     }

@@ -153,6 +153,8 @@ class Outcome:
             `accumulate_grad_batches`; see `sweeps.techniques.effective_settings`.
         fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
             memory; `cuda`, an error after which its process cannot use the GPU any more; else "".
+        rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.
+        config: The configuration that was trained, where that is known only now: with the rate found.
     """
 
     number: int
@@ -168,6 +170,8 @@ class Outcome:
     lost: bool = False
     effective: dict[str, Any] = field(default_factory=dict)
     fault: Fault = ""
+    rate: dict[str, Any] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[float, ...]:
@@ -209,6 +213,26 @@ class CliCall:
 
 
 @dataclass(frozen=True)
+class RateSearch:
+    """How each trial finds its own learning rate.
+
+    Attributes:
+        parameter: The rate's path in the configuration.
+        low: The first rate of the range test.
+        high: The last one.
+        steps: Its optimizer steps.
+        bounds: The ranges that the search space gives the rate, by Optuna's names: what is found is held to
+            the one that is active.
+    """
+
+    parameter: str
+    low: float
+    high: float
+    steps: int
+    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class TrialContext:
     """What all trials of a sweep share.
 
@@ -224,6 +248,7 @@ class TrialContext:
         cpus: Threads of torch.
         gpus: GPUs of the trial; with none, the worker sees none.
         cli: How the user's script calls LightningCLI.
+        rate: How each trial finds its learning rate; None if it does not.
     """
 
     metric: str
@@ -237,6 +262,7 @@ class TrialContext:
     gpus: float = 0.0
     cli: CliCall = CliCall()
     other_metrics: tuple[str, ...] = ()
+    rate: RateSearch | None = None
 
 
 @dataclass(frozen=True)

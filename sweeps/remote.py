@@ -23,6 +23,8 @@ BUCKETS = {*EXTRAS}
 """The protocols of object stores, which have no folders."""
 
 LOG = "log.txt"
+RATE = "learning-rate.json"
+"""What a trial's range test found; see `sweeps.lr.in_trial`."""
 POLL_SECONDS = 2.0
 
 
@@ -169,7 +171,7 @@ def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iter
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         folder = Path(scratch)
         if goes_on:
-            for name in (LOG, "last.ckpt", "previous.ckpt"):
+            for name in (LOG, RATE, "last.ckpt", "previous.ckpt"):
                 there.fetch(name, folder)
         try:
             yield folder

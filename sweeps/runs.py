@@ -188,6 +188,8 @@ class Ledger:
             state=outcome.state.value, reason=outcome.reason, worker=outcome.worker, device=outcome.device,
             **{f"effective.{name}": str(value) for name, value in outcome.effective.items()},
         )  # fmt: skip
+        if outcome.config:
+            run.files.append(("config.yaml", yaml_text(outcome.config)))
         log = self._info.files / f"trial-{outcome.number}" / "log.txt"
         if outcome.state is State.FAILED and log.is_file():
             run.files.append((log.name, log))

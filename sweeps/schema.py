@@ -30,7 +30,7 @@ DESCRIPTIONS = {
     "include": "Ready-made parts of the search space: names of the catalogue, or paths of YAML files.",
     "constraints": "Expressions over parameters and paths that must be true.",
     "start_with": "Known good points, tried first.",
-    "lr_finder": "Range tests that find learning rates before the first trial.",
+    "lr_finder": "Range tests that find learning rates, before the first trial or in each.",
     "sampler": "Who proposes: a name, or an Optuna sampler by its class.",
     "pruner": "Who ends bad trials early: a name, or an Optuna pruner by its class.",
     "resources": "What one trial takes.",
@@ -52,6 +52,7 @@ def schema() -> dict[str, Any]:
     properties |= _own(properties)
     for key, text in DESCRIPTIONS.items():
         properties[key] = {"description": text, **properties[key]}
+    made["$defs"]["LrFinder"]["properties"]["multiplier"] |= _searched_number()
     return {
         "$schema": DIALECT,
         "title": "A sweep file of lightning-sweeps",
@@ -84,6 +85,12 @@ def _own(properties: dict[str, Any]) -> dict[str, Any]:
             for key, names in (("sampler", SAMPLERS), ("pruner", PRUNERS))
         },
     }
+
+
+def _searched_number() -> dict[str, Any]:
+    """A number above 0 that is searched, but has no place in the configuration."""
+    choices = {"type": "array", "minItems": 2, "items": {"type": "number", "exclusiveMinimum": 0}}
+    return {"anyOf": [{"$ref": "#/$defs/parameter"}, choices, {"type": "null"}]}
 
 
 def _cli() -> dict[str, Any]:

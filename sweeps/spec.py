@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
-from sweeps.lr.section import LrFinder
+from sweeps.lr.section import MULTIPLIER, LrFinder
 from sweeps.oom import Oom
 from sweeps.records import MOST_OBJECTIVES, CliCall
 from sweeps.stopping import StopWhen
@@ -197,11 +197,18 @@ class SweepSpec(_Section):
 
     @cached_property
     def space(self) -> SearchSpace:
-        """The search space, checked."""
+        """The search space, checked; with the finder's multiplier, which has no place in a configuration."""
+        multiplier = self.lr_finder.multiplier if self.lr_finder else None
+        more = {} if multiplier is None else {MULTIPLIER: multiplier}
+        if more and MULTIPLIER in self.search_space:
+            raise self.error(f"search_space.{MULTIPLIER}", f"is a parameter by `{MULTIPLIER}` already")
         try:
-            return load_space(self.search_space)
+            space = load_space(self.search_space | more)
+            return space.without_place(MULTIPLIER) if more else space
         except SpaceError as error:
-            raise SpecError(self.file, f"search_space.{error.key}".removesuffix("."), error.rule) from None
+            is_more = more and error.key.startswith(MULTIPLIER)
+            key = error.key if is_more else f"search_space.{error.key}".removesuffix(".")
+            raise SpecError(self.file, key, error.rule) from None
 
     @cached_property
     def start_with_params(self) -> list[Params]:

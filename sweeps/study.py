@@ -15,7 +15,7 @@ from sweeps.errors import SweepFailed, UserError
 from sweeps.exhaustion import Exhaustion
 from sweeps.front import Front
 from sweeps.giving_up import Failures
-from sweeps.outcomes import EXCLUDED, Running, last_step, outcome_attribute, outcome_of
+from sweeps.outcomes import EXCLUDED, Running, last_step, outcome_attributes, outcome_of
 from sweeps.persistence import stored_spec
 from sweeps.records import Assignment, News, Outcome, Report, Request, State
 from sweeps.retrying import ATTRIBUTE, Retrying
@@ -272,7 +272,8 @@ class Study:
         states = optuna.trial.TrialState
         told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
         trial = self._running.pop(outcome.number).trial
-        trial.set_user_attr("outcome", outcome_attribute(outcome))
+        for key, kept in outcome_attributes(outcome).items():
+            trial.set_user_attr(key, kept)
         values = list(outcome.values) if outcome.state is State.COMPLETE else None
         self._study.tell(trial, values, state=told.get(outcome.state, states.PRUNED))
         self._count(outcome)

@@ -6,7 +6,6 @@ reports.
 """
 
 import os
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from sweeps.executors import Reporter, TrialFunction
 from sweeps.faults import CannotAccumulateError, fault_of
 from sweeps.isolation import describe_device, freeze, isolated, output_to, scrub_environment
 from sweeps.lightning import build
+from sweeps.lr.in_trial import with_found, with_rate
 from sweeps.randomness import seed_from_nowhere
 from sweeps.records import Assignment, Outcome, Timing, TrialContext
 from sweeps.remote import trial_folder
@@ -48,7 +48,7 @@ def prepare_process(context: TrialContext) -> None:
     """Sets up a worker process once: environment, threads, where modules are found."""
     scrub_environment()
     folders = code.unpacked(context.folders)
-    find_modules(folders)
+    code.find_modules(folders)
     # Relative paths in a configuration start where the sweep was launched, if this node has that folder.
     os.chdir(context.start if context.start and Path(context.start).is_dir() else folders[-1])
     torch.set_num_threads(context.cpus)
@@ -57,15 +57,11 @@ def prepare_process(context: TrialContext) -> None:
     freeze()
 
 
-def find_modules(folders: tuple[str, ...]) -> None:
-    """Puts the folders in front of the module search path, once each."""
-    sys.path[:0] = [folder for folder in folders if folder not in sys.path]
-
-
 def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, folder: Path) -> Outcome:
     if assignment.config.get("seed_everything") is False:
         seed_from_nowhere()  # or all trials of this worker would draw the same numbers
     points = Points()
+    assignment, found = with_rate(assignment, context, folder, points)
     saves = assignment.config.get("trainer", {}).get("enable_checkpointing") is not False
     callback = TrialCallback(assignment, reporter, context, points, folder if saves else None)
     checkpoint = usable(folder, callback.batching) if assignment.attempt else None
@@ -81,9 +77,10 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
         raise
     finally:
         cli.release()
-    return replace(
+    outcome = replace(
         callback.outcome(),
         points=points.take(),
         timing=Timing(fit_seconds=fit_seconds, wait_seconds=reporter.wait_seconds),
         device=device,
     )
+    return with_found(outcome, found, assignment.config)

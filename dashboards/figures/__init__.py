@@ -20,7 +20,12 @@ from dashboards.figures.cost import Saved, Timeline, draw_saved, draw_timeline, 
 from dashboards.figures.curves import Curves, Logged, curves_data, draw_curves, draw_logged, logged_data
 from dashboards.figures.history import History, draw_history, history_data
 from dashboards.figures.importances import Importances, draw_importances, importances_data
-from dashboards.figures.learning_rates import RangeTests, draw_range_tests, range_tests_data
+from dashboards.figures.learning_rates import (
+    RangeTests,
+    draw_range_tests,
+    range_tests_data,
+    trial_tests_data,
+)
 from dashboards.figures.pareto import Pareto, draw_hypervolume, draw_pareto, pareto_data
 from dashboards.figures.space import (
     Space,
@@ -84,6 +89,7 @@ __all__ = [
     "slices_data",
     "timeline",
     "timeline_data",
+    "trial_tests_data",
 ]  # fmt: skip
 
 
@@ -149,8 +155,9 @@ def saved(sweep: Sweep) -> go.Figure:
 
 
 def range_tests(sweep: Sweep) -> list[go.Figure]:
-    """Return the range tests of each learning rate that was looked for."""
-    return [draw_range_tests(data) for data in range_tests_data(sweep)]
+    """Return the range tests of each learning rate that was looked for, before the sweep or by its trials."""
+    trials = trial_tests_data(sweep)
+    return [draw_range_tests(data) for data in [*range_tests_data(sweep), *([trials] if trials else [])]]
 
 
 def best_so_far(sweeps: Sequence[Sweep], budget: str = "trials") -> go.Figure:

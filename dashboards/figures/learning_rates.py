@@ -1,5 +1,6 @@
 """Range tests of the learning-rate finder: loss against rate, with the suggestion and the interval."""
 
+import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,7 @@ from dashboards.records import Sweep
 
 # A test's last losses explode: what lies so many times the curve's own range above it is left out of view.
 _ABOVE = 0.6
+_MOST_TESTS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class RangeTests:
         confidence: `high`, `medium`, `low` or `none`.
         notes: Lines about it.
         view: The range of losses to show; None for all.
+        words: What interval and suggestion are called.
     """
 
     parameter: str
@@ -36,12 +39,38 @@ class RangeTests:
     confidence: str
     notes: tuple[str, ...]
     view: tuple[float, float] | None
+    words: tuple[str, str] = ("interval", "suggestion")
 
 
 def range_tests_data(source: Sweep | Mapping[str, Any]) -> list[RangeTests]:
     """Return the findings of a sweep, or of its study's attribute `lr_finder`, one for each parameter."""
     kept = source.lr_finder if isinstance(source, Sweep) else source
     return [_data(finding) for finding in kept.get("findings", [])]
+
+
+def trial_tests_data(sweep: Sweep) -> RangeTests | None:
+    """Return the range tests that trials began with, those of the best dozen; None without any.
+
+    `suggestion` is the median of all trials' and `interval` from the lowest to the highest of them.
+    """
+    tested = [trial for trial in sweep.trials if trial.rate]
+    if not tested:
+        return None
+    found = sorted(trial.rate["suggestion"] for trial in tested if trial.rate["suggestion"] is not None)
+    ranked = [trial for trial in [*sweep.ranking(), *tested] if trial.rate and trial.rate["curve"]["losses"]]
+    shown = list({trial.number: trial for trial in ranked}.values())[:_MOST_TESTS]
+    curves = tuple((tuple(t.rate["curve"]["rates"]), tuple(t.rate["curve"]["losses"])) for t in shown)
+    return RangeTests(
+        parameter=tested[0].rate["parameter"],
+        curves=curves,
+        suggestion=statistics.median(found) if found else None,
+        interval=(found[0], found[-1]) if len(found) > 1 and found[0] < found[-1] else None,
+        searched=None,
+        confidence="",
+        notes=tuple(dict.fromkeys(note for trial in tested for note in trial.rate["notes"])),
+        view=_view([losses for _, losses in curves]),
+        words=("suggestions of all trials", "their median"),
+    )
 
 
 def _data(finding: Mapping[str, Any]) -> RangeTests:
@@ -84,14 +113,24 @@ def draw_range_tests(data: RangeTests) -> go.Figure:
         )  # fmt: skip
     if data.interval:
         figure.add_vrect(*data.interval, fillcolor=GREEN, opacity=0.15, line_width=0)
-        _in_legend(figure, "interval", {"color": GREEN, "width": 8}, 0.3)
+        _in_legend(
+            figure,
+            "interval" if data.confidence else "suggestions of all trials",
+            {"color": GREEN, "width": 8},
+            0.3,
+        )
     if data.searched and data.searched != data.interval:
         for end in data.searched:
             figure.add_vline(end, line={"color": GREEN, "width": 1, "dash": "dot"})
         _in_legend(figure, "searched", {"color": GREEN, "width": 1, "dash": "dot"}, 1.0)
     if data.suggestion is not None:
         figure.add_vline(data.suggestion, line={"color": ORANGE, "width": 2})
-        _in_legend(figure, f"suggestion {data.suggestion:.2g}", {"color": ORANGE, "width": 2}, 1.0)
+        _in_legend(
+            figure,
+            f"{data.words[1]} {data.suggestion:.2g}",
+            {"color": ORANGE, "width": 2},
+            1.0,
+        )
     laid_out(figure, x=data.parameter, y="training loss of a step", height=380)
     figure.update_xaxes(type="log", exponentformat="power")
     if data.view:

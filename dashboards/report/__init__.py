@@ -10,7 +10,7 @@ from dashboards.errors import ResultsError
 from dashboards.pareto import first_objective
 from dashboards.records import Sweep
 from dashboards.report import comparison, pareto, sections, training
-from dashboards.report.learning_rates import learning_rates
+from dashboards.report.learning_rates import learning_rates, trial_rates
 from dashboards.report.page import Page, cards, paragraph, text
 from dashboards.report.trials import trial_table
 from dashboards.runs import Runs, find_runs
@@ -50,8 +50,8 @@ def _single(sweep: Sweep, with_mlflow: bool) -> str:
         importances = sections.importances_of(sweep)
         page.section("What mattered?", *sections.importances(page, sweep, importances))
         page.section("Where to look next?", *sections.space(page, sweep, importances))
-        if sweep.lr_finder:
-            page.section("What did the learning-rate finder see?", *learning_rates(page, sweep))
+        if rates := [*learning_rates(page, sweep), *trial_rates(page, sweep)]:
+            page.section("What did the learning-rate finder see?", *rates)
         page.section("How did training go?", *training.curves(page, sweep, runs, trouble))
         page.section("What did it cost?", *training.cost(page, sweep))
         page.section("What ended early, and why?", *training.stops(sweep))

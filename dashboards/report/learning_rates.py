@@ -8,6 +8,8 @@ from dashboards.records import Sweep
 from dashboards.report.page import Page, paragraph, text
 from dashboards.wording import counted, number_text
 
+_MOST_NOTES = 5
+
 
 def build(name: str, kept: Mapping[str, Any]) -> str:
     """Return the page that `sweeps lr-find` writes, as HTML that needs no network.
@@ -21,6 +23,38 @@ def build(name: str, kept: Mapping[str, Any]) -> str:
     page.parts.append(f"<header><h1>{text(name)}</h1>{paragraph(about)}</header>")
     page.section("What did the learning-rate finder see?", *learning_rates(page, kept))
     return page.html()
+
+
+def trial_rates(page: Page, sweep: Sweep) -> list[str]:
+    """Show the range tests that the trials began with, and which rates they led to; nothing without any."""
+    data = figures.trial_tests_data(sweep)
+    if data is None:
+        return []
+    tested = [trial for trial in sweep.trials if trial.rate]
+    count = sum(trial.rate["suggestion"] is not None for trial in tested)
+    said = f"A rate for {data.parameter} was found in {count:,} of {counted(len(tested), 'trial')}."
+    if (best := sweep.best) and best.rate and best.rate["rate"] is not None:
+        said += f" The best, trial {best.number}, trained with {number_text(best.rate['rate'])}"
+        said += f", {_origin(best.rate)}."
+    parts = [
+        paragraph(said),
+        *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in data.notes[:5]),
+    ]
+    if data.curves and data.suggestion is not None:
+        ends = f", from {' to '.join(number_text(end) for end in data.interval)}" if data.interval else ""
+        summary = (
+            f"{counted(len(data.curves), 'range test')} of the best trials; over all trials the suggestion "
+        )
+        summary += f"is {number_text(data.suggestion)} in the median{ends}."
+        parts.append(page.figure(figures.draw_range_tests(data), f"Loss at rising {data.parameter}", summary))
+    return parts
+
+
+def _origin(rate: Mapping[str, Any]) -> str:
+    if rate["suggestion"] is None:
+        return "since none was found"
+    factor = f" times {number_text(rate['multiplier'])}" if rate["multiplier"] != 1 else ""
+    return f"its range test's {number_text(rate['suggestion'])}{factor}"
 
 
 def learning_rates(page: Page, source: Sweep | Mapping[str, Any]) -> list[str]:

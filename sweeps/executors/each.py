@@ -1,6 +1,7 @@
 """The same function on all the workers of a sweep, beside its trials."""
 
 import contextlib
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ def map_on(
     first_ready: Callable[[], Slot],
     function: Callable[..., Any],
     arguments: Sequence[tuple[Any, ...]],
+    timeout_seconds: float = math.inf,
 ) -> list[Any]:
     """Runs a function for each of the arguments, on all workers; for use before the first trial.
 
@@ -27,29 +29,36 @@ def map_on(
         first_ready: Waits for a worker.
         function: What they run.
         arguments: Of each call.
+        timeout_seconds: How long a call may take.
 
     Returns:
-        The results in order; where a call raised or its worker died, the exception.
+        The results in order; where a call raised, took too long or lost its worker, the exception.
     """
     waiting = deque(enumerate(arguments))
     results: list[Any] = [None] * len(arguments)
-    running: dict[Any, tuple[Slot, int]] = {}
+    running: dict[Any, tuple[Slot, int, float]] = {}
     while waiting or running:
         if not running:
             first_ready()
-        busy = {id(slot) for slot, _ in running.values()}
+        busy = {id(slot) for slot, *_ in running.values()}
         for slot in [slot for slot in workers.slots if slot.node and id(slot) not in busy]:
             if waiting:
                 index, given = waiting.popleft()
-                running[slot.actor.call.remote(function, *given)] = slot, index
+                until = time.monotonic() + timeout_seconds
+                running[slot.actor.call.remote(function, *given)] = slot, index, until
         coming = {slot.pending: slot for slot in workers.slots if not slot.node}
-        for reference in ray.wait([*running, *coming], num_returns=1, timeout=LOOK_SECONDS)[0]:
+        pause = min([LOOK_SECONDS, *(max(0.0, u - time.monotonic()) for *_, u in running.values())])
+        for reference in ray.wait([*running, *coming], num_returns=1, timeout=pause)[0]:
             if reference in coming:
                 with contextlib.suppress(RayError):
                     workers.welcome(coming[reference])
             else:
-                slot, index = running.pop(reference)
+                slot, index, _ = running.pop(reference)
                 results[index] = _result(workers, slot, reference)
+        for reference in [r for r, (*_, until) in running.items() if until < time.monotonic()]:
+            slot, index, _ = running.pop(reference)
+            workers.end(slot)
+            results[index] = TimeoutError(f"it ran longer than trial_timeout={timeout_seconds:g} seconds")
     for slot in workers.slots:
         slot.since = time.monotonic()
     return results

@@ -99,9 +99,9 @@ class RayExecutor:
         """Runs a function for each of the arguments, on all workers; for use before the first trial.
 
         Returns:
-            The results in order; where a call raised or its worker died, the exception.
+            The results in order; where a call raised, took too long or lost its worker, the exception.
         """
-        return map_on(self._workers, self._first_ready, function, arguments)
+        return map_on(self._workers, self._first_ready, function, arguments, self._timeout_seconds)
 
     def _first_ready(self) -> Slot:
         """Waits for a worker, and says so if others have taken all that it needs."""

@@ -7,10 +7,9 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from search_spaces.paths import get
 from sweeps.errors import UserError
 from sweeps.lr import finder
-from sweeps.lr.narrow import configurations
+from sweeps.lr.narrow import has_rate
 from sweeps.lr.section import LrFinder
 from sweeps.persistence import stored_spec
 from sweeps.plan import Places, tracking_place
@@ -47,11 +46,8 @@ def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
 
 
 def _check_parameter(spec: SweepSpec, parameter: str) -> None:
-    """Checks that the path is one of the space or of the configuration; an optimizer has a rate by itself."""
-    _, config = next(configurations(spec, None, 1), ({}, {}))
-    is_known = isinstance(get(config, tuple(parameter.split("."))), int | float)
-    is_default = parameter == LrFinder().parameter and config.get("optimizer") is not None
-    if not (is_known or is_default):
+    """Checks that the path is one of the space or of the configuration."""
+    if not has_rate(spec, parameter):
         rule = f"the configuration has no number at {parameter}; name the path of the learning rate"
         raise UserError(f"--parameter: {rule}")
 

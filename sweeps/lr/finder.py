@@ -138,7 +138,7 @@ def _stored(spec: SweepSpec, found: Found) -> dict[str, Any]:
 def prepare(workers: Workers, context: TrialContext, spec: SweepSpec) -> dict[str, Any]:
     """What a new sweep notes in its study: the findings, where its file asks for them."""
     finder = spec.lr_finder
-    if finder is None:
+    if finder is None or finder.mode == "trial":
         return {}
     return {"lr_finder": stored(spec, finder, find(workers, context, spec, finder))}
 

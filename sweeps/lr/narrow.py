@@ -9,7 +9,9 @@ from search_spaces import SearchSpace
 from search_spaces.choices import Site
 from search_spaces.labels import Scalar
 from search_spaces.parameters import FloatParameter
+from search_spaces.paths import get
 from search_spaces.wording import nearest
+from sweeps.lr.section import MULTIPLIER, LrFinder
 from sweeps.spec import SweepSpec
 
 DRAWS = 200
@@ -22,25 +24,48 @@ def check_finder(spec: SweepSpec) -> None:
     Raises:
         SpecError: The parameter is not one that the finder can narrow.
     """
-    if spec.lr_finder is not None:
-        targets(spec, spec.lr_finder.parameter)
+    finder = spec.lr_finder
+    if finder is None:
+        return
+    sites = targets(spec, finder.parameter)
+    if finder.mode == "trial":
+        if not sites and not has_rate(spec, finder.parameter):
+            rule = f"the configuration has no number at {finder.parameter!r}"
+            raise spec.error("lr_finder.parameter", f"{rule}; name the path of the learning rate")
+        _check_multiplier(spec)
+    elif not sites:
+        numbers = [s.config_path for s in spec.space.sites if isinstance(s.content, FloatParameter)]
+        near = nearest(finder.parameter, list(dict.fromkeys(numbers)))
+        rule = f"the finder narrows a searched parameter, but {finder.parameter!r} is none{near}"
+        raise spec.error("lr_finder.parameter", rule)
+
+
+def has_rate(spec: SweepSpec, parameter: str) -> bool:
+    """Whether there is a place for the rate at the centre of the space."""
+    _, config = next(configurations(spec, None, 1), ({}, {}))
+    return has_place(config, parameter)
+
+
+def has_place(config: Mapping[str, Any], parameter: str) -> bool:
+    """Whether a configuration has a number there, or an optimizer whose default it is."""
+    value = get(config, tuple(parameter.split(".")))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number or (parameter == LrFinder().parameter and config.get("optimizer") is not None)
+
+
+def _check_multiplier(spec: SweepSpec) -> None:
+    for content in [site.content for site in spec.space.sites if site.name == MULTIPLIER]:
+        if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in content.edges):
+            raise spec.error(MULTIPLIER, f"must be numbers above 0, but got {content.describe()}")
 
 
 def targets(spec: SweepSpec, parameter: str) -> list[Site]:
-    """The places in the space that set the learning rate: one for each optimizer of a choice.
+    """The places in the space that set the learning rate: one for each optimizer of a choice, or none.
 
     Raises:
-        SpecError: There is none, or one of them is no range of floats without a step.
+        SpecError: One of them is no range of floats without a step.
     """
-    space = spec.space
-    found = [site for site in space.sites if site.config_path == parameter]
-    if not found:
-        numbers = [s.config_path for s in space.sites if isinstance(s.content, FloatParameter)]
-        near = nearest(parameter, list(dict.fromkeys(numbers)))
-        raise spec.error(
-            "lr_finder.parameter",
-            f"the finder narrows a searched parameter, but {parameter!r} is none{near}",
-        )
+    found = [site for site in spec.space.sites if site.config_path == parameter]
     for site in found:
         if (
             not isinstance(site.content, FloatParameter)

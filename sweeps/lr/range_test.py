@@ -27,11 +27,11 @@ from search_spaces.paths import get
 from sweeps import code
 from sweeps.callbacks import Points
 from sweeps.command_line import CliProblem, Extras, TrialCLI
+from sweeps.faults import fault_of
 from sweeps.isolation import isolated, output_to
 from sweeps.lightning import build
 from sweeps.lr.curve import FEWEST, Curve, rates_between
 from sweeps.records import TrialContext
-from sweeps.trial import find_modules
 from sweeps.user_code import where
 
 EPOCHS = 100_000
@@ -55,6 +55,7 @@ def range_test(
     high: float,
     steps: int,
     seed: int | None = None,
+    raises_faults: bool = False,
 ) -> Curve:
     """Trains a configuration with a rate that rises from `low` to `high`, equal ratios between steps.
 
@@ -70,6 +71,7 @@ def range_test(
         high: The last rate.
         steps: How many optimizer steps.
         seed: Instead of the configuration's `seed_everything`.
+        raises_faults: Raise what `sweeps.faults` knows: out of memory, or a GPU that is unusable now.
 
     Returns:
         The curve; what the user's code raised is its `problem`, in one line.
@@ -77,7 +79,7 @@ def range_test(
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
     rates = rates_between(low, high, steps)
     with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        find_modules(code.unpacked(context.folders))
+        code.find_modules(code.unpacked(context.folders))
         rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))))
         try:
             _fit(context, config, folder, rising)
@@ -85,7 +87,9 @@ def range_test(
             return Curve((), (), problem=str(reason))
         except CliProblem as problem:
             return Curve((), (), problem=problem.rule)
-        except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
+        except BaseException as error:  # whatever the user's code does, SystemExit included
+            if raises_faults and fault_of(error):
+                raise
             if len(rising.losses) < FEWEST:
                 return Curve((), (), problem=f"the range test does not train: {where(error)}")
             rising.losses.append(None)  # high rates make some modules raise: as good as a divergence
