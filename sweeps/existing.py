@@ -7,7 +7,7 @@ the user's classes.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from search_spaces import SpaceError, included, read_yaml
 from search_spaces.wording import nearest
@@ -22,6 +22,9 @@ RESTING = {"enable_progress_bar": None, "enable_model_summary": None, "num_sanit
 """What `fit` saves of the Trainer although nobody set it, where a sweep has defaults of its own."""
 
 GROUP_FILES = (".yaml", ".yml", ".json")
+
+PARTS_OF_TRAINER = ("callbacks", "logger", "plugins", "strategy", "profiler")
+"""The Trainer's settings that are objects, or lists of some; each may be a file of its own, too."""
 
 CLI_KEYWORDS = (
     "model", "data", "trainer_class", "trainer_defaults", "seed_everything_default", "parser_kwargs",
@@ -78,14 +81,47 @@ def take_group_files(config: dict[str, Any], file: str, folder: Path = Path()) -
     Raises:
         SpecError: There is no such file, or it holds no section.
     """
+    trainers = folder
     for key in LIGHTNING_KEYS:
         name = config.get(key)
-        if isinstance(name, str) and name.endswith(GROUP_FILES):
-            found = _read(str(folder / name), file, key)
-            if not isinstance(found, Mapping):
-                rule = f"{name} must hold a mapping of keys, but holds a {type(found).__name__}"
-                raise SpecError(file, key, rule)
-            config[key] = dict(found)
+        if is_group_file(name):
+            config[key] = _group(name, folder, file, key)
+            trainers = folder / Path(name).parent if key == "trainer" else trainers
+    if isinstance(trainer := config.get("trainer"), Mapping):
+        config["trainer"] = _with_parts(trainer, trainers, file)
+
+
+def is_group_file(value: Any) -> TypeGuard[str]:
+    """Whether a value may be the path of a file that holds a group of keys."""
+    return isinstance(value, str) and value.endswith(GROUP_FILES)
+
+
+def take_own_groups(
+    config: dict[str, Any], own: Mapping[str, Any], space: Any, file: str, folder: Path
+) -> None:
+    """Reads the groups of the user's own command line that are paths of files, as `options: options.yaml`.
+
+    Such a value may also be a string as it is; only the user's parser knows. So a file is read where the
+    sweep reaches into it or only its place beside the configuration is right, and left to the parser else.
+
+    Args:
+        config: The own keys of the configuration; changed in place.
+        own: Those of the sweep file, which win.
+        space: The search space, as it is written.
+        file: The sweep file.
+        folder: What the paths in the configuration are relative to, from the folder of the sweep file.
+
+    Raises:
+        SpecError: The sweep reaches into a file that is none, or holds no mapping.
+    """
+    reached = {str(path).partition(".")[0] for path in space} if isinstance(space, Mapping) else set()
+    reached |= {key for key, value in own.items() if isinstance(value, Mapping)}
+    for key, name in config.items():
+        if not is_group_file(name):
+            continue
+        only_there = (Path(file).parent / folder / name).is_file() and not Path(name).exists()
+        if key in reached or only_there:
+            config[key] = _group(name, folder, file, key)
 
 
 def take_includes(raw: dict[str, Any], file: str) -> None:
@@ -105,15 +141,24 @@ def take_includes(raw: dict[str, Any], file: str) -> None:
     raw["search_space"] = {key: value for key, value in found.items() if key not in own} | dict(own)
 
 
-def take_own_keys(raw: dict[str, Any], known: Sequence[str], file: str) -> None:
+def take_own_keys(raw: dict[str, Any], known: Sequence[str], file: str, folder: Path = Path()) -> None:
     """Moves the keys of the user's own command line from the top level of a sweep file into `config`.
 
+    Args:
+        raw: The sweep file; changed in place.
+        known: The keys of a sweep.
+        file: Its path.
+        folder: That of the configuration, from the folder of the sweep file.
+
     Raises:
-        SpecError: There are such keys, but no command line of the user's.
+        SpecError: There are such keys, but no command line of the user's; or see `take_own_groups`.
     """
     config: dict[str, Any] = raw.get("config") or {}
     if raw.get("cli") is not None:
         own = {key: raw.pop(key) for key in list(raw) if key not in known}
+        space = raw.get("search_space")
+        take_own_groups(config, own, space, file, folder)
+        take_own_groups(own, {}, space, file, Path())
         if own:
             raw["config"] = merged(config, own)
     elif config:
@@ -177,6 +222,28 @@ def _read(name: str, file: str, key: str) -> Any:
         raise SpecError(file, key, f"{name} cannot be read: {reason}") from None
     except SpaceError as error:
         raise SpecError(file, key, f"{name}: {error.rule}") from None
+
+
+def _group(name: str, folder: Path, file: str, key: str) -> dict[str, Any]:
+    found = _read(str(folder / name), file, key)
+    if not isinstance(found, Mapping):
+        raise SpecError(file, key, f"{name} must hold a mapping of keys, but holds a {type(found).__name__}")
+    return dict(found)
+
+
+def _with_parts(trainer: Mapping[str, Any], folder: Path, file: str) -> dict[str, Any]:
+    """The `trainer` section with its callbacks and the like read from their files."""
+    taken = dict(trainer)
+    for key in PARTS_OF_TRAINER:
+        value = taken.get(key)
+        if is_group_file(value):
+            value = taken[key] = _read(str(folder / value), file, f"trainer.{key}")
+        if isinstance(value, list):
+            taken[key] = [
+                _group(item, folder, file, f"trainer.{key}.{number}") if is_group_file(item) else item
+                for number, item in enumerate(value)
+            ]
+    return taken
 
 
 def _plain(found: Mapping[str, Any], name: str, file: str) -> tuple[dict[str, Any], tuple[str, ...]]:

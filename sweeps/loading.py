@@ -47,13 +47,14 @@ def load_spec(
         if key in RESOLVED:
             raw[key] = value
     take_group_files(raw, file)
+    folder = Path(raw["config"]).parent if isinstance(raw.get("config"), str) else Path()
     notes = take_config(raw, file)
     take_includes(raw, file)
     for key, value in changes:
         if key not in RESOLVED:
             _set(raw, key, value, file)
     take_group_files(raw, file)  # what was set may be one
-    return _checked(raw, file, notes)
+    return _checked(raw, file, notes, folder)
 
 
 def _read(path: Path, file: str) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def _read(path: Path, file: str) -> dict[str, Any]:
     return raw
 
 
-def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpec:
+def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Path) -> SweepSpec:
     for key in INTERNAL:
         if key in raw:
             raise SpecError(file, *_unknown([key]))
@@ -87,7 +88,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...]) -> SweepSpe
     is_whole_grid = "budget" not in raw and grid_arguments(raw.get("sampler")) is not None
     if is_whole_grid:
         raw["budget"] = {"trials": 1}  # until it is known how many there are
-    take_own_keys(raw, list(SweepSpec.model_fields), file)
+    take_own_keys(raw, list(SweepSpec.model_fields), file, folder)
     try:
         spec = SweepSpec.model_validate({**raw, "file": file, "notes": notes})
     except ValidationError as error:

@@ -259,6 +259,54 @@ def test_a_section_may_be_a_file_of_its_own_beside_the_one_that_names_it(tmp_pat
     assert (spec.model, spec.trainer["max_epochs"]) == (net, 3)
 
 
+def test_the_parts_of_a_trainer_may_be_files_too(tmp_path: Path) -> None:
+    """As LightningCLI itself reads them: a list, and items of one, beside the file that names them."""
+    stopping = {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss"}}
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "stopping.yaml").write_text(yaml.safe_dump(stopping))
+    (tmp_path / "configs" / "callbacks.yaml").write_text(yaml.safe_dump([stopping]))
+    (tmp_path / "configs" / "trainer.yaml").write_text("{callbacks: callbacks.yaml, accelerator: cpu}")
+    space = {"trainer.callbacks.0.init_args.patience": [1, 2]}
+    for trainer in ("trainer.yaml", {"callbacks": "callbacks.yaml"}, {"callbacks": ["stopping.yaml"]}):
+        base = {"model": "tests.modules.Line", "data": "tests.modules.Data", "trainer": trainer}
+        assert loaded(tmp_path, base, search_space=space).trainer["callbacks"] == [stopping]
+        theirs = LightningCLI(run=False, args=["--config", str(tmp_path / "configs" / "base.yaml")])
+        assert "EarlyStopping" in {type(callback).__name__ for callback in theirs.trainer.callbacks}
+    assert loaded(tmp_path, {}, model="my.Net", trainer="configs/trainer.yaml").trainer["callbacks"] == [
+        stopping
+    ]
+    error = mistake(tmp_path, base, trainer={"callbacks": ["configs/stoping.yaml"]}, config=None, model="a.B")
+    assert (error.key, error.rule) == (
+        "trainer.callbacks.0", "there is no file configs/stoping.yaml, did you mean 'stopping.yaml'?"
+    )  # fmt: skip
+
+
+def test_a_group_of_the_users_own_command_line_is_read_where_it_must_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Elsewhere a path may be a plain string: only the user's parser knows."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs").mkdir()
+    group = {"noise": 0.5, "kind": "a"}
+    for place in (tmp_path, tmp_path / "configs"):
+        (place / "options.yaml").write_text(yaml.safe_dump(group))
+    base = CONFIG | {"options": "options.yaml"}
+    assert loaded(tmp_path, base, cli="my.CLI").base["options"] == "options.yaml"
+    spec = loaded(tmp_path, base, cli="my.CLI", search_space={"options.noise": [0.1, 0.2]})
+    assert spec.base["options"] == group
+    assert loaded(tmp_path, base, ("options.kind=b",), cli="my.CLI").base["options"] == group | {"kind": "b"}
+    assert (
+        loaded(tmp_path, cli="my.CLI", options="configs/options.yaml").base["options"]
+        == "configs/options.yaml"
+    )
+    (tmp_path / "options.yaml").unlink()  # now only beside the configuration that names it
+    assert loaded(tmp_path, base, cli="my.CLI").base["options"] == group
+    (tmp_path / "configs" / "options.yaml").write_text("[1]")
+    assert mistake(tmp_path, base, cli="my.CLI").rule == (
+        "options.yaml must hold a mapping of keys, but holds a list"
+    )
+
+
 @pytest.mark.parametrize(
     ("content", "key", "rule"),
     [
