@@ -3,7 +3,7 @@
 import difflib
 import importlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from sweeps.lr.each import rate_search
 from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
 from sweeps.rehearsal import check_sampler
-from sweeps.remote import is_remote, remote_folder
+from sweeps.remote import RemoteFolder, is_remote, remote_folder, unwritable
 from sweeps.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.schedule import Schedule
 from sweeps.servers import check_answers, is_tracking_server
@@ -150,7 +150,8 @@ def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
     Args:
         context: What the trials of the sweep share.
         spec: The sweep.
-        probe: Train one batch; otherwise the data is set up only if its batches must be counted.
+        probe: Train one batch, and write to the store if there is one; otherwise the data is set up only if
+            its batches must be counted.
     """
     inspection = importlib.import_module("sweeps.inspection")
     count = spec.cli is not None or schedule_of(spec).needs_batches
@@ -158,6 +159,9 @@ def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
     result: Inspection = inspection.inspect(
         context, spec.base, spec.space, points=points, probe=probe, count=count
     )
+    if probe and context.store and not result.problem and (rule := unwritable(RemoteFolder(context.store))):
+        hint = "a worker takes its keys from the environment of its own node"
+        return replace(result, problem=("files", f"{masked(context.store)}: {rule}; {hint}"))
     return result
 
 

@@ -9,6 +9,7 @@ import difflib
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -125,22 +126,29 @@ def remote_folder(root: str, name: str) -> str:
         UserError: It holds something already, or cannot be written.
     """
     folder = RemoteFolder(root) / name
+    if rule := unwritable(folder):
+        raise UserError(f"files: {masked(root)}: {rule}")
+    if not folder.is_empty():
+        raise UserError(f"files: {folder}: holds the files of an earlier sweep; move them away or use --name")
+    return folder.uri
+
+
+def unwritable(folder: RemoteFolder) -> str:
+    """Why this process cannot write to a folder, "" if it can: a file was written there and removed."""
     try:
-        is_empty = folder.is_empty()
+        folder.is_empty()
         with tempfile.TemporaryDirectory() as scratch:
-            probe = Path(scratch) / "probe"
+            probe = Path(scratch) / f"probe-{uuid.uuid4().hex}"
             probe.touch()
             folder.send(probe, probe.name)
             folder.remove(probe.name)
     except ImportError:
-        protocol = root.partition("://")[0]
+        protocol = folder.uri.partition("://")[0]
         package = EXTRAS.get(protocol, f"fsspec's for {protocol}://")
-        raise UserError(f"files: {masked(root)}: needs another package: pip install '{package}'") from None
+        return f"needs another package: pip install '{package}'"
     except Exception as error:  # noqa: BLE001 - each file system has errors of its own
-        raise UserError(f"files: {masked(root)}: cannot be written: {_reason(root, error)}") from None
-    if not is_empty:
-        raise UserError(f"files: {folder}: holds the files of an earlier sweep; move them away or use --name")
-    return folder.uri
+        return f"cannot be written: {_reason(folder.uri, error)}"
+    return ""
 
 
 def _reason(root: str, error: Exception) -> str:

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres import postgres as postgres  # a fixture
+from tests.postgres import postgres as postgres  # fixtures
+from tests.stores import bucket as bucket
+from tests.stores import object_store as object_store
+from tests.stores import tracking_server as tracking_server
 
 DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 

@@ -1,7 +1,8 @@
-"""Sweeps on a Ray cluster that others started: one of two nodes, and addresses that lead nowhere."""
+"""Sweeps on a Ray cluster that others started: of two nodes, with all else elsewhere; wrong addresses."""
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -9,21 +10,27 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import optuna
 import pytest
+from mlflow import MlflowClient
 
 from dashboards import load
-from sweeps import load_spec, run_sweep
+from sweeps import live_report, load_spec, run_sweep
 from sweeps.errors import UserError
+from sweeps.live_report import LiveReport
+from sweeps.records import Started
+from sweeps.storage import study_url
 from tests.clusters import Nodes
 from tests.conftest import sweeps
+from tests.postgres import PASSWORD, Server
+from tests.stores import TrackingServer, names
 from tests.test_cli import sweep_file
 
 
 @pytest.fixture(scope="module")
-def nodes() -> Iterator[Nodes]:
-    """Two nodes of one CPU each, one with a pretended H100."""
+def nodes(object_store: None) -> Iterator[Nodes]:
+    """Two nodes of one CPU each, one with a pretended H100; both have the keys of the object store."""
     nodes = Nodes({"num_cpus": 1}, {"num_cpus": 1, "num_gpus": 1, "resources": {"accelerator_type:H100": 1}})
     yield nodes
     nodes.close()
@@ -39,32 +46,78 @@ class Mine(Line):
 """
 
 
-def small(folder: Path, **changes: Any) -> None:
-    sweep_file(folder, model={"class_path": "tests.modules.Line"}, **changes)
-
-
-def status(folder: Path, name: str = "small") -> dict[str, Any]:
-    read: dict[str, Any] = json.loads(sweeps("status", name, "--json", folder=folder).stdout)
-    return read
-
-
-def test_a_sweep_runs_on_a_cluster_by_its_address_and_leaves_it_running(nodes: Nodes, tmp_path: Path) -> None:
+def test_a_sweep_with_everything_elsewhere(
+    nodes: Nodes, postgres: Server, tracking_server: TrackingServer, bucket: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Workers on a cluster, the study in PostgreSQL, records on an MLflow server, files in a store."""
+    url = postgres.database("studies")
+    monkeypatch.setenv("PG_PASSWORD", PASSWORD)
+    note_as_ray_start_does(nodes.address, tmp_path / "temp", monkeypatch)
+    folder = tmp_path / "sweep"
+    folder.mkdir()
     sweep_file(
-        tmp_path, model={"class_path": "mine.Mine"},
-        resources={"cpus": 0.5, "gpus": 0.5, "accelerator": "H10"},
+        folder, model={"class_path": "mine.Mine"}, budget={"trials": 4},
+        resources={"cpus": 0.5, "gpus": 0.5, "accelerator": "H100"}, files=bucket,
+        storage=url.replace(PASSWORD, "${PG_PASSWORD}"), tracking_uri=tracking_server.url,
     )  # fmt: skip
-    (tmp_path / "mine.py").write_text(MINE)
-    here = ["--address", nodes.address]
-    refused = sweeps("launch", "small.yaml", *here, folder=tmp_path, code=2)
-    assert "resources.accelerator: there is no 'H10' here, did you mean 'H100'?" in refused.stderr
-    sweeps("launch", "small.yaml", *here, "--set", "resources.accelerator=H100", folder=tmp_path)
-    sweeps("resume", "small", "--trials", "+2", *here, folder=tmp_path)
-    trials = status(tmp_path)["trials"]
-    assert [trial["state"] for trial in trials] == ["complete"] * 8
-    assert len({trial["worker"] for trial in trials}) == 2
-    [log] = tmp_path.glob("sweep-files/*/trial-0/log.txt")
-    [line] = [line for line in log.read_text().splitlines() if line.startswith("mine.py is in ")]
-    assert not line.endswith(str(tmp_path))  # the worker had a copy, as on another machine
+    (folder / "mine.py").write_text(MINE)
+    here = {path.name for path in folder.iterdir()}
+    where = ("--storage", url)
+    shown = [sweeps("launch", "small.yaml", "--address", nodes.address, folder=folder)]
+    shown.append(sweeps("resume", "small", "--trials", "+1", "--address", "auto", *where, folder=folder))
+    assert PASSWORD not in "".join(done.stdout + done.stderr for done in shown)
+    status = json.loads(sweeps("status", "small", "--json", *where, folder=folder).stdout)
+    assert [trial["state"] for trial in status["trials"]] == ["complete"] * 5
+    assert len({trial["worker"] for trial in status["trials"]}) == 2
+    log = sweeps("logs", "small", "0", *where, folder=folder).stdout
+    [line] = [line for line in log.splitlines() if line.startswith("mine.py is in ")]
+    assert not line.endswith(str(folder))  # the worker had a copy, as on another machine
+    sweeps("export", "small", "-o", "best.yaml", *where, folder=folder)
+    assert {path.name for path in folder.iterdir()} == here | {"best.yaml"}
+    study = optuna.load_study(study_name="small", storage=study_url(url))
+    assert PASSWORD not in str(study.user_attrs)
+    best = study.best_trial.number
+    kept = [name for name in names(f"{bucket}/small") if name.endswith(".ckpt")]
+    assert kept == [f"trial-{best}/best.ckpt", f"trial-{best}/last.ckpt"]
+
+    client = MlflowClient(tracking_server.url)
+    experiment = client.get_experiment_by_name("small")
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id])
+    assert len(runs) == 6
+    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
+    assert parent.data.tags["best_trial"] == str(best)
+    artifacts = {file.path for file in client.list_artifacts(parent.info.run_id, "best")}
+    assert artifacts == {"best/best.ckpt", "best/config.yaml"}
+    page = Path(client.download_artifacts(parent.info.run_id, "report.html", str(tmp_path))).read_text()
+    assert ">5 of 5<" in page
+    assert "Training against validation, trial" in page
+    assert PASSWORD not in page
+
+    # A server that hangs, or is gone: whoever sweeps hears in one line why the report is missing.
+    tracking_server.signal(signal.SIGSTOP)
+    assert problem_of_a_report(url, monkeypatch, 3.0) == "it took more than 3 s"
+    tracking_server.signal(signal.SIGKILL)
+    gone = problem_of_a_report(url, monkeypatch, 60.0)
+    assert gone.startswith(f"{tracking_server.url}: the MLflow server does not answer: ")
+
+
+def note_as_ray_start_does(address: str, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    """Makes `auto` lead to a cluster."""
+    (folder / "ray").mkdir(parents=True)
+    (folder / "ray" / "ray_current_cluster").write_text(address)
+    patch.setenv("TMPDIR", str(folder))
+
+
+def problem_of_a_report(url: str, patch: pytest.MonkeyPatch, seconds: float) -> str:
+    """What keeps the report away from MLflow, at the end of a sweep."""
+    with patch.context() as limited:
+        limited.setattr(live_report, "LONGEST_END_SECONDS", seconds)
+        live = LiveReport("small", study_url(url))
+        with live:
+            live.record(Started(0, 0.0))
+    return live.problem
 
 
 @pytest.fixture
@@ -93,13 +146,22 @@ def other_server() -> Iterator[str]:
         pytest.param("nonsense", "not an address; give HOST:PORT", id="no port"),
         pytest.param("http://127.0.0.1:8265", "not an address; give HOST:PORT", id="the dashboard's"),
         pytest.param("127.0.0.1:99999", "not an address; give HOST:PORT", id="no such port"),
+        pytest.param("ray://10.0.0.1:10001", "with --address 10.0.0.1:6379, or send it there: ray job submit",
+                     id="Ray Client's"),
+        pytest.param("auto", "no Ray cluster was started on this machine with `ray start`", id="none here"),
         pytest.param("OTHER", "something else than a Ray cluster answers there", id="not Ray"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_address_is_one_line_and_leaves_nothing_behind(
-    tmp_path: Path, address: str, expected: str, request: pytest.FixtureRequest
+    tmp_path: Path,
+    address: str,
+    expected: str,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    small(tmp_path)
+    sweep_file(tmp_path)
+    monkeypatch.delenv("RAY_TMPDIR", raising=False)
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # where `ray start` has noted nothing
     if address == "OTHER":
         address = request.getfixturevalue("other_server")
     spec = load_spec(tmp_path / "small.yaml", files=str(tmp_path), tracking_uri=f"sqlite:///{tmp_path}/m.db")
@@ -143,10 +205,9 @@ def test_slots_follow_the_nodes_that_come_and_go(nodes: Nodes, tmp_path: Path) -
         sweeps("stop", "small", folder=tmp_path)
         assert process.wait(60) == 0
     assert "raylet" not in (tmp_path / "output.txt").read_text()  # nothing that Ray says of itself
-    trials = status(tmp_path)["trials"]
-    states = {trial["number"]: trial["state"] for trial in trials}
-    assert "failed" not in states.values()  # what ran on the third node went on, or will when the sweep does
-    assert list(states.values()).count("complete") >= 4
+    states = [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]
+    assert "failed" not in states  # what ran on the third node went on, or will when the sweep does
+    assert states.count("complete") >= 4
 
 
 def running(folder: Path) -> set[int]:

@@ -2,6 +2,8 @@
 
 import itertools
 import os
+import subprocess
+import sys
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
@@ -379,3 +381,36 @@ def test_an_address_beside_a_connection_is_refused(ray_cluster: None) -> None:
     refused = pytest.raises(UserError, match=r"^--address local: this process is connected to a Ray cluster")
     with refused, cluster("local"):
         pass
+
+
+ASKED_IN = """
+import os, sys
+from sweeps.errors import UserError
+from sweeps.executors.address import ensure_admission
+
+address, token = sys.argv[1:]
+try:
+    ensure_admission(address, "--address it")
+except UserError as error:
+    print(error)
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
+ensure_admission(address, "--address it")
+"""
+
+
+def test_a_cluster_that_asks_for_a_token_is_one_line_at_once(ray_cluster: None) -> None:
+    """In a process of its own, since this one has the token; that one is told so, then gives it."""
+    import ray
+
+    from sweeps.executors.cluster import _token
+
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKED_IN, ray.get_runtime_context().gcs_address, _token()],
+        env=environment, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.startswith(
+        "--address it: the Ray cluster asks for its token: set RAY_AUTH_MODE=token, "
+    )
+    assert done.stdout.count("\n") == 1
+    assert done.stderr == ""

@@ -1,30 +1,16 @@
-"""PostgreSQL as the study database and below a real MLflow server; first creation, passwords, outages."""
+"""PostgreSQL as the study database: first creation, passwords, a crash; a whole sweep: `test_cluster.py`."""
 
 import multiprocessing
-import os
 import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from multiprocessing.synchronize import Barrier
-from pathlib import Path
 
 import optuna
 import psycopg
 import pytest
-from mlflow import MlflowClient
 
-from sweeps import live_report
 from sweeps.errors import UserError
-from sweeps.live_report import LiveReport
-from sweeps.records import Started
 from sweeps.storage import open_storage, study_names, study_url
-from tests.conftest import sweeps
 from tests.postgres import PASSWORD, Server
-from tests.test_cli import sweep_file
 
 
 def test_the_server_comes_back_after_a_crash_with_what_it_held(postgres: Server) -> None:
@@ -76,91 +62,3 @@ def test_a_server_that_cannot_be_used_is_one_line_without_the_password(
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "W0rd" not in str(caught.value)
-
-
-@dataclass(frozen=True)
-class TrackingServer:
-    """An MLflow server, at its address, as a process group of its own."""
-
-    url: str
-    process: "subprocess.Popen[bytes]"
-
-    def signal(self, number: signal.Signals) -> None:
-        os.killpg(self.process.pid, number)
-
-
-@pytest.fixture
-def tracking_server(postgres: Server, tmp_path: Path) -> Iterator[TrackingServer]:
-    """A real MLflow server that keeps its records in PostgreSQL and serves artifacts from a folder."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--workers", "1", "--artifacts-destination", str(tmp_path / "served")]
-    command += ["--backend-store-uri", study_url(postgres.database("tracking"))]
-    with (tmp_path / "server.txt").open("wb") as log:
-        environment = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # seven processes less
-        process = subprocess.Popen(
-            command, cwd=tmp_path, env=environment, stdout=log, stderr=log, start_new_session=True
-        )
-    for _ in range(600):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                break
-        time.sleep(0.1)
-    server = TrackingServer(f"http://127.0.0.1:{port}", process)
-    yield server
-    server.signal(signal.SIGKILL)
-    process.wait(20)
-
-
-def test_a_sweep_keeps_its_study_in_postgresql_and_its_records_on_a_server(
-    postgres: Server, tracking_server: TrackingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "sweep"
-    folder.mkdir()
-    url = postgres.database("studies")
-    monkeypatch.setenv("PG_PASSWORD", PASSWORD)
-    sweep_file(
-        folder, model={"class_path": "tests.modules.Line"}, tracking_uri=tracking_server.url,
-        storage=url.replace(PASSWORD, "${PG_PASSWORD}"),
-    )  # fmt: skip
-    shown = sweeps("launch", "small.yaml", folder=folder)
-    shown = sweeps("resume", "small", "--trials", "+1", "--storage", url, folder=folder)
-    assert PASSWORD not in shown.stdout + shown.stderr
-    table = sweeps("status", "small", "--storage", url, folder=folder).stdout
-    assert "7/7 finished" in table
-    sweeps("export", "small", "-o", "best.yaml", "--storage", url, folder=folder)
-    assert sorted(path.name for path in folder.iterdir()) == [
-        "best.yaml",
-        "small.yaml",
-        "sweep-files",
-        "tests",
-    ]
-    client = MlflowClient(tracking_server.url)
-    experiment = client.get_experiment_by_name("small")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    assert len(runs) == 8
-    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    assert {file.path for file in client.list_artifacts(parent.info.run_id, "best")} == {
-        "best/best.ckpt", "best/config.yaml"
-    }  # fmt: skip
-    study = optuna.load_study(study_name="small", storage=study_url(url))
-    assert PASSWORD not in str(study.user_attrs)
-    page = Path(client.download_artifacts(parent.info.run_id, "report.html", str(tmp_path))).read_text()
-    assert ">7 of 7<" in page
-    assert "Training against validation, trial" in page
-    assert PASSWORD not in page
-
-    # A server that hangs, or is gone: the report is missing, and whoever sweeps hears why in one line.
-    live = LiveReport("small", study_url(url))
-    monkeypatch.setattr(live_report, "LONGEST_END_SECONDS", 4.0)
-    tracking_server.signal(signal.SIGSTOP)
-    with live:
-        live.record(Started(0, 0.0))
-    assert live.problem == "it took more than 4 s"
-    tracking_server.signal(signal.SIGKILL)
-    live = LiveReport("small", study_url(url))
-    with live:
-        live.record(Started(0, 0.0))
-    assert live.problem.startswith(f"{tracking_server.url}: the MLflow server does not answer: ")

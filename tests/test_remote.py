@@ -1,4 +1,4 @@
-"""Files on an object store: an S3 server on the loopback, and what becomes of a checkpoint that was cut."""
+"""Files on an object store, and what becomes of a checkpoint that was cut. A sweep: `test_cluster.py`."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -8,52 +8,17 @@ from typing import Any
 import boto3
 import pytest
 from mlflow import MlflowClient
-from moto.server import ThreadedMotoServer
 
 from dashboards.errors import ResultsError
 from dashboards.tracking import upload
 from sweeps.errors import UserError
+from sweeps.loading import load_spec
+from sweeps.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
-from tests.conftest import sweeps
+from tests.stores import BUCKET, key, names
 from tests.test_cli import sweep_file
 from tests.test_trial import new_worker
-
-BUCKET = "trials"
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[None]:
-    """An S3 server with one bucket; the environment says how to get there, once, since s3fs asks once."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.get_host_and_port()[1]}")
-        patch.setenv("AWS_ACCESS_KEY_ID", "me")
-        patch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")
-        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        patch.setenv("NO_PROXY", "127.0.0.1")
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield
-    server.stop()
-
-
-@pytest.fixture
-def bucket(server: None, request: pytest.FixtureRequest) -> str:
-    """An address with nothing below it."""
-    return f"s3://{BUCKET}/{abs(hash(request.node.name))}"
-
-
-def key(uri: str) -> str:
-    """Where something is in the bucket."""
-    return uri.removeprefix(f"s3://{BUCKET}/")
-
-
-def names(uri: str) -> list[str]:
-    """What is in the bucket, below an address."""
-    prefix = key(uri)
-    found = boto3.client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix).get("Contents", [])
-    return sorted(item["Key"].removeprefix(f"{prefix}/") for item in found)
 
 
 def train(worker: Any, epochs: int, attempt: int = 0) -> tuple[list[Report], Outcome]:
@@ -130,7 +95,7 @@ def test_at_every_instant_of_a_save_there_is_a_whole_checkpoint(
         pytest.param("gs://b/x", "pip install 'gcsfs'", id="a package is missing"),
     ],
 )
-@pytest.mark.usefixtures("server")
+@pytest.mark.usefixtures("object_store")
 def test_a_store_that_cannot_be_used_is_one_line(uri: str, reason: str) -> None:
     with pytest.raises(UserError) as caught:
         remote_folder(uri, "small")
@@ -147,32 +112,28 @@ def test_a_store_that_holds_an_earlier_sweep_is_refused(bucket: str) -> None:
     assert names(bucket) == ["small/trial-0/log.txt"]
 
 
-def test_a_sweep_from_launch_to_export_with_its_files_in_the_store(bucket: str, tmp_path: Path) -> None:
-    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"}, files=bucket, budget={"trials": 3})
-    sweeps("launch", "small.yaml", folder=tmp_path)
-    sweeps("resume", "small", "--trials", "+1", folder=tmp_path)
-    assert (
-        f"logs and checkpoints: {bucket}/small/trial-NUMBER"
-        in sweeps("status", "small", folder=tmp_path).stdout
-    )
-    assert "Traceback" not in sweeps("logs", "small", "0", folder=tmp_path).stdout
-    sweeps("export", "small", "-o", "best.yaml", folder=tmp_path)
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    experiment = client.get_experiment_by_name("small")
-    assert experiment is not None
-    runs = client.search_runs([experiment.experiment_id])
-    [parent] = [run for run in runs if "mlflow.parentRunId" not in run.data.tags]
-    best = parent.data.tags["best_trial"]
-    assert "best/best.ckpt" in {file.path for file in client.list_artifacts(parent.info.run_id, "best")}
-    # Artifacts may be there, too: the way that the report takes.
-    elsewhere = client.create_experiment("elsewhere", artifact_location=f"{bucket}/mlflow")
-    run = client.create_run(elsewhere).info.run_id
-    upload(f"sqlite:///{tmp_path}/mlflow.db", run, tmp_path / "best.yaml")
-    assert names(f"{bucket}/mlflow") == [f"{run}/artifacts/best.yaml"]
+@pytest.mark.usefixtures("object_store")
+def test_a_worker_that_cannot_write_there_is_told_before_anything_is_created(tmp_path: Path) -> None:
+    """The driver may have keys that the environment of a worker's node has not."""
+    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"})
+    spec = load_spec(tmp_path / "small.yaml")
+    found = inspect(context_of(spec, tmp_path, 0.0, "s3://no-such-bucket/small"), spec, True).problem
+    assert found is not None
+    assert found[0] == "files"
+    assert found[1].startswith("s3://no-such-bucket/small: cannot be written: ")
+    assert found[1].endswith("; a worker takes its keys from the environment of its own node")
+
+
+def test_artifacts_may_be_in_the_store_too(bucket: str, tmp_path: Path) -> None:
+    """The way that the report takes."""
+    tracking, page = f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "page.html"
+    page.touch()
+    client = MlflowClient(tracking)
+    there = client.create_experiment("there", artifact_location=f"{bucket}/mlflow")
+    run = client.create_run(there).info.run_id
+    upload(tracking, run, page)
+    assert names(f"{bucket}/mlflow") == [f"{run}/artifacts/page.html"]
     gone = client.create_experiment("gone", artifact_location="s3://no-such-bucket/mlflow")
     run = client.create_run(gone).info.run_id
     with pytest.raises(ResultsError, match=r"mlflow.db: takes no artifact: .*(NoSuchBucket|not exist)"):
-        upload(f"sqlite:///{tmp_path}/mlflow.db", run, tmp_path / "best.yaml")
-    kept = [name for name in names(f"{bucket}/small") if name.endswith(".ckpt")]
-    assert kept == [f"trial-{best}/best.ckpt", f"trial-{best}/last.ckpt"]
-    assert not (tmp_path / "sweep-files").exists()
+        upload(tracking, run, page)

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import secrets
-import socket
 import sys
 import tempfile
 import threading
@@ -21,6 +20,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.code import pack
 from sweeps.errors import ClusterLost, UserError
+from sweeps.executors.address import ensure_admission, reachable
 from sweeps.executors.sharing import Place, Shared, runtime_folder
 from sweeps.resources import ACCELERATOR, NodeState
 
@@ -29,13 +29,6 @@ OBJECT_STORE_BYTES = 128 * 2**20
 
 TOKEN = secrets.token_hex(32)
 """The token of this process's local clusters; Ray reads the first one it sees for good."""
-
-ANSWER_SECONDS = 5.0
-"""How long a cluster may take to answer at all; Ray itself would try for minutes."""
-
-SETTINGS = b"\x04"
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + SETTINGS + b"\0\0\0\0\0"
-"""What an HTTP/2 client says first: the preface, and a frame of settings without any."""
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
@@ -54,8 +47,8 @@ def cluster(
     Gives the folders of code as the workers find them: a cluster that others started gets a copy.
 
     Args:
-        address: `host:port`, `auto` for the cluster that was started on this machine, `ray://host:port`, or
-            `local` for a new one of this sweep's own; None for what RAY_ADDRESS says, or else the one that
+        address: `host:port`, `auto` for the one that `ray start` made or joined on this machine, or `local`
+            for a new one of this sweep's own; None for what RAY_ADDRESS says, or else the one that
             this machine's sweeps share.
         folders: Where the user's modules are.
         say: Takes a line for the person who waits.
@@ -69,7 +62,7 @@ def cluster(
         if address:  # to train elsewhere than asked would be worse
             place = f"--address {address}"
             if address != "local":
-                _ensure_it_answers(address, place)
+                reachable(address, place)
             raise UserError(f"{place}: this process is connected to a Ray cluster already; leave it out")
         yield tuple(folders)
         return
@@ -207,7 +200,10 @@ def _token_file() -> Path:
 def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
     """Connects to a cluster that others started; `source` is where its address was written, for messages."""
     place = f"{source} {address}"
-    _ensure_it_answers(address, place)
+    address = reachable(address, place)
+    ensure_admission(address, place)
+    # A job that was sent with code has a runtime environment already; ours has the modules' folders, too.
+    os.environ.setdefault("RAY_OVERRIDE_JOB_RUNTIME_ENV", "1")
     try:
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "code.zip"
@@ -217,44 +213,6 @@ def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise UserError(f"{place}: the Ray cluster cannot be joined: {' '.join(lines)[:400]}") from None
     return names
-
-
-def _ensure_it_answers(address: str, place: str) -> None:
-    """Finds out within seconds whether a Ray cluster may be there.
-
-    Ray speaks gRPC, that is HTTP/2: a server sends its settings when it gets the preface (RFC 9113, 3.4).
-
-    Raises:
-        UserError: Nothing answers there, or something else does, or the address is none.
-    """
-    host, _, port = _located(address, place).removeprefix("ray://").rpartition(":")
-    if not host or "/" in host or not port.isdecimal() or int(port) > 65535:
-        raise UserError(
-            f"{place}: not an address; give HOST:PORT, such as 10.0.0.1:6379, ray://HOST:10001, auto or local"
-        )
-    try:
-        with socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS) as connection:
-            if os.environ.get("RAY_USE_TLS", "0") not in ("0", ""):
-                return
-            connection.sendall(PREFACE)
-            answer = connection.recv(9)
-    except (OSError, UnicodeError) as error:  # a name that is too long is a UnicodeError
-        reason = getattr(error, "strerror", None) or "nothing answers"
-        raise UserError(f"{place}: no Ray cluster there ({reason})") from None
-    if answer[3:4] != SETTINGS:
-        raise UserError(f"{place}: something else than a Ray cluster answers there; Ray's usual port is 6379")
-
-
-def _located(address: str, place: str) -> str:
-    """The address with its port; that of `auto` is what `ray start` wrote down on this machine."""
-    if address != "auto":
-        return address
-    from ray._private.services import get_ray_address_from_environment
-
-    try:
-        return str(get_ray_address_from_environment("auto", None))
-    except ConnectionError:
-        raise UserError(f"{place}: no Ray cluster was started on this machine") from None
 
 
 def nodes() -> dict[str, NodeState]:
