@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
-from sweeps import checkpoints
+from sweeps.checkpoints import Saver
 from sweeps.executors import Reporter
 from sweeps.randomness import random_state, set_random_state
 from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
@@ -56,7 +56,7 @@ class TrialCallback(Checkpoint):
     As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
     checkpoint callback of its own.
 
-    The report is sent before the checkpoint is written and its answer read after the epoch's other
+    The report is sent before the checkpoint is taken and its answer read after the epoch's other
     callbacks, so that the way to the driver and back costs nothing. After a validation at the end of an epoch
     the checkpoint is written when the epoch's callbacks are through: EarlyStopping then has counted this
     validation, and a training that goes on from there starts the next epoch.
@@ -83,8 +83,9 @@ class TrialCallback(Checkpoint):
         self._number, self._reporter, self._context = assignment.number, reporter, context
         self._known_step, self._change = assignment.known_step, assignment.change
         self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
-        self._points, self._folder = points, folder
-        self._store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
+        self._points = points
+        store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
+        self._saver = Saver(folder, store) if folder else None
         self._validations = 0
         self._total: int | None = None
         self._value: float | None = None
@@ -98,7 +99,7 @@ class TrialCallback(Checkpoint):
         self._is_between_epochs = False
         self._should_stop, self._stopped_early = False, ""
         self._pruned_at: int | None = None
-        self._diverged, self._unwritten = "", ""
+        self._diverged = ""
         self._effective: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -199,19 +200,23 @@ class TrialCallback(Checkpoint):
             self._stopped_early += f" of {self._total}" if self._total else ""
             self._stopped_early += stopping_message(trainer)
         self._effective = effective_settings(trainer)
-        if self._folder is not None:
-            checkpoints.tidy(self._folder)
-            if self._store is not None:
-                self._store.remove(checkpoints.PREVIOUS)
+        if self._saver is not None:
+            self._saver.wait()
+            self._saver.tidy()
         if not self._validations:
             raise ValueError(
                 f"the training ended without a validation, so {self._context.metric!r} was never logged; "
                 "does the data have a val_dataloader and the module a validation_step?"
             )
 
+    def close(self) -> None:
+        """Waits until the checkpoints are written, however the training ended."""
+        if self._saver is not None:
+            self._saver.close()
+
     def outcome(self) -> Outcome:
         """How the trial ended, once `fit` is back."""
-        notes = [self._change, self._stopped_early, self._unwritten]
+        notes = [self._change, self._stopped_early, self._saver.unwritten if self._saver else ""]
         state, reason = State.COMPLETE, "; ".join(filter(None, notes))
         if self._diverged:
             state, reason = State.DIVERGED, self._diverged
@@ -230,12 +235,8 @@ class TrialCallback(Checkpoint):
 
     def _save_and_take_answer(self, trainer: Trainer) -> None:
         self._should_stop = trainer.should_stop
-        if self._unsaved is not None and self._folder is not None:
-            try:
-                checkpoints.save(trainer, self._folder, is_best=self._unsaved, store=self._store)
-            except OSError as error:  # training is dearer than the way back to it
-                self._unwritten = f"no checkpoint of validation {self._validations}: {error}"
-                print(self._unwritten)  # noqa: T201 - to the trial's log
+        if self._unsaved is not None and self._saver is not None:
+            self._saver.save(trainer, self._validations, is_best=self._unsaved)
         self._unsaved = None
         self._take_answer(trainer)
 

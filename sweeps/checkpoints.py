@@ -11,6 +11,7 @@ import os
 import pickle
 import secrets
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -24,46 +25,112 @@ from sweeps.remote import RemoteFolder
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
 
 
-class PlainFile(TorchCheckpointIO):
-    """Writes a file as Lightning does, without its temporary file: ours is renamed when it is whole."""
+class Taken(TorchCheckpointIO):
+    """Takes what Lightning would write to a file at once, and keeps it until it is written.
+
+    Attributes:
+        content: The bytes of the file.
+    """
+
+    def __init__(self) -> None:
+        self.content = b""
 
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Writes it.
-
-        Raises:
-            OSError: The disk is full or the folder is gone.
-        """
+        """Keeps it."""
         buffer = io.BytesIO()
         torch.save(checkpoint, buffer)
-        Path(path).write_bytes(buffer.getbuffer())
+        self.content = buffer.getvalue()
 
 
-def save(trainer: Trainer, folder: Path, *, is_best: bool, store: RemoteFolder | None = None) -> None:
-    """Saves the training as `last.ckpt`; the best also gets the name `best.ckpt`; both also in a store.
+class Saver:
+    """Saves one trial's training as `last.ckpt`; the best also gets the name `best.ckpt`.
+
+    What is saved is the state of now; it gets to the disk, and to the store, while the training goes on.
+
+    Args:
+        folder: Where the checkpoints go.
+        store: Gets them, too.
+
+    Attributes:
+        unwritten: Which checkpoint could not be written last, and why; "" if all were.
+    """
+
+    def __init__(self, folder: Path, store: RemoteFolder | None = None) -> None:
+        self.unwritten = ""
+        self._folder, self._store = folder, store
+        self._pool = ThreadPoolExecutor(1, "checkpoints")
+        self._writing: Future[None] | None = None
+
+    def save(self, trainer: Trainer, validation: int, *, is_best: bool) -> None:
+        """Saves it once the one before is written; a full disk is noted, as training is dearer."""
+        self.wait()
+        taken, usual = Taken(), trainer.strategy.checkpoint_io
+        if type(usual) is TorchCheckpointIO:  # else the user has chosen how it is written
+            trainer.strategy.checkpoint_io = taken
+        try:
+            # `weights_only` is what it leaves out here, not how it is read.
+            trainer.save_checkpoint(self._folder / NEW, weights_only=False)
+        except OSError as error:
+            self._note(validation, error, is_best=is_best)
+        else:
+            self._writing = self._pool.submit(self._write, taken.content, validation, is_best)
+        finally:
+            trainer.strategy.checkpoint_io = usual
+
+    def wait(self) -> None:
+        """Waits until what was saved is written.
+
+        Raises:
+            Exception: What the store's own file system raised.
+        """
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def close(self) -> None:
+        """Waits likewise, whatever happened, and ends the thread."""
+        self._pool.shutdown()
+
+    def tidy(self) -> None:
+        """Removes what only a training that goes on needs."""
+        tidy(self._folder)
+        if self._store is not None:
+            self._store.remove(PREVIOUS)
+
+    def _write(self, content: bytes, validation: int, is_best: bool) -> None:
+        try:
+            if content:  # else Lightning has written it
+                (self._folder / NEW).write_bytes(content)
+            place(self._folder, is_best=is_best)
+        except OSError as error:
+            self._note(validation, error, is_best=is_best)
+            return
+        if self._store is not None:
+            self._store.send_checkpoint(self._folder / LAST, is_best=is_best)
+
+    def _note(self, validation: int, error: OSError, *, is_best: bool) -> None:
+        """Leaves the checkpoints of before, but no `best.ckpt` that is not the best any more."""
+        self.unwritten = f"no checkpoint of validation {validation}: {error}"
+        print(self.unwritten)  # noqa: T201 - to the trial's log
+        with contextlib.suppress(OSError):
+            for name in (NEW, f"{NEW}-best", *([BEST] if is_best else [])):
+                (self._folder / name).unlink(missing_ok=True)
+
+
+def place(folder: Path, *, is_best: bool) -> None:
+    """Gives the checkpoint just written its names.
 
     Raises:
-        OSError: The disk is full or the folder is gone. The checkpoints of before are there, but no
-            `best.ckpt` that is not the best any more.
+        OSError: The folder is gone, or is not to be written any more.
     """
     new, last, second = folder / NEW, folder / LAST, folder / f"{NEW}-best"
-    if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # the user has not chosen another
-        trainer.strategy.checkpoint_io = PlainFile()
-    try:
-        trainer.save_checkpoint(new, weights_only=False)  # what it leaves out, not how it is read
-        if is_best:
-            _link(new, second)
-            second.replace(folder / BEST)
-        if last.exists():
-            last.replace(folder / PREVIOUS)
-        new.replace(last)
-    except OSError:
-        with contextlib.suppress(OSError):
-            for path in (new, second, *([folder / BEST] if is_best else [])):
-                path.unlink(missing_ok=True)
-        raise
-    if store is not None:
-        store.send_checkpoint(last, is_best=is_best)
+    if is_best:
+        _link(new, second)
+        second.replace(folder / BEST)
+    if last.exists():
+        last.replace(folder / PREVIOUS)
+    new.replace(last)
 
 
 def usable(folder: Path, batching: int | None = None) -> Path | None:
@@ -92,7 +159,7 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
 
 
 def tidy(folder: Path) -> None:
-    """Removes what only a training that goes on needs, and what processes left that died in `save`."""
+    """Removes what only a training that goes on needs, and what processes left that died while they saved."""
     (folder / PREVIOUS).unlink(missing_ok=True)
     for path in folder.glob("new-*.ckpt*"):
         if path.is_dir():

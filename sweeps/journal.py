@@ -8,7 +8,6 @@ line that a crash cut short is left out, since the training it came from will re
 import contextlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,12 +80,17 @@ class Journal:
 
 def _plain(event: News) -> dict[str, Any]:
     if isinstance(event, Assignment | Started | Request):
-        return asdict(event)
+        return _fields(event)
     points = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
-    fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name != "points"}
+    fields = _fields(event)
     if isinstance(event, Outcome):
-        fields["timing"] = asdict(event.timing)
+        fields["timing"] = _fields(event.timing)
     return {**fields, "points": points}
+
+
+def _fields(record: News | Timing) -> dict[str, Any]:
+    """As `dataclasses.asdict`, which would copy the whole configuration."""
+    return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 
 
 def _event(plain: dict[str, Any]) -> News:

@@ -76,6 +76,7 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
             raise CannotAccumulateError(f"{type(error).__name__}: {error}") from error
         raise
     finally:
+        callback.close()
         cli.release()
     outcome = replace(
         callback.outcome(),

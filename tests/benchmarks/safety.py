@@ -1,9 +1,9 @@
 """What it costs that nothing is lost; run `python -m tests.benchmarks.safety`.
 
 The sweep of `tests.benchmarks.contestants` on real Ray workers, with a clock around what only a crash makes
-necessary: in the workers the checkpoints (writing, renaming, tidying up, looking for one), in the driver the
-journal and the lease. The workers' seconds are counted against the seconds that the trials held their slots,
-the driver's against the sweep's.
+necessary: in the workers the checkpoints, in the driver the journal and the lease. What a training or the
+loop waits for is counted in seconds, what threads beside them do in seconds of processor; the workers' against
+the seconds that the trials held their slots, the driver's against the sweep's.
 """
 
 import argparse
@@ -14,9 +14,10 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,35 +29,55 @@ from tests.benchmarks.contestants import ours
 from tests.benchmarks.peers import fixed_list, machine_line
 
 WARM = 8
-IN_WORKER = ((checkpoints, "save"), (checkpoints, "tidy"), (checkpoints, "usable"))
-IN_DRIVER = ((journal.Journal, "append"), (journal.Journal, "turn"), (journal.Journal, "drop"),
-             (control.Lease, "_renew"))  # fmt: skip
+Clock = Callable[[], float]
+Clocked = tuple[Any, str, Clock]
+WALL, CPU = time.perf_counter, time.thread_time
+IN_WORKER: list[Clocked] = [
+    (checkpoints.Saver, "save", WALL),
+    (checkpoints.Saver, "wait", WALL),  # that which is not within `save`
+    (checkpoints.Saver, "_write", CPU),  # beside the training
+    (checkpoints.Saver, "tidy", WALL),
+    (checkpoints, "usable", WALL),
+]
+IN_DRIVER: list[Clocked] = [
+    (journal.Journal, "append", WALL),
+    (journal.Journal, "turn", WALL),
+    (journal.Journal, "drop", WALL),
+    (control.Lease, "_renew", CPU),  # beside the loop
+]
 
 original = sweeps.sweep.make_trial_function
 
 
-def clock(owner: Any, name: str, spent: dict[str, float]) -> None:
-    """Has the seconds inside a function added up."""
-    function = getattr(owner, name)
+def clock(clocked: Sequence[Clocked]) -> dict[str, float]:
+    """Has the seconds inside functions added up; those inside another of the same thread count there."""
+    spent: dict[str, float] = defaultdict(float)
+    within = threading.local()
 
-    @functools.wraps(function)
-    def timed(*arguments: Any, **keywords: Any) -> Any:
-        began = time.perf_counter()
-        try:
-            return function(*arguments, **keywords)
-        finally:
-            spent[name] += time.perf_counter() - began
+    def timed(function: Any, name: str, now: Clock) -> Any:
+        @functools.wraps(function)
+        def wrapped(*arguments: Any, **keywords: Any) -> Any:
+            if getattr(within, "name", ""):
+                return function(*arguments, **keywords)
+            within.name, began = name, now()
+            try:
+                return function(*arguments, **keywords)
+            finally:
+                spent[name] += now() - began
+                within.name = ""
 
-    setattr(owner, name, timed)
+        return wrapped
+
+    for owner, name, now in clocked:
+        setattr(owner, name, timed(getattr(owner, name), name, now))
+    return spent
 
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
     """What a worker calls first: each trial notes in `worker.jsonl` what its checkpoints took."""
     import sweeps.trial
 
-    spent: dict[str, float] = defaultdict(float)
-    for owner, name in IN_WORKER:
-        clock(owner, name, spent)
+    spent = clock(IN_WORKER)
     sweeps.trial.usable = checkpoints.usable  # it has that by name
     train = original(context, environment)
 
@@ -75,9 +96,7 @@ def measure(count: int) -> None:
     from tests.benchmarks import safety  # by its name, which the workers can import
 
     sweeps.sweep.make_trial_function = safety.make_trial_function
-    spent: dict[str, float] = defaultdict(float)
-    for owner, name in IN_DRIVER:
-        clock(owner, name, spent)
+    spent = clock(IN_DRIVER)
     ours(fixed_list(count))
     trials = [json.loads(line) for line in Path("trials.jsonl").read_text().splitlines()]
     saves = {line["number"]: line for line in map(json.loads, Path("worker.jsonl").read_text().splitlines())}
@@ -85,8 +104,8 @@ def measure(count: int) -> None:
     warm = range(WARM, count)
     slots = sum(trials[n]["ended"] - trials[n]["began"] for n in warm)
     whole = max(t["ended"] for t in trials) - min(t["began"] for t in trials)
-    shares = {name: sum(saves[n].get(name, 0.0) for n in warm) / slots for _, name in IN_WORKER}
-    shares |= {name.strip("_"): spent[name] / whole for _, name in IN_DRIVER}
+    shares = {name: sum(saves[n].get(name, 0.0) for n in warm) / slots for _, name, _ in IN_WORKER}
+    shares |= {name.strip("_"): spent[name] / whole for _, name, _ in IN_DRIVER}
     print("shares", json.dumps(shares))
 
 
