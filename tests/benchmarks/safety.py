@@ -2,7 +2,7 @@
 
 The sweep of `tests.benchmarks.contestants` on real Ray workers, with a clock around what only a crash makes
 necessary: in the workers the checkpoints, in the driver the journal and the lease. What a training or the
-loop waits for is counted in seconds, what threads beside them do in seconds of processor; the workers' against
+loop waits for counts in seconds, what threads beside them do in seconds of processor; the workers' against
 the seconds that the trials held their slots, the driver's against the sweep's.
 """
 
