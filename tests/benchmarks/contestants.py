@@ -13,6 +13,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +201,7 @@ def in_two_processes(function: Any, *arguments: Any) -> None:
             raise SystemExit(process.exitcode)
 
 
-CONTESTANTS = {
+CONTESTANTS: dict[str, Callable[[list[Config]], None]] = {
     "floor": floor,
     "lightning-sweeps": ours,
     "Optuna, two processes": optuna_pair,

@@ -107,7 +107,7 @@ def profile(trials: int, sampler: str) -> None:
         else:
             work(thread)
 
-    threading.Thread.run = run  # type: ignore[method-assign]
+    threading.Thread.run = run  # type: ignore[method-assign, assignment]
     sys.stdout.write(json.dumps(profiler.runcall(one_size, trials, sampler)) + "\n")
     for which in (profiler, other):
         pstats.Stats(which).sort_stats("cumulative").print_stats(70)

@@ -25,6 +25,7 @@ from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.loading import load_spec
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, read
+from sweeps.lr.narrow import configurations
 from sweeps.lr.range_test import range_test
 from sweeps.persistence import create_study
 from sweeps.records import Assignment, Report, TrialContext
@@ -61,7 +62,7 @@ def config_of(kind: str, optimizer: str, batch: int) -> dict[str, Any]:
 def lightnings(kind: str, optimizer: str, batch: int, seed: int) -> float | None:
     """The suggestion of Lightning's finder, with its defaults but for the range, which is ours."""
     import lightning.pytorch as pl
-    from lightning.pytorch.tuner import Tuner
+    from lightning.pytorch.tuner.tuning import Tuner
 
     class WithRate(Task):
         def __init__(self) -> None:
@@ -232,14 +233,15 @@ def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
     notes = finder.prepare(Here(), CONTEXT, spec)
     study = create_study(spec, None, validations=EPOCHS, notes=notes, starts=finder.suggested(notes, spec))
     narrow = finder.applied(spec, notes)
-    epochs = sum(
+    epochs: float = sum(
         len(curve["losses"]) * batch_of(config) / len(arrays(kind)[0])
         for found in notes.get("lr_finder", {}).get("findings", [])
         for curve, (_, config) in zip(
-            found["curves"], finder.configurations(spec, spec.space.sites[0], 8), strict=True
+            found["curves"], configurations(spec, spec.space.sites[0], 8), strict=True
         )
     )
-    best, course = math.inf, []
+    best = math.inf
+    course: list[tuple[float, float]] = []
 
     class Watching:
         def record(self, event: Any) -> None:

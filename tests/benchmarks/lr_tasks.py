@@ -174,7 +174,7 @@ class TaskData(LightningDataModule):
         super().__init__()
         self.kind, self.batch_size = kind, batch_size
 
-    def train_dataloader(self) -> DataLoader[list[Tensor]]:
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """Shuffled batches; what is left over of an epoch is left out."""
         x, y, _, _ = arrays(self.kind)
         data = TensorDataset(x, y)
@@ -182,7 +182,7 @@ class TaskData(LightningDataModule):
             data, sampler=BatchSampler(RandomSampler(data), self.batch_size, True), batch_size=None
         )
 
-    def val_dataloader(self) -> DataLoader[list[Tensor]]:
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
         """One batch."""
         _, _, x, y = arrays(self.kind)
         return DataLoader(TensorDataset(x, y), batch_size=len(x))

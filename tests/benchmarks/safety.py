@@ -8,6 +8,7 @@ the seconds that the trials held their slots, the driver's against the sweep's.
 
 import argparse
 import functools
+import importlib
 import json
 import os
 import statistics
@@ -75,10 +76,10 @@ def clock(clocked: Sequence[Clocked]) -> dict[str, float]:
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
     """What a worker calls first: each trial notes in `worker.jsonl` what its checkpoints took."""
-    import sweeps.trial
+    trial = importlib.import_module("sweeps.trial")
 
     spent = clock(IN_WORKER)
-    sweeps.trial.usable = checkpoints.usable  # it has that by name
+    vars(trial)["usable"] = checkpoints.usable  # it has that by name
     train = original(context, environment)
 
     def timed(assignment: Any, reporter: Any) -> Any:

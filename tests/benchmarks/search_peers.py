@@ -49,8 +49,9 @@ def tune(
         search = OptunaSearch(
             lambda trial: spec.space.suggest(trial) and None, metric="loss", mode="min", seed=seed
         )
-    scheduler = ASHAScheduler(time_attr="training_iteration", metric="loss", mode="min", max_t=epochs)
-    order, events = itertools.count(), list[tuple[float, int, int, float]]()
+    scheduler: Any = ASHAScheduler(time_attr="training_iteration", metric="loss", mode="min", max_t=epochs)
+    order = itertools.count()
+    events: list[tuple[float, int, int, Any]] = []
     running: dict[int, tuple[Iterator[Step], int]] = {}
 
     def go_on(number: int, now: float) -> None:

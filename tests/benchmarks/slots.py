@@ -28,7 +28,8 @@ import optuna
 
 from sweeps import load_spec
 from sweeps.executors import Reporter, TrialFunction
-from sweeps.executors.ray import RayExecutor, cluster
+from sweeps.executors.cluster import cluster
+from sweeps.executors.ray import RayExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import places
 from sweeps.records import Assignment, News, Outcome, Point, Report, State, Timing
@@ -103,7 +104,7 @@ def run(sleeper: Sleeper, *, slots: int, trials: int, held: int = 0) -> dict[str
     seen = Seen()
     executor = RayExecutor(sleeper, slots=slots)
     cpu = time.process_time()
-    result = drive(study, spec, where, executor, [seen], is_resumed=bool(held), asks_ahead=True)
+    result = drive(study, spec, where, executor, [seen], resumed_with={} if held else None, asks_ahead=True)
     outcomes = seen.outcomes
     gaps = sorted(waits(outcomes))
     whole = ideal = 0.0

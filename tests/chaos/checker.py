@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import optuna
-from mlflow.entities import Run
+from mlflow.entities import Metric, Run
 from mlflow.tracking import MlflowClient
 
 
@@ -74,7 +74,7 @@ def _runs(client: MlflowClient, name: str) -> tuple[Run, dict[int, Run]]:
     return parents[0], {int(run.data.tags["trial_number"]): run for run in children}
 
 
-def _history(client: MlflowClient, run: Run, key: str) -> list[object]:
+def _history(client: MlflowClient, run: Run, key: str) -> list[Metric]:
     return sorted(
         client.get_metric_history(run.info.run_id, key), key=lambda point: (point.step, point.timestamp)
     )

@@ -126,19 +126,20 @@ def _drive(request: dict[str, Any]) -> None:
     import sweeps.executors.workers as workers
     import sweeps.live_report
     import sweeps.recorder
+    from sweeps.resources import NodeState
     from tests.chaos.points import Point, arm
 
     os.chdir(request["folder"])
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    executor.ray = workers.ray = ForkedRay  # type: ignore[misc, assignment]
-    there = {"here": clusters.NodeState({"CPU": 2.0}, {"CPU": 2.0})}
-    clusters.cluster = lambda _, folders, __: contextlib.nullcontext(folders)  # type: ignore[assignment]
-    clusters.nodes = workers.nodes = lambda: there
-    workers.lives = lambda: True
+    vars(executor)["ray"] = vars(workers)["ray"] = ForkedRay
+    there = {"here": NodeState({"CPU": 2.0}, {"CPU": 2.0})}
+    vars(clusters)["cluster"] = lambda _, folders, __: contextlib.nullcontext(folders)
+    vars(clusters)["nodes"] = vars(workers)["nodes"] = lambda: there
+    vars(workers)["lives"] = lambda: True
     sweeps.recorder.INTERVAL_SECONDS = 0.2
-    sweeps.live_report.COMMAND = ("echo", "0")  # writing the report takes longer than the sweep
+    vars(sweeps.live_report)["COMMAND"] = ("echo", "0")  # writing the report takes longer than the sweep
     if request["kill"]:
         arm(Point(**request["kill"]))
     sys.argv = ["sweeps", *request["arguments"]]

@@ -38,7 +38,7 @@ class Mortal(Line):
 
     def reach(self, *names: str, epoch: int = 1) -> bool:
         """Dies if this is the point; tells whether it is one of those that die a little later."""
-        is_it = self.at in names and self.trainer.max_epochs > 1 and self.current_epoch == epoch
+        is_it = self.at in names and self.trainer.max_epochs != 1 and self.current_epoch == epoch
         return is_it and not Path(f"killed-{self.at}").exists()
 
     def on_train_start(self) -> None:
