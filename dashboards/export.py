@@ -61,28 +61,31 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
         ResultsError: The folder does not exist or cannot be written to.
     """
     target = Path(path)
-    if target.is_dir():
-        raise ResultsError(f"{target}: a folder; name a file in it")
-    if target.exists() and not target.is_file():  # such as /dev/stdout, which must not be replaced
-        target.write_text(text, encoding="utf-8")
-        return
-    # A link stays a link: what it points to is replaced.
-    target = target.resolve()
     try:
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:80]}-", dir=target.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(_mode(target))
-            Path(name).replace(target)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                Path(name).unlink()
-            raise
-    except FileNotFoundError:
-        raise ResultsError(f"{path}: there is no folder {target.parent}; make it first") from None
+        if target.is_dir():
+            raise ResultsError(f"{target}: a folder; name a file in it")
+        resolved = target.resolve()  # a link stays a link: what it points to is replaced
+        if not resolved.parent.is_dir():
+            raise ResultsError(f"{path}: there is no folder {resolved.parent}; make it first")
+        if target.exists() and not target.is_file():  # such as /dev/stdout, which must not be replaced
+            target.write_text(text, encoding="utf-8")
+        else:
+            _replace(resolved, text)
     except OSError as error:
         raise ResultsError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def _replace(target: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:80]}-", dir=target.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(name).chmod(_mode(target))
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
 
 
 def _mode(target: Path) -> int:

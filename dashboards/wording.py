@@ -20,6 +20,16 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
+def percent_text(share: float) -> str:
+    """Return a share from 0 to 1 in whole percent, and `<1 %` for what is not quite nothing."""
+    return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def worse_text(gap: float) -> str:
+    """Return how a value is behind the best one."""
+    return f"worse by {number_text(gap, 3)}" if gap else "equally good"
+
+
 def duration_text(seconds: float | None) -> str:
     """Return seconds as people say them: `4.2 s`, `3 min 20 s`, `2 h 05 min`."""
     if seconds is None or not math.isfinite(seconds):

@@ -259,10 +259,11 @@ def report(
 
     lean.import_optuna()
     database = _database(storage)
+    names = list(dict.fromkeys(names))  # one that was named twice is compared with nothing
     write_text(output, report.build([load(database, name) for name in names]))
     typer.echo(f"{output}: the report of {', '.join(names)}")
-    if open_browser:
-        webbrowser.open(output.resolve().as_uri())
+    if open_browser and not webbrowser.open(output.resolve().as_uri()):
+        sys.stderr.write(f"no browser was found; open {output.resolve().as_uri()}\n")
 
 
 def _database(storage: str | None) -> str | Path:

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import Places
 from sweeps.records import Event
-from sweeps.runner import SweepResult, drive
+from sweeps.runner import Observer, SweepResult, drive
 from sweeps.spec import SweepSpec
 from sweeps.storage import open_storage
 from tests import fakes
@@ -50,13 +50,15 @@ class Paced(ScriptedExecutor):
         return super().next_event(timeout_seconds)
 
 
-def driven(spec: SweepSpec, where: Places, pace: Callable[[], object]) -> SweepResult:
+def driven(
+    spec: SweepSpec, where: Places, pace: Callable[[], object], observers: Sequence[Observer] = ()
+) -> SweepResult:
     """A whole sweep as the driver runs one: real study, lease, journal and recorder."""
     mlflow = {"tracking_uri": where.tracking_uri, "experiment": spec.name, "key": "key",
               "artifacts": str(where.artifacts)}  # fmt: skip
     notes = {"files": str(where.files), "mlflow": mlflow}
     study = create_study(spec, open_storage(where.storage), validations=VALIDATIONS, notes=notes)
-    return drive(study, spec, where, Paced(pace), [])
+    return drive(study, spec, where, Paced(pace), observers)
 
 
 def places_in(folder: Path) -> Places:

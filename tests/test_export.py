@@ -205,8 +205,13 @@ def test_a_folder_that_is_missing_or_named_itself_is_one_line(tmp_path: Path) ->
     with pytest.raises(ResultsError, match="a folder; name a file in it"):
         write_text(tmp_path, "x")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ResultsError, match="cannot be written: Not a directory"):
+    with pytest.raises(ResultsError, match=r"there is no folder .*file; make it first"):
         write_text(tmp_path / "file" / "best.yaml", "x")
+    with pytest.raises(ResultsError, match="cannot be written: File name too long"):
+        write_text(tmp_path / ("n" * 300), "x")
+    if Path("/dev/full").exists():
+        with pytest.raises(ResultsError, match="/dev/full: cannot be written: No space left on device"):
+            write_text("/dev/full", "x")
 
 
 _WRITE_AS_NOBODY = """

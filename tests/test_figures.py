@@ -18,7 +18,7 @@ from dashboards.figures.space import space_data
 from dashboards.figures.style import plain
 from dashboards.records import Parameter, Sweep
 from dashboards.values import outside, spread, thinned, value_of, view
-from dashboards.wording import counted, duration_text, short_names
+from dashboards.wording import counted, duration_text, percent_text, short_names, worse_text
 from tests.studies import realistic_sweep, sweep_record, trial_record
 
 NAN = math.nan
@@ -58,6 +58,16 @@ def test_the_history_has_values_by_state_and_the_best_so_far_of_complete_trials(
     assert (data.left_out, data.view) == (0, None)
 
 
+def test_the_history_shows_the_range_of_the_complete_trials() -> None:
+    complete = [trial_record(n, "complete", 1.0 + n / 10) for n in range(5)]
+    stopped = [trial_record(n, "pruned", None, intermediate={1: 2.0}) for n in range(5, 30)]
+    data = figures.history_data(sweep_record([*complete, *stopped]))
+    assert data.view == pytest.approx((0.98, 1.42))
+    assert figures.history_data(sweep_record([*complete[:3], *stopped])).view is None
+    valueless = figures.draw_history(figures.history_data(sweep_record([trial_record(0, "failed", None)])))
+    assert valueless.layout.yaxis.showticklabels is False
+
+
 def test_the_best_so_far_of_a_maximized_objective_rises() -> None:
     trials = [trial_record(n, "complete", value) for n, value in enumerate([0.1, 0.3, 0.2])]
     data = figures.history_data(sweep_record(trials, direction="maximize"))
@@ -90,6 +100,7 @@ def test_curves_have_each_trials_validations_with_nan_kept_as_a_gap() -> None:
     ]  # fmt: skip
     assert figure.data[0].y == (0.9, 0.5, None, 0.6, 0.4, None)
     assert figure.data[1].opacity < figure.data[0].opacity  # pruned ones are faded
+    assert [trace.mode for trace in figure.data[:2]] == ["lines", "lines+markers"]  # a lone point is seen
 
 
 def test_of_many_curves_the_best_and_the_extremes_are_drawn() -> None:
@@ -164,8 +175,8 @@ def test_importances_of_few_or_equal_trials_are_empty_or_called_too_few() -> Non
 
 def test_the_importance_figure_has_a_bar_for_each_parameter() -> None:
     entries = (
-        Importance("a.lr", 0.75, 50, is_conditional=False),
-        Importance("<b>", 0.25, 9, is_conditional=True),
+        Importance("a.lr", "lr", 0.75, 50, is_conditional=False),
+        Importance("<b>", "<b>", 0.25, 9, is_conditional=True),
     )
     figure = figures.draw_importances(figures.Importances(entries, 50, is_enough=True))
     assert [(trace.x, trace.y) for trace in figure.data] == [((75.0,), ("lr",)), ((25.0,), ("&lt;b&gt;",))]
@@ -199,6 +210,23 @@ def test_parallel_coordinates_have_choices_in_the_order_of_the_sweep_file() -> N
     height = {trace.customdata[axis][1]: trace.y[axis] for trace in figure.data if trace.mode == "lines"}
     assert height == {"32": 0.0, "64": 0.5, "128": 1.0}
     assert {note.text: note.y for note in figure.layout.annotations if note.x == axis} == height
+
+
+def test_an_axis_names_as_many_choices_and_powers_as_it_has_room_for() -> None:
+    kind = Parameter("kind", "categorical", choices=tuple(f"choice {n} of sixty" for n in range(60)))
+    trials = [
+        trial_record(n, "complete", n / 60, params={"lr": 0.003 + n / 1e4, "kind": kind.choices[n]})
+        for n in range(60)
+    ]
+    sweep = sweep_record(trials, LR, kind)
+    by_name = {data.labels[0]: figures.draw_slice(data).layout.xaxis for data in figures.slices_data(sweep)}
+    assert by_name["lr"].ticktext == ("0.001", "0.002", "0.005", "0.01", "0.02", "0.05")  # of 1e-4 to 1
+    assert by_name["kind"].ticktext[:2] == ("choice 0 of s…", "choice 5 of s…")
+    assert len(by_name["kind"].tickvals) == 12
+    contour = figures.contour(sweep)
+    assert len(contour.layout.xaxis.tickvals) == 12
+    notes = [note for note in figures.parallel(sweep).layout.annotations if "choice" in note.text]
+    assert (len(notes), sum(note.visible for note in notes)) == (60, 12)
 
 
 def test_a_thinned_space_keeps_the_best_half_and_spreads_the_rest() -> None:
@@ -357,6 +385,8 @@ def test_short_names_are_the_shortest_unique_ends() -> None:
 
 
 def test_numbers_and_durations_are_written_for_people() -> None:
+    assert [percent_text(share) for share in (0.0, 0.001, 0.129)] == ["0 %", "<1 %", "13 %"]
+    assert [worse_text(gap) for gap in (0.0, 0.12345)] == ["equally good", "worse by 0.123"]
     assert (counted(1, "trial"), counted(10_000, "trial")) == ("1 trial", "10,000 trials")
     assert [duration_text(s) for s in (4.21, 200, 7500, None, NAN)] == [
         "4.2 s", "3 min 20 s", "2 h 05 min", "-", "-",

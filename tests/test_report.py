@@ -4,7 +4,6 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
-from dashboards import ports, report, server
+from dashboards import figures, report
 from dashboards.errors import ResultsError
 from dashboards.records import Parameter, Sweep
 from dashboards.report.configs import pack
 from dashboards.report.page import in_script, text
-from dashboards.runs import Runs, find_runs, histories
-from tests.browser import record_experiment
+from dashboards.runs import Runs, find_runs
 from tests.odd_studies import all_of, odd, wide
 from tests.studies import EVIL, REALISTIC_SPACE, realistic_sweep, sweep_record, trial_record
 
@@ -84,7 +82,7 @@ def page_data(page: str) -> dict[str, Any]:
         pytest.param(lambda: all_of("running", 2), "No trial has ended yet", id="running"),
         pytest.param(lambda: all_of("waiting", 2), "No trial has ended yet", id="waiting"),
         pytest.param(wide, "32 less important parameters left out", id="40 parameters"),
-        pytest.param(odd, "All trials", id="NaN and infinities"),
+        pytest.param(odd, "No trial has reported a finite val_loss.", id="NaN and infinities"),
         pytest.param(lambda: realistic_sweep(60), "parameters that only some trials have", id="conditional"),
     ],
 )
@@ -182,6 +180,8 @@ def test_a_comparison_ranks_the_sweeps() -> None:
     outline = Outline(report.build([first, second]))
     winner = min((first, second), key=lambda sweep: sweep.summary.best_value or 0.0)
     assert f"{winner.name}: val_loss = " in outline.text
+    line = figures.comparison_data([first]).lines[0]
+    assert f"after {line.trials[line.values.index(min(line.values))]} of 30 trials" in outline.text
     assert outline.headings == [
         "Which sweep found the best?", "What did each spend on it?", "How good are the trials as a whole?",
         "The best configurations",
@@ -198,59 +198,6 @@ def test_text_is_escaped_and_stays_writable() -> None:
     assert text("<a href=\"x\">'&'") == "&lt;a href=&quot;x&quot;&gt;&#x27;&amp;&#x27;"
     assert text("a\x00b\ud800") == "a b?"
     assert in_script({"a": "</script><!--"}) == '{"a":"\\u003c/script>\\u003c!--"}'
-
-
-@pytest.fixture(scope="module")
-def recorded(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
-    """A sweep of three trials that MLflow's own client has recorded."""
-    from mlflow.tracking import MlflowClient
-
-    uri = record_experiment(tmp_path_factory.mktemp("mlflow"), "digits")
-    client = MlflowClient(tracking_uri=uri)
-    experiment = client.get_experiment_by_name("digits")
-    assert experiment is not None
-    for run in client.search_runs([experiment.experiment_id]):
-        if run.info.run_name.startswith("trial-"):
-            client.set_tag(run.info.run_id, "trial_number", run.info.run_name.removeprefix("trial-"))
-            client.log_metric(run.info.run_id, "train_loss", 0.25, step=2)
-            client.log_metric(run.info.run_id, "train_loss", math.inf, step=3)
-    trials = [trial_record(n, "complete", float(n), intermediate={1: float(n)}) for n in range(3)]
-    return sweep_record(trials, mlflow={"tracking_uri": uri, "experiment": "digits"})
-
-
-def test_runs_and_histories_are_read_without_mlflows_client(recorded: Sweep) -> None:
-    runs = find_runs(recorded)
-    assert sorted(runs.run_ids) == [0, 1, 2]
-    assert (
-        runs.page(0)
-        == f"http://127.0.0.1:5000/#/experiments/1/runs/{runs.run_ids[0]}?workflowType=machine_learning"
-    )
-    assert runs.page(7) is None
-    found = histories(recorded, runs.run_ids[1])
-    assert found["val_loss"][:2] == [(1, 0.5), (2, pytest.approx(1 / 3))]
-    assert found["train_loss"][0] == (2, 0.25)
-    assert math.isnan(found["train_loss"][1][1])
-
-
-def test_an_mlflow_server_tells_the_same(recorded: Sweep) -> None:
-    with server.start(recorded.mlflow["tracking_uri"], "digits", port=ports.free()) as started:
-        address = started.url.partition("/#")[0]
-        remote = replace(recorded, mlflow=recorded.mlflow | {"tracking_uri": address})
-        runs, local = find_runs(remote), find_runs(recorded)
-        assert (runs.address, runs.is_server, runs.run_ids) == (address, True, local.run_ids)
-        assert (
-            histories(remote, runs.run_ids[1])["val_loss"] == histories(recorded, runs.run_ids[1])["val_loss"]
-        )
-    with pytest.raises(ResultsError, match="does not answer"):
-        find_runs(remote)
-
-
-def test_the_page_shows_training_against_validation_and_links_the_runs(recorded: Sweep) -> None:
-    page = report.build(recorded)
-    assert "Training against validation, trial 0 (the best)" in Outline(page).text
-    runs = page_data(page)["trials"]["runs"]
-    assert runs["address"] == "http://127.0.0.1:5000/#/experiments/1/runs/"
-    assert runs["ids"] == [find_runs(recorded).run_ids[n] for n in range(3)]
 
 
 def test_an_mlflow_store_that_is_gone_is_named_and_left_out(tmp_path: Path) -> None:

@@ -3,7 +3,9 @@
 import contextlib
 import http.client
 import json
+import math
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -12,20 +14,41 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 
-from dashboards import ports, server
+from dashboards import figures, ports, report, server
 from dashboards.errors import ResultsError
+from dashboards.records import Sweep
+from dashboards.runs import find_runs, histories
 from tests.browser import record_experiment
+from tests.studies import sweep_record, trial_record
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A tracking database with the experiment `digits sweep`."""
     return record_experiment(tmp_path_factory.mktemp("mlflow"), "digits sweep")
+
+
+@pytest.fixture(scope="module")
+def recorded(store: str) -> Sweep:
+    """A sweep of three trials that MLflow's own client has recorded."""
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(tracking_uri=store)
+    experiment = client.get_experiment_by_name("digits sweep")
+    assert experiment is not None
+    for run in client.search_runs([experiment.experiment_id]):
+        if run.info.run_name.startswith("trial-"):
+            client.set_tag(run.info.run_id, "trial_number", run.info.run_name.removeprefix("trial-"))
+            client.log_metric(run.info.run_id, "train_loss", 0.25, step=2)
+            client.log_metric(run.info.run_id, "train_loss", math.inf, step=3)
+    trials = [trial_record(n, "complete", float(n), intermediate={1: float(n)}) for n in range(3)]
+    return sweep_record(trials, mlflow={"tracking_uri": store, "experiment": "digits sweep"})
 
 
 @pytest.fixture(scope="module")
@@ -139,6 +162,39 @@ def test_hardening_reaches_the_server_and_addresses_are_in_no_command_line(
         assert not any(line.startswith((b"MLFLOW_SERVER_DISABLE", b"UVICORN_")) for line in environment)
 
 
+def test_runs_and_histories_are_read_without_mlflows_client(recorded: Sweep) -> None:
+    runs = find_runs(recorded)
+    assert sorted(runs.run_ids) == [0, 1, 2]
+    assert (
+        runs.page(0)
+        == f"http://127.0.0.1:5000/#/experiments/1/runs/{runs.run_ids[0]}?workflowType=machine_learning"
+    )
+    assert runs.page(7) is None
+    found = histories(recorded, runs.run_ids[1])
+    assert found["val_loss"][:2] == [(1, 0.5), (2, pytest.approx(1 / 3))]
+    assert found["train_loss"][0] == (2, 0.25)
+    assert math.isnan(found["train_loss"][1][1])
+
+
+def test_the_report_shows_training_against_validation_and_links_the_runs(recorded: Sweep) -> None:
+    page = report.build(recorded)
+    assert "Training against validation, trial 0 (the best)" in page
+    assert {curve.name for curve in figures.logged(recorded).data} == {"val_loss", "train_loss"}
+    written = re.search(r'id="page-data">(.*?)</script>', page, re.DOTALL)
+    assert written is not None
+    runs = json.loads(written[1])["trials"]["runs"]
+    assert runs["address"] == "http://127.0.0.1:5000/#/experiments/1/runs/"
+    assert runs["ids"] == [find_runs(recorded).run_ids[n] for n in range(3)]
+
+
+def test_the_server_tells_a_reader_the_same(recorded: Sweep, running: server.Server) -> None:
+    address = running.url.partition("/#")[0]
+    remote = replace(recorded, mlflow=recorded.mlflow | {"tracking_uri": address})
+    runs, local = find_runs(remote), find_runs(recorded)
+    assert (runs.address, runs.is_server, runs.run_ids) == (address, True, local.run_ids)
+    assert histories(remote, runs.run_ids[1])["val_loss"] == histories(recorded, runs.run_ids[1])["val_loss"]
+
+
 def test_a_taken_port_is_named_with_a_free_one(running: server.Server, store: str) -> None:
     message = rf"port {running.port} is taken by another program; port \d+ is free"
     with pytest.raises(ResultsError, match=message):
@@ -236,8 +292,7 @@ print("ended", flush=True)
 @pytest.mark.parametrize(
     ("number", "says_goodbye"),
     [
-        pytest.param(signal.SIGINT, True, id="ctrl-c"),
-        pytest.param(signal.SIGTERM, True, id="sigterm"),
+        pytest.param(signal.SIGINT, True, id="ctrl-c"),  # SIGTERM ends the server of `test_browser`
         pytest.param(signal.SIGKILL, False, id="killed"),
     ],
 )

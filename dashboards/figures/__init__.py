@@ -37,6 +37,8 @@ from dashboards.figures.space import (
     slices_data,
 )
 from dashboards.records import Sweep
+from dashboards.runs import find_runs, histories
+from dashboards.values import ranking
 
 T = TypeVar("T")
 
@@ -74,8 +76,10 @@ __all__ = [
     "edf",
     "history",
     "history_data",
+    "hypervolume",
     "importances",
     "importances_data",
+    "logged",
     "logged_data",
     "parallel",
     "parallel_data",
@@ -106,6 +110,24 @@ def curves(sweep: Sweep) -> go.Figure:
 def pareto(sweep: Sweep) -> go.Figure:
     """Return all complete trials by their objectives, with the Pareto set."""
     return draw_pareto(pareto_data(sweep))
+
+
+def hypervolume(sweep: Sweep) -> go.Figure:
+    """Return how the Pareto set of several objectives grew."""
+    return draw_hypervolume(pareto_data(sweep))
+
+
+def logged(sweep: Sweep, number: int | None = None) -> go.Figure:
+    """Return what one trial, the best if none is named, logged in MLflow of its objective: also in training.
+
+    Raises:
+        ResultsError: MLflow has no such trial or cannot be read, or nothing belongs to the objective.
+    """
+    if number is None:
+        number = _known(next(iter(ranking(sweep)), None), "a complete trial").number
+    run = _known(find_runs(sweep).run_ids.get(number), f"trial {number} in MLflow")
+    data = logged_data(sweep, number, histories(sweep, run))
+    return draw_logged(_known(data, f"a metric of trial {number} beside its objective"))
 
 
 def importances(sweep: Sweep) -> go.Figure:

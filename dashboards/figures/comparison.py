@@ -151,4 +151,8 @@ def draw_edf(sweeps: Sequence[Sweep]) -> go.Figure:
         place = index % len(SERIES_COLOURS)
         trace.line = {"color": SERIES_COLOURS[place], "dash": SERIES_DASHES[index % len(SERIES_DASHES)]}
     laid_out(figure, x=summary.metric, y="share of complete trials", height=340)
+    values = [trial.value for sweep in sweeps for trial in ranking(sweep) if trial.value is not None]
+    shown = view(values, summary.direction)
+    if shown:
+        figure.update_xaxes(range=shown)
     return figure.update_layout(showlegend=True)

@@ -121,13 +121,18 @@ def _add(figure: go.Figure, curves: list[Curve], name: str, line: dict[str, obje
         x += [*curve.steps, None]
         y += [*(v if math.isfinite(v) else None for v in curve.values), None]
         trials += [*[curve.name] * len(curve.steps), None]
-    # A line of one point is invisible.
-    single = any(len(curve.steps) == 1 for curve in curves)
+    single = any(_has_lone_point(curve.values) for curve in curves)  # a line of one point is invisible
     figure.add_scatter(
         x=x, y=y, customdata=trials, name=name, line=line, opacity=opacity, marker={"size": 4},
         mode="lines+markers" if single else "lines",
         hovertemplate="trial %{customdata}, validation %{x}: %{y:.5g}<extra></extra>",
     )  # fmt: skip
+
+
+def _has_lone_point(values: Sequence[float]) -> bool:
+    """Whether some value is finite and its neighbours are not."""
+    finite = [False, *map(math.isfinite, values), False]
+    return any(here and not (finite[i] or finite[i + 2]) for i, here in enumerate(finite[1:-1]))
 
 
 def logged_data(

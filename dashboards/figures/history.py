@@ -7,7 +7,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from dashboards.figures.style import GREEN, STATE_COLOURS, STATE_MARKERS, laid_out, whole_ticks
 from dashboards.records import Sweep, Trial
-from dashboards.values import spread, value_of, view
+from dashboards.values import outside, spread, value_of, view
 
 MOST_POINTS = 2_000
 
@@ -32,7 +32,7 @@ class History:
         valueless: The trials that ended without any; their `values` are empty.
         best: The numbers and values at which the best so far changed, and the last trial.
         left_out: How many trials were left out, so that at most 2,000 and the best so far are drawn.
-        view: The range of values to show; None for all.
+        view: The range of values to show, that of the complete trials where there are four; None for all.
     """
 
     metric: str
@@ -60,6 +60,7 @@ def history_data(sweep: Sweep, most: int = MOST_POINTS) -> History:
     if valued:
         drawn |= {min(valued, key=valued.__getitem__), max(valued, key=valued.__getitem__)}
     shown = [trial for trial in ended if trial.number in drawn]
+    complete = [valued[t.number] for t in ended if t.state == "complete" and t.number in valued]
     return History(
         metric=sweep.summary.metric,
         direction=direction,
@@ -67,8 +68,19 @@ def history_data(sweep: Sweep, most: int = MOST_POINTS) -> History:
         valueless=_by_state([t for t in shown if t.number not in valued], {}),
         best=best,
         left_out=len(ended) - len(shown),
-        view=view(valued.values(), direction),
+        view=_view(complete, list(valued.values()), direction),
     )
+
+
+def _view(complete: list[float], values: list[float], direction: str) -> tuple[float, float] | None:
+    """Return the range of the complete trials: those that were stopped are often far worse, and many."""
+    if len(complete) < 4:
+        return view(values, direction)
+    inside = view(complete, direction)
+    if inside or not outside(values, (min(complete), max(complete))):
+        return inside
+    margin = 0.05 * (max(complete) - min(complete))
+    return (min(complete) - margin, max(complete) + margin) if margin else None
 
 
 def best_so_far(trials: Iterable[Trial], direction: str) -> Points:
@@ -123,6 +135,8 @@ def draw_history(data: History) -> go.Figure:
     laid_out(figure, x="trial", y=data.metric)
     if data.view:
         figure.update_yaxes(range=data.view)
+    if not data.points:  # then there are no values that an axis could measure
+        figure.update_yaxes(showticklabels=False, showgrid=False, zeroline=False)
     hidden = {"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True}
     figure.update_layout(yaxis2=hidden, showlegend=True)
     return figure.update_xaxes(whole_ticks(max(data.best.numbers, default=11)))

@@ -10,7 +10,7 @@ from dashboards.figures.studies import study_of
 from dashboards.figures.style import BLUE, ORANGE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
 from dashboards.values import ranking
-from dashboards.wording import short_names
+from dashboards.wording import percent_text, short_names
 
 # Below these an importance is mostly chance (a rule of thumb of this project: a sampler's random start alone
 # takes 10 trials, and each parameter needs a few values tried beside each other).
@@ -24,12 +24,14 @@ class Importance:
 
     Attributes:
         name: Optuna's name.
+        label: What figures and captions call it.
         share: From 0 to 1; the shares of the parameters that every trial has add up to 1.
         trials: Among how many trials it was measured.
         is_conditional: Whether only these trials have it; its share is among their parameters.
     """
 
     name: str
+    label: str
     share: float
     trials: int
     is_conditional: bool
@@ -82,8 +84,9 @@ def _measured(
         return []
     study = study_of(trials, space, sweep.summary.direction)
     shares = optuna.importance.get_param_importances(study, params=[p.name for p in space])
+    labels = short_names(parameter.name for parameter in sweep.space)
     return [
-        Importance(name, float(share), len(trials), is_conditional)
+        Importance(name, labels[name], float(share), len(trials), is_conditional)
         for name, share in shares.items()
         if name in set(wanted)
     ]
@@ -102,7 +105,6 @@ def by_importance(sweep: Sweep, data: Importances) -> list[Parameter]:
 def draw_importances(data: Importances) -> go.Figure:
     """Draw one bar a parameter, the most important on top."""
     figure = go.Figure()
-    labels = short_names(entry.name for entry in data.entries)
     for is_conditional, name, colour in (
         (False, "in all trials", BLUE),
         (True, "only in some trials, measured among those", ORANGE),
@@ -111,13 +113,14 @@ def draw_importances(data: Importances) -> go.Figure:
         if entries:
             figure.add_bar(
                 x=[100 * entry.share for entry in entries],
-                y=[plain(labels[entry.name], 40) for entry in entries],
+                y=[plain(entry.label, 40) for entry in entries],
                 customdata=[(plain(entry.name, 200), entry.trials) for entry in entries],
-                orientation="h", name=name, marker_color=colour, texttemplate="%{x:.0f} %",
+                orientation="h", name=name, marker_color=colour,
+                text=[plain(percent_text(entry.share)) for entry in entries],
                 textposition="outside", cliponaxis=False,
                 hovertemplate="%{customdata[0]}: %{x:.1f} %, %{customdata[1]} trials<extra></extra>",
             )  # fmt: skip
-    order = [plain(labels[entry.name], 40) for entry in reversed(data.entries)]
+    order = [plain(entry.label, 40) for entry in reversed(data.entries)]
     laid_out(figure, x="importance (%)", height=130 + 26 * max(len(order), 2))
     widest = max((100 * entry.share for entry in data.entries), default=100.0)
     figure.update_xaxes(range=[0, 1.15 * widest])  # room for the texts behind the bars

@@ -87,7 +87,10 @@ def draw_pareto(data: Pareto) -> go.Figure:
         axes = {
             f"{axis}axis": {"title": plain(name)} for axis, name in zip("xyz", data.metrics, strict=False)
         }
-        return laid_out(figure, height=520, scene=axes)
+        # From far enough away that no label is cut off.
+        eye = {"eye": {"x": 1.5, "y": 1.5, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.15}}
+        laid_out(figure, height=560, scene={**axes, "camera": eye, "aspectmode": "cube"})
+        return figure.update_layout(legend={"itemsizing": "constant"})
     return laid_out(figure, x=data.metrics[0], y=data.metrics[1])
 
 

@@ -1,6 +1,7 @@
 """Where in the search space the values are good: Optuna's slice, contour and parallel coordinates."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import optuna
@@ -12,12 +13,14 @@ from dashboards.figures.studies import choice_texts, study_of
 from dashboards.figures.style import BLUE, SCALE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
 from dashboards.values import outside, ranking, spread, view
-from dashboards.wording import short_names
+from dashboards.wording import short_names, value_text
 
 # Optuna's contour takes a grid of every value against every other: 80 trials make 0.1 MB, 2,000 make 50 MB.
 # Its parallel coordinates draw each trial as a trace of its own, slowly.
 MOST_IN_SLICE, MOST_IN_CONTOUR, MOST_IN_PARALLEL = 600, 80, 150
 MOST_SLICES, MOST_AXES = 8, 8
+# An axis has room to name so many choices, with so many characters in all.
+_MOST_NAMED, _CHARACTERS, _FEWEST_CHARACTERS, _MOST_CHARACTERS = 12, 72, 14, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,19 +127,30 @@ def draw_slice(data: Space) -> go.Figure:
         )  # fmt: skip
     laid_out(figure, height=300)
     if data.parameters[0].kind == "categorical":  # whose texts Optuna shows in quotes
-        texts = list(choice_texts(data.parameters[0]).values())
-        figure.update_xaxes(tickvals=[repr(text) for text in texts], ticktext=texts)
-    figure.update_xaxes(_log_ticks(data.parameters[0]))
+        tried = {repr(trial.params[data.parameters[0].name]) for trial in data.trials}
+        texts = choice_texts(data.parameters[0])
+        named = _named([text for choice, text in texts.items() if choice in tried], data.parameters[0])
+        figure.update_xaxes(tickvals=[repr(text) for text in named], ticktext=list(named.values()))
+    figure.update_xaxes(_log_ticks(data, data.parameters[0]))
     if data.view:
         figure.update_yaxes(range=data.view)
     return figure.update_layout(margin={"t": 16})
 
 
-def _log_ticks(parameter: Parameter) -> dict[str, object]:
+def _named(present: Sequence[str], parameter: Parameter) -> dict[str, str]:
+    """Return which of an axis' choices it names, all or evenly some: their texts, and shorter ones."""
+    few = present[:: math.ceil(len(present) / _MOST_NAMED)]
+    longest = min(max(_CHARACTERS // len(few), _FEWEST_CHARACTERS), _MOST_CHARACTERS)
+    choices = dict(zip(choice_texts(parameter).values(), parameter.choices, strict=True))
+    return {text: plain(value_text(choices[text]), longest) for text in few}
+
+
+def _log_ticks(data: Space, parameter: Parameter) -> dict[str, object]:
     """Return the ticks of a logarithmic axis: powers of ten, or 1, 2 and 5 of each where there are few."""
-    if not (parameter.log and parameter.low and parameter.high):
+    if not parameter.log:
         return {}
-    first, last = math.floor(math.log10(parameter.low)), math.ceil(math.log10(parameter.high))
+    values = [trial.params[parameter.name] for trial in data.trials]
+    first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     factors = (1,) if last - first > 2 else (1, 2, 5)
     ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
     return {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
@@ -152,9 +166,15 @@ def draw_contour(data: Space) -> go.Figure:
     )
     figure.update_traces(selector={"type": "scatter"}, marker={"size": 6, "color": BLUE})
     # Optuna sorts the two by name.
-    x, y = sorted(zip(names, data.parameters, strict=True), key=lambda pair: pair[0])
-    figure.update_xaxes(_log_ticks(x[1]))
-    figure.update_yaxes(_log_ticks(y[1]))
+    x, y = sorted(zip(names, data.parameters, strict=True), key=_first)
+    [grid] = figure.select_traces(selector={"type": "contour"})
+    for parameter, values, update in (
+        (x[1], grid.x, figure.update_xaxes), (y[1], grid.y, figure.update_yaxes)
+    ):  # fmt: skip
+        update(_log_ticks(data, parameter))
+        if parameter.kind == "categorical":
+            named = _named(values, parameter)
+            update(tickvals=list(named), ticktext=list(named.values()))
     return laid_out(figure, height=440, margin={"t": 16})
 
 
@@ -173,7 +193,7 @@ def draw_parallel(data: Space) -> go.Figure:
     shares = [(value - worst) / (best - worst) if best != worst else 1.0 for value in values]
     for trace, colour in zip(figure.data, sample_colorscale(list(SCALE), shares), strict=False):
         trace.update(line={"color": colour}, opacity=0.7)
-    _order_choices(figure, dict(zip(names, data.parameters, strict=True)))
+    _order_choices(figure, data, names)
     labels = dict(zip(names, data.labels, strict=True))
     texts = [data.metric, *(labels[name] for name in sorted(names))]  # Optuna sorts them, and cuts off more
     figure.update_xaxes(ticktext=[plain(label, 18) for label in texts])
@@ -181,19 +201,25 @@ def draw_parallel(data: Space) -> go.Figure:
     return laid_out(figure, height=420, margin={"l": 40, "t": 40, "b": 40}, hovermode="closest")
 
 
-def _order_choices(figure: go.Figure, parameters: dict[str, Parameter]) -> None:
+def _order_choices(figure: go.Figure, data: Space, names: list[str]) -> None:
     """Put choices in the order of the sweep file; Optuna has them as they come up in the trials."""
     lines = [trace for trace in figure.data if trace.mode == "lines"]
-    for axis, name in enumerate(sorted(parameters), 1):
-        if parameters[name].kind != "categorical":
+    for axis, (_, parameter) in enumerate(sorted(zip(names, data.parameters, strict=True), key=_first), 1):
+        if parameter.kind != "categorical":
             continue
         found = {trace.customdata[axis][1] for trace in lines}
-        present = [text for text in choice_texts(parameters[name]).values() if text in found]
+        present = [text for text in choice_texts(parameter).values() if text in found]
         place = {text: index / max(len(present) - 1, 1) for index, text in enumerate(present)}
         for trace in lines:
             heights = list(trace.y)
             heights[axis] = place[trace.customdata[axis][1]]
             trace.y = heights
+        named = _named(present, parameter)
         for note in figure.layout.annotations:
             if note.x == axis and note.text in place:
-                note.y = place[note.text]
+                text = note.text
+                note.update(y=place[text], visible=text in named, text=named.get(text, text))
+
+
+def _first(pair: tuple[str, Parameter]) -> str:
+    return pair[0]

@@ -4,18 +4,17 @@ dashboards.figures, insights, costs, runs -> sections -> page
 """
 
 from collections.abc import Sequence
-from datetime import datetime
 
 from dashboards.errors import ResultsError
 from dashboards.pareto import first_objective
 from dashboards.records import Sweep
 from dashboards.report import comparison, pareto, sections, training
 from dashboards.report.learning_rates import learning_rates, trial_rates
-from dashboards.report.page import Page, cards, paragraph, text
+from dashboards.report.page import Page, cards, footer, paragraph, text
 from dashboards.report.trials import trial_table
 from dashboards.runs import Runs, find_runs
 from dashboards.values import ranking
-from dashboards.wording import counted, duration_text, number_text
+from dashboards.wording import duration_text, number_text
 
 __all__ = ["build"]
 
@@ -56,7 +55,7 @@ def _single(sweep: Sweep, with_mlflow: bool) -> str:
         page.section("What did it cost?", *training.cost(page, sweep))
         page.section("What ended early, and why?", *training.stops(sweep))
         page.section("All trials", trial_table(page, sweep, runs))
-    page.parts.append(_footer(sweep))
+    page.parts.append(footer([sweep]))
     return page.html()
 
 
@@ -85,7 +84,9 @@ def _header(sweep: Sweep) -> str:
     if summary.duration_seconds is not None:
         items.append(("took", duration_text(summary.duration_seconds)))
     started = f", started {summary.started.astimezone():%Y-%m-%d %H:%M}" if summary.started else ""
-    about = f"{summary.direction} {summary.metric}, {summary.state}{started}{_methods(sweep)}"
+    objectives = summary.objectives or ((summary.metric, summary.direction),)
+    wanted = ", ".join(f"{direction} {metric}" for metric, direction in objectives)
+    about = f"{wanted}, {summary.state}{started}{_methods(sweep)}"
     return f"<header><h1>{text(sweep.name)}</h1>{paragraph(about)}{cards(items)}</header>"
 
 
@@ -97,12 +98,3 @@ def _methods(sweep: Sweep) -> str:
         if name:
             found.append(f"{key} {name}")
     return "".join(f", {method}" for method in found)
-
-
-def _footer(sweep: Sweep) -> str:
-    versions = ", ".join(f"{name} {version}" for name, version in sweep.versions.items())
-    commit = f"; commit {sweep.git_commit}" if sweep.git_commit else ""
-    made = f"{datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
-    software = f"; the sweep ran with {versions}{commit}" if versions else ""
-    said = f"Made {made} from {counted(len(sweep.trials), 'trial')}{software}."
-    return f"<footer>{paragraph(said)}</footer>"

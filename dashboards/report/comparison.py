@@ -7,9 +7,9 @@ from dashboards.costs import cost
 from dashboards.figures.comparison import BUDGETS
 from dashboards.insights import standing
 from dashboards.records import Sweep
-from dashboards.report.page import Page, columns, paragraph, table, text
+from dashboards.report.page import Page, columns, footer, paragraph, table, text
 from dashboards.values import ranking
-from dashboards.wording import counted, duration_text, number_text, short_names, value_text
+from dashboards.wording import counted, duration_text, number_text, short_names, value_text, worse_text
 
 
 def build(sweeps: Sequence[Sweep]) -> str:
@@ -34,6 +34,7 @@ def build(sweeps: Sequence[Sweep]) -> str:
         drawing = page.figure(figures.draw_edf(sweeps), "Distribution of the values", summary)
         page.section("How good are the trials as a whole?", drawing)
     page.section("The best configurations", _configurations(sweeps))
+    page.parts.append(footer(sweeps))
     return page.html()
 
 
@@ -55,7 +56,7 @@ def _lead(sweeps: Sequence[Sweep]) -> str:
     if found is None or len(ranked) < 2:
         return lead
     gap = abs((ranking(ranked[1])[0].value or 0.0) - (found.best.value or 0.0))
-    said = f"The best of {ranked[1].name} is worse by {number_text(gap, 3)}"
+    said = f"The best of {ranked[1].name} is {worse_text(gap)}"
     if found.repeats is None:
         return lead + paragraph(f"{said}; no configuration was repeated to say how much of that is chance.")
     deviation = number_text(found.repeats.deviation, 3)
@@ -80,11 +81,13 @@ def _table(sweeps: Sequence[Sweep]) -> str:
 
 
 def _ends(data: figures.Comparison, budget: str) -> str:
-    ends = [
-        f"{line.name} reaches {number_text(line.values[-1])} with {getattr(line, budget)[-1]:,.0f} {budget}"
-        for line in data.lines
-        if line.values
-    ]
+    ends = []
+    for line in data.lines:
+        if line.values:
+            spent = getattr(line, budget)
+            reached = spent[line.values.index(line.values[-1])]
+            amount = f"{reached:,.0f} of {spent[-1]:,.0f} {budget}"
+            ends.append(f"{line.name} reaches {number_text(line.values[-1])} after {amount}")
     return f"{'; '.join(ends)}." if ends else "Nothing is complete."
 
 

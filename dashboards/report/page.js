@@ -21,24 +21,34 @@
   };
   const plots = [...document.querySelectorAll(".plot")];
   const touch = matchMedia("(pointer: coarse)").matches;
+  // The palette's blue is too dark for thin lines on a dark page.
+  const BLUE = "#0072B2", LIGHTER_BLUE = "#2F9BDB", isDark = matchMedia("(prefers-color-scheme: dark)");
+  const shaded = data => {
+    if (isDark.matches) for (const {line, marker} of data) for (const part of [line, marker]) {
+      if (part?.color === BLUE) part.color = LIGHTER_BLUE;
+    }
+    return data;
+  };
   const draw = plot => {
     if (plot.dataset.drawn) return;
     plot.dataset.drawn = "begun";
+    show(plot, Plotly.newPlot).then(() => { plot.dataset.drawn = "yes"; });
+  };
+  const show = (plot, how) => {
     const {data, layout} = read("figure-" + plot.dataset.figure);
     const own = {...layout, template: template(), autosize: true};
     if (touch) own.dragmode = false;
     const config = {responsive: true, displaylogo: false, plotlyServerURL: "",
       modeBarButtons: [["toImage", "zoom2d", "pan2d", "resetScale2d"]]};
     if (touch) config.displayModeBar = false;
-    Plotly.newPlot(plot, data, own, config).then(() => { plot.dataset.drawn = "yes"; });
+    return how(plot, shaded(data), own, config);
   };
   const observer = new IntersectionObserver(entries => {
     for (const entry of entries) if (entry.isIntersecting) { observer.unobserve(entry.target); draw(entry.target); }
   }, {rootMargin: "500px"});
   plots.forEach(plot => observer.observe(plot));
-  const recolour = () => plots.filter(plot => plot.dataset.drawn).forEach(
-    plot => Plotly.relayout(plot, {template: template()}));
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", recolour);
+  const recolour = () => plots.filter(plot => plot.dataset.drawn).forEach(plot => show(plot, Plotly.react));
+  isDark.addEventListener("change", recolour);
   addEventListener("beforeprint", () => { plots.forEach(draw); recolour(); });
   addEventListener("afterprint", recolour);
 

@@ -4,11 +4,15 @@ import html
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
+
+from dashboards.records import Sweep
+from dashboards.wording import counted
 
 # Nothing may be loaded from anywhere.
 _POLICY = (
@@ -137,3 +141,14 @@ def cards(items: list[tuple[str, str]]) -> str:
 def columns(parts: list[str]) -> str:
     """Return parts of HTML beside each other where there is room."""
     return f'<div class="columns">{"".join(parts)}</div>'
+
+
+def footer(sweeps: Sequence[Sweep]) -> str:
+    """Return when the page was made and from what, and the versions that a single sweep ran with."""
+    said = f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
+    said += f" from {counted(sum(len(sweep.trials) for sweep in sweeps), 'trial')}"
+    if len(sweeps) == 1:
+        versions = ", ".join(f"{name} {version}" for name, version in sweeps[0].versions.items())
+        commit = f"; commit {sweeps[0].git_commit}" if sweeps[0].git_commit else ""
+        said += f"; the sweep ran with {versions}{commit}" if versions else ""
+    return f"<footer>{paragraph(f'{said}.')}</footer>"

@@ -1,12 +1,12 @@
 """The sections about the result: the best, the history, what mattered, where to look next."""
 
 from dashboards import figures
-from dashboards.figures import Importances, Space
+from dashboards.figures import History, Importances, Space
 from dashboards.insights import Border, Progress, Standing, borders, progress, standing
 from dashboards.records import Sweep, Trial
 from dashboards.report.page import Page, columns, paragraph, table, text
-from dashboards.values import ranking
-from dashboards.wording import counted, number_text, short_names, value_text
+from dashboards.values import outside, ranking
+from dashboards.wording import counted, number_text, percent_text, short_names, value_text, worse_text
 
 _MOST_IN_TABLE = 12
 _LONGEST_VALUE = 48
@@ -43,7 +43,7 @@ def _nothing_complete(sweep: Sweep) -> str:
 def _certainty(found: Standing) -> str:
     if not found.gaps:
         return "There is no other configuration to compare it with."
-    margin = f"The next configuration is worse by {number_text(found.gaps[0], 3)}"
+    margin = f"The next configuration is {worse_text(found.gaps[0])}"
     if found.repeats is None:
         return f"{margin}. No configuration was repeated, so it is unknown how much of that is chance."
     spread = (
@@ -92,7 +92,7 @@ def history(page: Page, sweep: Sweep) -> list[str]:
     said = _progress(sweep, found, standing(sweep))
     left = f" {counted(data.left_out, 'trial')} left out, evenly, and no extreme." if data.left_out else ""
     drawing = figures.draw_history(data)
-    summary = f"{_ended(sweep)}{_best_text(sweep)}{left}{_view(data.view)}"
+    summary = f"{_ended(sweep)}{_best_text(sweep)}{left}{_outliers(data)}"
     return [paragraph(said), page.figure(drawing, "Value of each trial, and the best so far", summary)]
 
 
@@ -108,8 +108,12 @@ def _best_text(sweep: Sweep) -> str:
     return f"; the best, {number_text(best_trial.value)}, is trial {best_trial.number}."
 
 
-def _view(view: tuple[float, float] | None) -> str:
-    return " Outliers lie outside of the range shown: double-click for all." if view else ""
+def _outliers(data: History) -> str:
+    count = sum(outside(points.values, data.view) for points in data.points)
+    if not count:
+        return ""
+    verb = "lies" if count == 1 else "lie"
+    return f" {counted(count, 'trial')} {verb} outside of the range shown: double-click for all."
 
 
 def _progress(sweep: Sweep, found: Progress | None, lead: Standing | None) -> str:
@@ -139,9 +143,8 @@ def importances(page: Page, sweep: Sweep, data: Importances) -> list[str]:
     """Show the importances, with a caution where there are too few trials."""
     if not data.entries:
         return [paragraph("Too few complete trials that differ to say which parameter mattered.")]
-    labels = short_names(parameter.name for parameter in sweep.space)
     top = [
-        f"{labels[entry.name]} {100 * entry.share:.0f} %"
+        f"{entry.label} {percent_text(entry.share)}"
         + (f" (of the {entry.trials:,} trials that have it)" if entry.is_conditional else "")
         for entry in data.entries[:3]
     ]
@@ -181,10 +184,10 @@ def space(page: Page, sweep: Sweep, importances: Importances) -> list[str]:
 def _dots(slices: tuple[Space, ...]) -> str:
     left_out = max(data.left_out for data in slices)
     left = f" Up to {counted(left_out, 'trial')} of the worse left out." if left_out else ""
-    view = " Outliers lie outside of the ranges shown." if any(data.view for data in slices) else ""
-    return (
-        f"Each dot is a complete trial, later ones are bluer.{left}{view} Double-click a figure to see all."
-    )
+    view = ""
+    if any(data.view for data in slices):
+        view = " Outliers lie outside of the ranges shown: double-click a figure for all."
+    return f"Each dot is a complete trial, later ones are bluer.{left}{view}"
 
 
 def _borders(sweep: Sweep, found: tuple[Border, ...]) -> str:
@@ -220,16 +223,24 @@ def _parallel(page: Page, sweep: Sweep, importances: Importances) -> list[str]:
     data = figures.parallel_data(sweep, importances)
     if data is None:
         return []
-    more = (
-        "; parameters that only some trials have are not shown" if len(data.labels) < len(sweep.space) else ""
-    )
     summary = (
         f"One line a trial, {counted(len(data.trials), 'trial')}, the better the bluer"
-        f"{_left_out(data.left_out, data.outliers)}{more}."
+        f"{_left_out(data.left_out, data.outliers)}{_axes_left_out(sweep, data)}."
     )
     wide = 170 * (len(data.labels) + 1)
     drawing = figures.draw_parallel(data)
     return [page.figure(drawing, "Parameters of each complete trial", summary, wide=min(wide, 900))]
+
+
+def _axes_left_out(sweep: Sweep, data: Space) -> str:
+    trials = ranking(sweep)
+    shared = sum(all(parameter.name in trial.params for trial in trials) for parameter in sweep.space)
+    parts = []
+    if shared > len(data.parameters):
+        parts.append(counted(shared - len(data.parameters), "less important parameter"))
+    if len(sweep.space) > shared:
+        parts.append("parameters that only some trials have")
+    return f"; without {' and '.join(parts)}" if parts else ""
 
 
 def _left_out(left_out: int, outliers: int) -> str:

@@ -1,5 +1,7 @@
 """The sections about the work: how training went, what it cost, what ended early."""
 
+import math
+
 from dashboards import figures
 from dashboards.costs import Cost
 from dashboards.costs import cost as cost_of
@@ -27,8 +29,11 @@ def curves(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
     view = " Outliers lie outside of the range shown: double-click for all." if data.view else ""
     faded = ", pruned ones faded" if any(curve.state == "pruned" for curve in data.curves) else ""
     summary = f"{counted(len(data.curves), 'trial')}{faded}.{left}{view}"
-    drawing = figures.draw_curves(data)
-    parts = [page.figure(drawing, f"{data.metric} at each validation", summary)]
+    if not any(math.isfinite(value) for curve in data.curves for value in curve.values):
+        parts = [paragraph(f"No trial has reported a finite {data.metric}.")]
+    else:
+        drawing = figures.draw_curves(data)
+        parts = [page.figure(drawing, f"{data.metric} at each validation", summary)]
     return parts + _logged(page, sweep, runs, trouble)
 
 
@@ -53,7 +58,7 @@ def _logged(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
 def cost(page: Page, sweep: Sweep) -> list[str]:
     """Show what the sweep cost, and what pruning saved."""
     timeline = figures.timeline_data(sweep)
-    if timeline is None:
+    if timeline is None or not timeline.edges[-1]:
         return [paragraph("No trial with known times has ended.")]
     found = cost_of(sweep)
     parts = [cards(_cards(found))]
@@ -79,7 +84,7 @@ def _cards(found: Cost) -> list[tuple[str, str]]:
     if found.validations_saved:
         whole = found.validations + found.validations_saved
         share = _percent(found.validations_saved, whole)
-        items.append(("saved by pruning", f"{found.validations_saved:,} ({share})"))
+        items.append(("validations saved", f"{found.validations_saved:,} ({share})"))
     if found.money is not None:
         items.append((f"price, at {found.price_per_hour:g} an hour and slot", _money(found.money)))
     return items

@@ -5,25 +5,31 @@ The same sweep runs alone, and while it is read: another process lists, loads an
 Optuna's dashboard is asked for the study, MLflow's server for the runs of all trials, and `sweeps watch`
 looks every second. The first three run already when the sweep starts, and look every two seconds or without
 a pause.
+
+Two things could slow the sweep: locks, and the readers' share of the processors. Locks are counted: no SQLite
+connection of the driver waits for one, it is refused at once and the refusal noted. For the share, `--apart`
+gives driver and readers a processor each.
 """
 
 import argparse
-import io
+import os
+import sqlite3
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-
-from rich.console import Console
+from typing import Any
 
 from dashboards import ports, server
 from dashboards.tracking import find_experiment, get
 from sweeps.mlflow_setup import prepare_database
 from sweeps.storage import open_storage
-from sweeps.watch import watch
 from tests import fakes
 from tests.browser import optuna_dashboard, wait_for
 from tests.live_sweeps import driven, has_begun, look, places_in, reader
@@ -32,34 +38,80 @@ KINDS: dict[str, float | None] = {"alone": None, "read every 2 s": 2.0, "read wi
 """How long the readers pause; None without any."""
 
 
-def seconds(folder: Path, trials: int, pause: float | None) -> tuple[float, int]:
-    """Run one sweep; gives its seconds, and how often it was read."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One sweep: its seconds, the driver's processor time, looks of readers, and refused locks."""
+
+    seconds: float
+    processor: float
+    looks: int
+    refused: int
+
+
+@contextmanager
+def impatient() -> Iterator[list[str]]:
+    """Lets no SQLite connection of this process wait for a lock; gives what was refused instead."""
+    import sqlalchemy
+
+    refused: list[str] = []
+    connect = sqlite3.connect
+
+    def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
+        opened: sqlite3.Connection = connect(*args, **{**kwargs, "timeout": 0.0})
+        return opened
+
+    def note(context: Any) -> None:
+        refused.append(str(context.original_exception))
+
+    sqlite3.connect = sqlite3.dbapi2.connect = connected  # type: ignore[assignment]
+    sqlalchemy.event.listen(sqlalchemy.engine.Engine, "handle_error", note)
+    try:
+        yield refused
+    finally:
+        sqlite3.connect = sqlite3.dbapi2.connect = connect
+        sqlalchemy.event.remove(sqlalchemy.engine.Engine, "handle_error", note)
+
+
+def on_processor(number: int | None) -> None:
+    """Keeps the processes that this one starts from now on, and its threads, on one processor; or on all."""
+    os.sched_setaffinity(0, range(os.cpu_count() or 1) if number is None else {number})
+
+
+def swept(folder: Path, trials: int, pause: float | None, *, are_apart: bool) -> Run:
+    """Run one sweep, while it is read."""
     where, database = places_in(folder), folder / "sweeps.db"
     spec = fakes.spec(budget={"trials": trials}, sampler="tpe", pruner="median")
     took: list[float] = []
 
     def drive() -> None:
-        began = time.perf_counter()
+        if are_apart:
+            on_processor(1)  # this thread, and those that it starts
+        began, busy = time.perf_counter(), time.thread_time()
         assert driven(spec, where, lambda: time.sleep(0.02)).problems == []
-        took.append(time.perf_counter() - began)
+        took.extend((time.perf_counter() - began, time.thread_time() - busy))
 
     looks = 0
     with ExitStack() as stack:
         open_storage(where.storage).engine.dispose()
         prepare_database(where.tracking_uri)
+        stack.callback(on_processor, None)
+        if are_apart:
+            on_processor(0)
         looking = readers(stack, database, where.tracking_uri) if pause is not None else None
+        refused = stack.enter_context(impatient())
         driver = threading.Thread(target=drive)
         driver.start()
         wait_for(lambda: has_begun(database))
         if looking:
-            console = Console(file=io.StringIO())
-            threading.Thread(target=watch, args=("test", where.storage, console), daemon=True).start()
+            command = [sys.executable, "-m", "sweeps.cli", "watch", "test", "--storage", where.storage]
+            watching = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            stack.callback(watching.wait)
         while looking and driver.is_alive():
             looks += 1
             looking()
             driver.join(pause)
         driver.join()
-    return took[0], looks
+        return Run(took[0], took[1], looks, len(refused))
 
 
 def readers(stack: ExitStack, database: Path, tracking_uri: str) -> Callable[[], None]:
@@ -87,21 +139,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=80)
+    parser.add_argument("--apart", action="store_true", help="driver and readers on a processor each")
     arguments = parser.parse_args()
-    found: dict[str, list[tuple[float, int]]] = {kind: [] for kind in KINDS}
+    found: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for _ in range(arguments.rounds):
         for kind, pause in KINDS.items():
             with tempfile.TemporaryDirectory() as folder:
-                found[kind].append(seconds(Path(folder), arguments.trials, pause))
-    alone = [took for took, _ in found["alone"]]
-    for kind, values in found.items():
-        times, looks = zip(*values, strict=True)
-        ratios = [time / base for time, base in zip(times, alone, strict=True)]
+                found[kind].append(swept(Path(folder), arguments.trials, pause, are_apart=arguments.apart))
+    for kind, runs in found.items():
+        ratios = [run.seconds / base.seconds for run, base in zip(runs, found["alone"], strict=True)]
         print(
-            f"{kind:21} {statistics.median(times):.2f} s ({min(times):.2f} .. {max(times):.2f}), "
-            f"ratio {statistics.median(ratios):.2f} ({min(ratios):.2f} .. {max(ratios):.2f}), "
-            f"{statistics.median(looks):.0f} looks"
+            f"{kind:21} {_spread([run.seconds for run in runs])} s, ratio {_spread(ratios)}, "
+            f"driver's processor {_spread([run.processor for run in runs])} s, "
+            f"{statistics.median(run.looks for run in runs):.0f} looks, "
+            f"{sum(run.refused for run in runs)} locks refused",
+            flush=True,
         )
+
+
+def _spread(values: list[float]) -> str:
+    return f"{statistics.median(values):.2f} ({min(values):.2f} .. {max(values):.2f})"
 
 
 if __name__ == "__main__":

@@ -140,7 +140,8 @@ def terminal(driver: "WebDriver", target: Path, database: Path, name: str) -> No
 
 def said_by(*arguments: str, folder: Path) -> str:
     """What a command prints, with colours."""
-    environment = os.environ | {"FORCE_COLOR": "1", "COLUMNS": str(TERMINAL_COLUMNS)}
+    colours = {"FORCE_COLOR": "1", "TTY_INTERACTIVE": "0"}  # without the frames of a spinner
+    environment = os.environ | colours | {"COLUMNS": str(TERMINAL_COLUMNS)}
     command = [sys.executable, "-m", "sweeps.cli", *arguments]
     return subprocess.run(
         command, cwd=folder, env=environment, check=True, capture_output=True, text=True
@@ -164,6 +165,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the digits example was swept")
     parser.add_argument("--only", choices=["reports", "pages"])
     arguments = parser.parse_args()
+    arguments.output = arguments.output.absolute()  # a browser opens what lies there
     arguments.output.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as scratch, chromium(Path(scratch)) as driver:
         if arguments.only != "pages":
