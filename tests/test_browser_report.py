@@ -72,7 +72,8 @@ def test_hovering_over_a_point_says_which_trial_it_is(page: "WebDriver") -> None
     plot = page.find_elements("css selector", ".plot")[0]
     page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
     wait_for(lambda: plot.get_attribute("data-drawn") == "yes")
-    point = plot.find_elements("css selector", ".scatterlayer .point")[5]
+    points = plot.find_elements("css selector", ".scatterlayer .point")
+    point = max(points, key=lambda point: int(point.location["y"]))  # the lowest is in the range shown
     ActionChains(page).move_to_element(point).perform()
     hover = wait_for(lambda: plot.find_elements("css selector", ".hoverlayer .hovertext"))
     assert "trial" in hover[0].text

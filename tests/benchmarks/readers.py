@@ -7,12 +7,11 @@ looks every second. The first three run already when the sweep starts, and look 
 a pause.
 
 Two things could slow the sweep: locks, and the readers' share of the processors. Locks are counted: no SQLite
-connection of the driver waits for one, it is refused at once and the refusal noted. For the share, `--apart`
-gives driver and readers a processor each.
+connection of the driver waits for one, it is refused at once and the refusal noted; the driver's own threads
+refuse each other now and then. The share shows in how long the pauses of 20 ms take, which touch no database.
 """
 
 import argparse
-import os
 import sqlite3
 import statistics
 import subprocess
@@ -40,10 +39,11 @@ KINDS: dict[str, float | None] = {"alone": None, "read every 2 s": 2.0, "read wi
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One sweep: its seconds, the driver's processor time, looks of readers, and refused locks."""
+    """One sweep: its seconds, the driver's processor time, a pause's seconds, looks, and refused locks."""
 
     seconds: float
     processor: float
+    pause: float
     looks: int
     refused: int
 
@@ -72,31 +72,27 @@ def impatient() -> Iterator[list[str]]:
         sqlalchemy.event.remove(sqlalchemy.engine.Engine, "handle_error", note)
 
 
-def on_processor(number: int | None) -> None:
-    """Keeps the processes that this one starts from now on, and its threads, on one processor; or on all."""
-    os.sched_setaffinity(0, range(os.cpu_count() or 1) if number is None else {number})
-
-
-def swept(folder: Path, trials: int, pause: float | None, *, are_apart: bool) -> Run:
+def swept(folder: Path, trials: int, pause: float | None) -> Run:
     """Run one sweep, while it is read."""
     where, database = places_in(folder), folder / "sweeps.db"
     spec = fakes.spec(budget={"trials": trials}, sampler="tpe", pruner="median")
     took: list[float] = []
+    pauses: list[float] = []
+
+    def pace() -> None:
+        began = time.perf_counter()
+        time.sleep(0.02)
+        pauses.append(time.perf_counter() - began)
 
     def drive() -> None:
-        if are_apart:
-            on_processor(1)  # this thread, and those that it starts
         began, busy = time.perf_counter(), time.thread_time()
-        assert driven(spec, where, lambda: time.sleep(0.02)).problems == []
+        assert driven(spec, where, pace).problems == []
         took.extend((time.perf_counter() - began, time.thread_time() - busy))
 
     looks = 0
     with ExitStack() as stack:
         open_storage(where.storage).engine.dispose()
         prepare_database(where.tracking_uri)
-        stack.callback(on_processor, None)
-        if are_apart:
-            on_processor(0)
         looking = readers(stack, database, where.tracking_uri) if pause is not None else None
         refused = stack.enter_context(impatient())
         driver = threading.Thread(target=drive)
@@ -111,7 +107,7 @@ def swept(folder: Path, trials: int, pause: float | None, *, are_apart: bool) ->
             looking()
             driver.join(pause)
         driver.join()
-        return Run(took[0], took[1], looks, len(refused))
+        return Run(took[0], took[1], statistics.mean(pauses), looks, len(refused))
 
 
 def readers(stack: ExitStack, database: Path, tracking_uri: str) -> Callable[[], None]:
@@ -139,18 +135,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=80)
-    parser.add_argument("--apart", action="store_true", help="driver and readers on a processor each")
     arguments = parser.parse_args()
     found: dict[str, list[Run]] = {kind: [] for kind in KINDS}
     for _ in range(arguments.rounds):
         for kind, pause in KINDS.items():
             with tempfile.TemporaryDirectory() as folder:
-                found[kind].append(swept(Path(folder), arguments.trials, pause, are_apart=arguments.apart))
+                found[kind].append(swept(Path(folder), arguments.trials, pause))
     for kind, runs in found.items():
         ratios = [run.seconds / base.seconds for run, base in zip(runs, found["alone"], strict=True)]
         print(
             f"{kind:21} {_spread([run.seconds for run in runs])} s, ratio {_spread(ratios)}, "
             f"driver's processor {_spread([run.processor for run in runs])} s, "
+            f"a pause {_spread([1000 * run.pause for run in runs])} ms, "
             f"{statistics.median(run.looks for run in runs):.0f} looks, "
             f"{sum(run.refused for run in runs)} locks refused",
             flush=True,
