@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,6 +48,20 @@ def sweeps(
     )  # fmt: skip
     assert done.returncode == code, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@pytest.fixture
+def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What a command that needs no worker prints; in this process, which has imported everything."""
+
+    def run(*arguments: str) -> str:
+        from sweeps.cli import app
+
+        capsys.readouterr()
+        app(arguments, standalone_mode=False)
+        return capsys.readouterr().out
+
+    return run
 
 
 @pytest.fixture(scope="session")

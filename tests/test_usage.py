@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import shellingham
 
 from sweeps.cli import main
 from sweeps.persistence import create_study
@@ -39,6 +41,8 @@ HELP = "` shows what there is"
         ),
         pytest.param("launch", f"Missing argument 'FILE'; `sweeps launch --help{HELP}", id="an argument"),
         pytest.param("launch a --trials", "Option '--trials' requires an argument", id="no value"),
+        pytest.param("status a --storage=", "Invalid value for '--storage': it is empty", id="nothing named"),
+        pytest.param("launch a --address=", "Invalid value for '--address': it is empty", id="no address"),
         pytest.param("status a b", "Got unexpected extra argument(s) (b); `sweeps status", id="one too many"),
     ],
 )
@@ -98,6 +102,18 @@ def test_completion_never_complains_and_makes_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["sweeps.db"]
 
 
+def test_a_shell_that_has_no_completion_is_told_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shellingham, "detect_shell", lambda: ("tcsh", "/bin/tcsh"))
+    monkeypatch.setattr(sys, "argv", ["sweeps", "--install-completion"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    expected = "sweeps: --install-completion: type it in one of bash, zsh, fish, powershell, pwsh; "
+    assert capsys.readouterr().err == f"{expected}this shell is tcsh\n"
+
+
 TWO = """
 objective:
   - {metric: val_loss, direction: minimize}
@@ -120,16 +136,20 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_dry_run_is_a_check(two: Path) -> None:
+def test_a_dry_run_is_a_check(two: Path, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(two)
     before = sorted(two.rglob("*"))
     plan = json.loads(sweeps("launch", "two.yaml", "--dry-run", "--json", folder=two).stdout)
     assert (plan["name"], plan["validations"], plan["pruner"]) == ("two", 2, "none")
     assert [objective["metric"] for objective in plan["objectives"]] == ["val_loss", "val/mae"]
-    assert sweeps("launch", "two.yaml", "--dry-run", "--quiet", folder=two).stdout == ""
+    assert typed("launch", "two.yaml", "--dry-run", "--quiet") == ""
     assert sorted(two.rglob("*")) == before
 
 
-def test_two_objectives_and_an_invalid_configuration_from_the_command_line(two: Path) -> None:
+def test_two_objectives_and_an_invalid_configuration_from_the_command_line(
+    two: Path, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(two)
     done = sweeps("launch", "two.yaml", "--json", folder=two)
     result = json.loads(done.stdout)
     assert "trial 0 invalid  9 is wider than 5" in done.stderr
@@ -139,11 +159,11 @@ def test_two_objectives_and_an_invalid_configuration_from_the_command_line(two: 
     assert set(result["best"]["values"]) == {"val_loss", "val/mae"}
     done = sweeps("resume", "two", "--trials", "+1", "--quiet", folder=two)
     assert (done.stdout, done.stderr) == ("", "")
-    shown = sweeps("status", "two", folder=two).stdout
+    shown = typed("status", "two")
     assert "4/4 finished  4 complete" in shown
     assert "Pareto front" in shown
-    exported = json.loads(sweeps("export", "two", "--format", "json", folder=two).stdout)
+    exported = json.loads(typed("export", "two", "--format", "json"))
     checkpoints = {path.parent.name for path in (two / "sweep-files" / "two").glob("*/best.ckpt")}
     assert f"trial-{exported['number']}" in checkpoints
-    sweeps("report", "two", folder=two)
+    typed("report", "two")
     assert "The Pareto front" in (two / "report.html").read_text()
