@@ -1,5 +1,6 @@
 """One local cluster a machine: who owns it, who has joined it, and what a dead process leaves behind."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 
 from dashboards import load
-from sweeps.executors.sharing import Place, Shared, runtime_folder
+from sweeps.errors import UserError
+from sweeps.executors import cluster
+from sweeps.executors.sharing import Place, Shared, have_gpu_in_common, runtime_folder
 from tests.conftest import sweeps
 from tests.test_cli import sweep_file
 from tests.test_cluster import running, wait_for
@@ -71,6 +74,35 @@ def test_who_has_joined_learns_when_the_owner_has_gone_and_leaves_nothing_of_its
     assert not watch.is_alive()
     assert not (tmp_path / "cluster.json").exists()
     assert Place(tmp_path).own(HERE)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("0,1", "2", False), ("0,1", "1", True), ("all", "1", True), ("all", "none", False),
+        ("none", "none", False), ("GPU-1a", "GPU-1b", False),
+    ],
+)  # fmt: skip
+def test_two_clusters_may_have_a_gpu_in_common(one: str, other: str, expected: bool) -> None:
+    assert have_gpu_in_common(one, other) == have_gpu_in_common(other, one) == expected
+
+
+@pytest.mark.parametrize(
+    ("visible", "devices"), [(None, "all"), ("0,1", "0,1"), ("", "none"), ("-1", "none")]
+)
+def test_the_gpus_of_a_cluster_are_those_that_its_process_sees(
+    visible: str | None, devices: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cluster._devices() in ("none", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
+    monkeypatch.setattr(cluster, "machine", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cluster._devices() == devices
+    with contextlib.nullcontext() if devices in ("none", "0,1") else pytest.raises(UserError) as refused:
+        cluster._ensure_gpus_are_free(Shared("", "", 7, "2,3", ""))
+    if refused is not None:
+        assert "(process 7) has 2,3" in str(refused.value)
 
 
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from ray.exceptions import RayError, RayTaskError
 from sweeps.code import pack
 from sweeps.errors import ClusterLost, UserError
 from sweeps.executors.address import ensure_admission, reachable
-from sweeps.executors.sharing import Place, Shared, runtime_folder
+from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_common, runtime_folder
 from sweeps.resources import ACCELERATOR, NodeState
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -58,6 +58,8 @@ def cluster(
         UserError: There is no Ray cluster at that address, or none that this process can be part of, as it
             is connected to one; or there is too much in the folders to be sent there.
     """
+    if address is not None and not address.strip():  # such as a variable of a shell that is not set
+        raise UserError("--address: is empty; give HOST:PORT, auto or local, or leave it out")
     if ray.is_initialized():
         if address:  # to train elsewhere than asked would be worse
             place = f"--address {address}"
@@ -112,6 +114,8 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
         there = place.running() if place else None
         is_ours = False
         if there is None or there.devices != _devices():
+            if there is not None:
+                _ensure_gpus_are_free(there)
             _start()
             if place:
                 address = ray.get_runtime_context().gcs_address
@@ -183,8 +187,19 @@ def _join_shared(there: Shared) -> None:
 
 
 def _devices() -> str:
-    """The GPUs that this process is confined to."""
-    return os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    """The GPUs that a local cluster of this process has; see `Shared`."""
+    if not machine()["GPU"]:
+        return NONE
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ALL)
+    return visible if visible.strip() not in ("", "-1", "NoDevFiles") else NONE
+
+
+def _ensure_gpus_are_free(there: Shared) -> None:
+    if have_gpu_in_common(there.devices, mine := _devices()):
+        raise UserError(
+            f"CUDA_VISIBLE_DEVICES: {mine} here, but the sweep that runs already (process {there.pid}) has "
+            f"{there.devices}: set the same to join it or GPUs of your own, or say `--address local`"
+        )
 
 
 def _token() -> str:

@@ -21,6 +21,8 @@ from pathlib import Path
 
 POLL_SECONDS = 0.5
 
+ALL, NONE = "all", "none"
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -30,7 +32,7 @@ class Shared:
         address: Where it is.
         token: Opens it.
         pid: The process of the sweep that started it.
-        devices: The GPUs that it was confined to, "" for all.
+        devices: The GPUs that it has: what CUDA_VISIBLE_DEVICES says, or `ALL`, or `NONE`.
         python: The interpreter of its workers.
     """
 
@@ -39,6 +41,13 @@ class Shared:
     pid: int
     devices: str
     python: str
+
+
+def have_gpu_in_common(one: str, other: str) -> bool:
+    """Whether two clusters, of which each has these devices (see `Shared`), could train on the same GPU."""
+    if NONE in (one, other):
+        return False
+    return ALL in (one, other) or bool({*one.split(",")} & {*other.split(",")})
 
 
 def runtime_folder() -> Path | None:
