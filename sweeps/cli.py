@@ -14,8 +14,8 @@ from typer.exceptions import TyperException
 from dashboards.errors import ResultsError
 from sweeps.cli_files import files
 from sweeps.cli_lr import learning_rates
-from sweeps.cli_running import Name, Storage, running
-from sweeps.completion import sweep_names
+from sweeps.cli_running import Name, Storage, not_empty, running
+from sweeps.completion import check_shell, sweep_names
 from sweeps.errors import SweepFailed, UserError
 from sweeps.usage import one_line
 
@@ -51,6 +51,7 @@ Address = Annotated[
     typer.Option(
         metavar="HOST:PORT",
         help="A Ray cluster; $RAY_ADDRESS or this machine if none.",
+        callback=not_empty,
         show_default=False,
     ),
 ]
@@ -67,6 +68,7 @@ def main() -> None:
     A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
     """
     try:
+        check_shell(sys.argv[1:])
         sys.exit(app(prog_name="sweeps", standalone_mode=False))
     except TyperException as error:
         is_only_help = type(error).__name__ == "NoArgsIsHelpError"  # which is printed already

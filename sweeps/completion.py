@@ -2,9 +2,33 @@
 
 import contextlib
 import sqlite3
+from collections.abc import Sequence
 from urllib.parse import quote
 
 import typer
+
+from sweeps.errors import UserError
+
+SHELLS = ("bash", "zsh", "fish", "powershell", "pwsh")
+
+
+def check_shell(arguments: Sequence[str]) -> None:
+    """Refuses to show or install completion for a shell that typer does not know; it would do so silently.
+
+    Raises:
+        UserError: That is asked for, and the shell is none of these.
+    """
+    asked = [option for option in ("--install-completion", "--show-completion") if option in arguments]
+    if not asked:
+        return
+    import shellingham
+
+    try:
+        shell = shellingham.detect_shell()[0]
+    except shellingham.ShellDetectionFailure:
+        shell = "none"
+    if shell not in SHELLS:
+        raise UserError(f"{asked[0]}: type it in one of {', '.join(SHELLS)}; this shell is {shell}")
 
 
 def sweep_names(ctx: typer.Context, incomplete: str) -> list[str]:

@@ -253,6 +253,8 @@ def _plain(found: Mapping[str, Any], name: str, file: str) -> tuple[dict[str, An
         raise SpecError(file, "config", f"{name}: `fit` must be a mapping of keys, but is {inner!r}")
     ignored = [key for key in SUBCOMMAND_KEYS[:2] if inner.get(key) is not None]
     notes = tuple(f"{name or 'config'}: {key} is ignored, each trial starts afresh" for key in ignored)
+    if inner.get("config") is not None:
+        notes += (f"{name or 'config'}: config is ignored, name one configuration only",)
     config = {key: value for key, value in inner.items() if key not in SUBCOMMAND_KEYS}
     if isinstance(trainer := config.get("trainer"), Mapping):
         config["trainer"] = {

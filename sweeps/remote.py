@@ -125,6 +125,11 @@ def remote_folder(root: str, name: str) -> str:
     Raises:
         UserError: It holds something already, or cannot be written.
     """
+    protocol, _, place = root.partition("://")
+    if not place.strip("/"):
+        raise UserError(f"files: {root}: names no place there, as s3://bucket/sweeps does")
+    if protocol == "memory":
+        raise UserError(f"files: {root}: is gone with the process that writes it; name a folder or a store")
     folder = RemoteFolder(root) / name
     if rule := unwritable(folder):
         raise UserError(f"files: {masked(root)}: {rule}")

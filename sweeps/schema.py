@@ -72,14 +72,14 @@ def schema() -> dict[str, Any]:
 def _own(properties: dict[str, Any]) -> dict[str, Any]:
     """The keys that may be written in other ways than the models hold them."""
     component = {"$ref": "#/$defs/Component"}
-    mapping = {"type": "object"}
+    mapping, include = {"type": "object"}, {"$ref": "#/$defs/include"}
     return {
         **{key: {"anyOf": [{"type": "string"}, mapping, {"type": "null"}]} for key in CLASSES},
         "config": {"anyOf": [{"type": "string"}, mapping]},
         "trainer": {"anyOf": [{"type": "string", "pattern": r"\.(ya?ml|json)$"}, mapping]},
         "cli": {"anyOf": [{"type": "string"}, _cli()]},
         "search_space": {"$ref": "#/$defs/search_space"},
-        "include": {"type": "array", "items": {"$ref": "#/$defs/include"}},
+        "include": {"anyOf": [include, {"type": "array", "items": include}]},
         **{
             key: {"anyOf": [{"enum": list(names)}, component], "default": properties[key]["default"]}
             for key, names in (("sampler", SAMPLERS), ("pruner", PRUNERS))

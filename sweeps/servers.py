@@ -1,6 +1,7 @@
 """Databases and trackers that are servers: PostgreSQL's driver and lock; does an MLflow server answer?"""
 
 import contextlib
+import difflib
 import importlib.util
 import re
 import socket
@@ -13,6 +14,9 @@ from sweeps.errors import UserError
 CONNECT_SECONDS = 10
 LOCK_KEY = 0x5EE9_5EE9
 """Of PostgreSQL's advisory lock around the creation of tables and the claim of a lease; any number does."""
+
+RECORDS = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks", "databricks-uc", "uc")
+"""Where MLflow keeps records; it takes any other address for a folder, which it does not write any more."""
 
 _POSTGRES = re.compile(r"^(postgres|postgresql)(\+\w+)?://")
 
@@ -33,6 +37,20 @@ def with_driver(url: str) -> str:
     SQLAlchemy would take psycopg2 where none is named.
     """
     return re.sub(r"^postgres(ql)?://", "postgresql+psycopg://", url)
+
+
+def check_records(url: str, label: str) -> None:
+    """Checks that MLflow can keep records at a URL, as far as its form says.
+
+    Raises:
+        UserError: It cannot: for it to say nothing would lose them all.
+    """
+    scheme = re.split(r"://|\+", url)[0]
+    if scheme not in RECORDS:
+        near = difflib.get_close_matches(scheme, RECORDS, n=1)
+        hint = f", did you mean {near[0]}://?" if near else f"; it knows {', '.join(RECORDS)}"
+        raise UserError(f"{label}: MLflow keeps no records at {scheme}://{hint}")
+    check_driver(url, label)
 
 
 def check_driver(url: str, label: str) -> None:

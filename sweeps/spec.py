@@ -32,6 +32,8 @@ WANTED = {
     "sampler": "a name or {class_path, init_args}",
     "pruner": "a name or {class_path, init_args}",
     "seed_everything": "a whole number, true or false",
+    "constraints": "a list of expressions such as [model.width * model.depth <= 512]",
+    "start_with": "a list of mappings such as [{model.width: 64}]",
 }
 """What the keys take that take one of several things."""
 

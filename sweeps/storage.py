@@ -12,13 +12,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.errors import UserError
 from sweeps.provenance import mlflow_schema_problem
-from sweeps.servers import (
-    advisory_lock,
-    check_driver,
-    engine_options,
-    has_table,
-    with_driver,
-)
+from sweeps.servers import advisory_lock, check_driver, check_records, engine_options, has_table, with_driver
 
 if TYPE_CHECKING:
     from optuna.storages import RDBStorage
@@ -211,7 +205,7 @@ def check_tracking(uri: str) -> None:
         if "://" not in uri or uri.startswith("file:"):
             raise UserError(f"tracking_uri: {masked(uri)}: MLflow does not write to folders any more; "
                             "give sqlite:///mlflow.db or the address of a server")  # fmt: skip
-        check_driver(uri, f"tracking_uri: {masked(uri)}")
+        check_records(uri, f"tracking_uri: {masked(uri)}")
         return
     if "?" in str(path):
         raise UserError(f"{path}: MLflow takes a '?' in a path for the end of it; use another folder, "

@@ -76,6 +76,8 @@ def test_the_study_goes_on_without_the_file(tmp_path: Path) -> None:
 def test_what_fit_saves_beside_the_configuration_is_ignored_with_a_note(tmp_path: Path) -> None:
     resting = {"enable_progress_bar": None, "num_sanity_val_steps": None, "devices": "auto", "logger": None}
     saved = CONFIG | {"ckpt_path": "a.ckpt", "weights_only": None, "optimizer": None, "trainer": resting}
+    spec = loaded(tmp_path, {"config": ["other.yaml"], **CONFIG})
+    assert spec.notes == ("configs/base.yaml: config is ignored, name one configuration only",)
     for config in (saved, {"fit": saved}, {"subcommand": "fit", "fit": saved}):
         spec = loaded(tmp_path, config)
         assert spec.notes == ("configs/base.yaml: ckpt_path is ignored, each trial starts afresh",)
@@ -224,6 +226,7 @@ def test_constraints_and_starting_points_are_checked_over_the_base(tmp_path: Pat
         pytest.param({"constraints": "a < b"}, "constraints", "list", id="no list"),
         pytest.param({"constraints": ["model.init_args.widht < 3"]}, "constraints.0", "did you mean",
                      id="an unknown name"),
+        pytest.param({"start_with": {"a": 1}}, "start_with", "a list of mappings such as", id="one start"),
         pytest.param({"constraints": [3]}, "constraints.0", "string", id="a number"),
         pytest.param({"start_with": [{"model.init_args.width": 9}]}, "start_with.0.model.init_args.width",
                      "9 is not in the range int 2 .. 8", id="a start out of the range"),

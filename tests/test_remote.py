@@ -92,6 +92,8 @@ def test_at_every_instant_of_a_save_there_is_a_whole_checkpoint(
     [
         pytest.param("s3://no-such-bucket/x", "bucket does not exist", id="no such bucket"),
         pytest.param("s4://b/x", "no file system 's4', did you mean 's3'?", id="no such protocol"),
+        pytest.param("s3://", "names no place there", id="no bucket"),
+        pytest.param("memory://x", "is gone with the process that writes it", id="memory"),
         pytest.param("gs://b/x", "pip install 'gcsfs'", id="a package is missing"),
     ],
 )

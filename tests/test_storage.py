@@ -278,6 +278,8 @@ def test_processes_that_create_the_same_database_at_once_all_succeed(here: Path)
         pytest.param(
             "file:/data/mlruns", "MLflow does not write to folders any more", id="the same as a URI"
         ),
+        pytest.param("htp://host:5000", "keeps no records at htp://, did you mean http://?", id="a typo"),
+        pytest.param("ftp://host/x", "MLflow keeps no records at ftp://", id="no such store"),
         pytest.param("sqlite:///{here}/no/mlflow.db", "the folder {here}/no does not exist", id="no folder"),
         pytest.param("sqlite:///{here}/notes.txt", "not a usable SQLite database", id="a text file"),
         pytest.param(
