@@ -92,7 +92,8 @@ def code_files(folder: Path) -> Iterator[Path]:
 def _is_left_out(path: Path, patterns: Sequence[str]) -> bool:
     # An environment has one of these files, whatever its name.
     is_environment = (path / "pyvenv.cfg").exists() or (path / "conda-meta").exists()
-    return is_environment or any(fnmatch(path.name, pattern) for pattern in patterns)
+    is_text = path.name.isprintable()  # no module has a name that is not, and no archive holds it
+    return is_environment or not is_text or any(fnmatch(path.name.lower(), pattern) for pattern in patterns)
 
 
 def _too_much(folder: Path) -> str:

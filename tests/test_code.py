@@ -1,5 +1,6 @@
 """What of a project's folders goes to the nodes of a cluster."""
 
+import os
 import subprocess
 import zipfile
 from pathlib import Path
@@ -13,7 +14,8 @@ PROJECT = [
     "net.py", "pkg/__init__.py", "pkg/deep/data.py", "pkg/words.txt", "conf/base.yaml",  # these go
     "sweeps.db", "sweeps.db-wal", "mlflow.db", "sweep-files/x/trial-0/best.ckpt", "mlruns/0/meta.yaml",
     "mlartifacts/x.txt", ".git/config", ".env", "env/pyvenv.cfg", "my-env/pyvenv.cfg", "my-env/lib/a.py",
-    "data/train.csv", "pkg/__pycache__/net.pyc", "weights.pt", "pkg/table.parquet",
+    "data/train.csv", "pkg/__pycache__/net.pyc", "weights.pt", "pkg/table.parquet", "Datasets/a.csv",
+    "caf\udce9.py",
 ]  # fmt: skip
 
 
@@ -22,7 +24,7 @@ def project(tmp_path: Path) -> Path:
     for name in PROJECT:
         path = tmp_path / "project" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"text of {name}")
+        path.write_text(f"text of {name}", errors="replace")
     return tmp_path / "project"
 
 
@@ -35,6 +37,15 @@ def test_code_goes_and_records_checkpoints_data_and_environments_stay(project: P
         there = {name for name in archive.namelist() if not name.endswith("/")}
         assert archive.read("0/net.py") == b"text of net.py"
     assert there == {f"0/{name}" for name in PROJECT[:5]} | {"1/more.py"}
+
+
+def test_pipes_and_links_that_lead_nowhere_or_everywhere_stay(project: Path, tmp_path: Path) -> None:
+    os.mkfifo(project / "pipe.py")
+    (project / "nowhere.py").symlink_to("nothing")
+    (project / "everything").symlink_to("/")
+    code.pack([str(project)], tmp_path / "code.zip")
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert not {"0/pipe.py", "0/nowhere.py", "0/everything"} & set(archive.namelist())
 
 
 def test_the_same_files_give_the_same_archive(project: Path, tmp_path: Path) -> None:
