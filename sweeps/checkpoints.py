@@ -11,16 +11,17 @@ import os
 import pickle
 import secrets
 import shutil
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
-from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from typing_extensions import override
 
-from sweeps.remote import RemoteFolder
+from sweeps.remote import RemoteFolder, reason_of
 
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
 
@@ -61,13 +62,16 @@ class Saver:
         self._folder, self._store = folder, store
         self._pool = ThreadPoolExecutor(1, "checkpoints")
         self._writing: Future[None] | None = None
+        self._owes_best = False  # the store's `best.ckpt` is not the best one
 
     def save(self, trainer: Trainer, validation: int, *, is_best: bool) -> None:
         """Saves it once the one before is written; a full disk is noted, as training is dearer."""
         self.wait()
-        taken, usual = Taken(), trainer.strategy.checkpoint_io
-        if type(usual) is TorchCheckpointIO:  # else the user has chosen how it is written
-            trainer.strategy.checkpoint_io = taken
+        taken, chosen = Taken(), (usual := trainer.strategy.checkpoint_io)
+        if isinstance(usual, AsyncCheckpointIO) and usual.checkpoint_io:
+            chosen = usual.checkpoint_io  # its thread would write after we give the names; we have one
+        # Unless the user has chosen how it is written.
+        trainer.strategy.checkpoint_io = taken if type(chosen) is TorchCheckpointIO else chosen
         try:
             # `weights_only` is what it leaves out here, not how it is read.
             trainer.save_checkpoint(self._folder / NEW, weights_only=False)
@@ -79,11 +83,7 @@ class Saver:
             trainer.strategy.checkpoint_io = usual
 
     def wait(self) -> None:
-        """Waits until what was saved is written.
-
-        Raises:
-            Exception: What the store's own file system raised.
-        """
+        """Waits until what was saved is written."""
         if self._writing is not None:
             self._writing.result()
             self._writing = None
@@ -96,7 +96,10 @@ class Saver:
         """Removes what only a training that goes on needs."""
         tidy(self._folder)
         if self._store is not None:
-            self._store.remove(PREVIOUS)
+            with self._outage(self._store, BEST):
+                self._send_owed(self._store)
+            with contextlib.suppress(Exception):  # one file too many
+                self._store.remove(PREVIOUS)
 
     def _write(self, content: bytes, validation: int, is_best: bool) -> None:
         try:
@@ -107,12 +110,39 @@ class Saver:
             self._note(validation, error, is_best=is_best)
             return
         if self._store is not None:
-            self._store.send_checkpoint(self._folder / LAST, is_best=is_best)
+            self._send(self._store, validation, is_best=is_best)
+
+    def _send(self, store: RemoteFolder, validation: int, *, is_best: bool) -> None:
+        with self._outage(store, f"checkpoint of validation {validation}"):
+            self._owes_best |= is_best
+            store.send_checkpoint(self._folder / LAST, is_best=is_best)
+            self._owes_best &= not is_best
+            self._send_owed(store)
+
+    def _send_owed(self, store: RemoteFolder) -> None:
+        """Sends the best one that the store did not take when it was new, or removes what is not it."""
+        if self._owes_best and (self._folder / BEST).exists():
+            store.send(self._folder / BEST, BEST)
+        elif self._owes_best:
+            store.remove(BEST)
+        self._owes_best = False
+
+    @contextlib.contextmanager
+    def _outage(self, store: RemoteFolder, what: str) -> Iterator[None]:
+        """A store that is away is noted, as training is dearer."""
+        try:
+            yield
+        except Exception as error:  # noqa: BLE001 - each file system has errors of its own
+            self._say(f"no {what} in {store}: {reason_of(store.uri, error)}")
+
+    def _say(self, unwritten: str) -> None:
+        self.unwritten = unwritten
+        print(unwritten)  # noqa: T201 - to the trial's log
 
     def _note(self, validation: int, error: OSError, *, is_best: bool) -> None:
         """Leaves the checkpoints of before, but no `best.ckpt` that is not the best any more."""
-        self.unwritten = f"no checkpoint of validation {validation}: {error}"
-        print(self.unwritten)  # noqa: T201 - to the trial's log
+        self._say(f"no checkpoint of validation {validation}: {error}")
+        self._owes_best |= is_best
         with contextlib.suppress(OSError):
             for name in (NEW, f"{NEW}-best", *([BEST] if is_best else [])):
                 (self._folder / name).unlink(missing_ok=True)

@@ -152,11 +152,12 @@ def unwritable(folder: RemoteFolder) -> str:
         package = EXTRAS.get(protocol, f"fsspec's for {protocol}://")
         return f"needs another package: pip install '{package}'"
     except Exception as error:  # noqa: BLE001 - each file system has errors of its own
-        return f"cannot be written: {_reason(folder.uri, error)}"
+        return f"cannot be written: {reason_of(folder.uri, error)}"
     return ""
 
 
-def _reason(root: str, error: Exception) -> str:
+def reason_of(root: str, error: Exception) -> str:
+    """What a file system says, in one line without passwords; of an unknown protocol the nearest one."""
     text = masked(" ".join(str(error).split())) or type(error).__name__
     if not text.startswith("Protocol not known"):
         return text[:300]
@@ -189,7 +190,7 @@ def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iter
         try:
             yield folder
         finally:
-            if (folder / LOG).exists():
+            with contextlib.suppress(Exception):  # a store that is away costs the log, not the trial
                 there.send(folder / LOG, LOG)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -262,3 +263,27 @@ class Greedy(Line):
         loss = super().training_step(batch, batch_idx)
         del held
         return loss
+
+
+class Compressed(TorchCheckpointIO):
+    """A user's own way to write checkpoints."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        super().save_checkpoint(checkpoint | {"compressed": True}, path, storage_options)
+
+
+class Rewriting(Line):
+    """Writes over its weights in place as soon as it was validated and saved; a checkpoint takes a while."""
+
+    def __init__(self, lr: float = 0.05, fails_at: int = -1) -> None:
+        super().__init__(lr)
+        self.fails_at = fails_at
+        self.register_buffer("mark", torch.zeros(500_000))
+
+    def on_validation_epoch_end(self) -> None:
+        self.mark[:] = self.mark[0].abs() + 1
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        self.mark[:] = self.mark.abs() * (-1 if batch_idx % 4 else 1)
+        if self.current_epoch == self.fails_at:
+            raise RuntimeError(f"in epoch {self.current_epoch}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import boto3
 import pytest
+import torch
 from mlflow import MlflowClient
 
 from dashboards.errors import ResultsError
@@ -18,7 +19,9 @@ from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
 from tests.stores import BUCKET, key, names
 from tests.test_cli import sweep_file
-from tests.test_trial import new_worker
+from tests.test_trial import Run, new_worker, run
+
+__all__ = ["run"]  # a fixture
 
 
 def train(worker: Any, epochs: int, attempt: int = 0) -> tuple[list[Report], Outcome]:
@@ -85,6 +88,34 @@ def test_at_every_instant_of_a_save_there_is_a_whole_checkpoint(
         there = [folder.read(name) for name in ("last.ckpt", "previous.ckpt") if folder.has(name)]
         assert set(there) <= {b"first", b"second"}
         assert there
+
+
+def test_a_store_that_is_away_costs_a_checkpoint_and_gets_the_best_one_later(
+    run: Run, tmp_path: Path
+) -> None:
+    there, away = tmp_path / "store", tmp_path / "away"
+    there.mkdir()
+
+    def outage(report: Report) -> bool:
+        if report.step == 1:  # the best checkpoint, of validation 2, finds a file where its folder was
+            there.rename(away)
+            there.touch()
+        if report.step == 4:  # sent after the checkpoint of validation 3 was taken: the one before is done
+            there.unlink()
+            away.rename(there)
+        return False
+
+    worker = new_worker(tmp_path / "files", store=f"file://{there}")
+    values = [3.0, 1.0, 2.0, 2.0, 2.0, 2.0]
+    reports, outcome = run(
+        "Scheduled", {"values": values}, trainer={"max_epochs": 6}, stop=outage, worker=worker
+    )
+    assert (len(reports), outcome.state, outcome.value) == (6, State.COMPLETE, 1.0)
+    assert outcome.reason.startswith("no checkpoint of validation ")
+    folder = there / "trial-0"
+    assert {path.name for path in folder.iterdir()} >= {"best.ckpt", "last.ckpt", "log.txt"}
+    epochs = [torch.load(folder / name, weights_only=True)["epoch"] for name in ("best.ckpt", "last.ckpt")]
+    assert epochs == [1, 5]
 
 
 @pytest.mark.parametrize(

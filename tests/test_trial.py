@@ -186,6 +186,37 @@ def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path
     assert (tmp_path / "trial-0" / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize(
+    "plugin", ["lightning.pytorch.plugins.AsyncCheckpointIO", "tests.modules.Compressed"]
+)
+def test_checkpoints_are_complete_however_the_user_has_them_written(
+    run: Run, tmp_path: Path, plugin: str
+) -> None:
+    _, outcome = run("Line", trainer={"plugins": [{"class_path": plugin}]})
+    assert (outcome.state, outcome.reason) == (State.COMPLETE, "")
+    last = torch.load(tmp_path / "trial-0" / "last.ckpt", weights_only=True)
+    assert (last["epoch"], "compressed" in last) == (3, "Compressed" in plugin)
+
+
+def test_a_checkpoint_is_that_of_its_validation_whatever_the_training_does_meanwhile(
+    run: Run, tmp_path: Path
+) -> None:
+    run("Rewriting", trainer={"max_epochs": 3, "val_check_interval": 0.5})
+    for name, validation in (("best.ckpt", 6), ("last.ckpt", 6)):
+        saved = torch.load(tmp_path / "trial-0" / name, weights_only=True)
+        assert saved["state_dict"]["mark"].unique().tolist() == [validation]
+
+
+def test_the_last_checkpoint_is_written_also_when_the_training_fails_right_after_it(
+    run: Run, tmp_path: Path
+) -> None:
+    _, outcome = run("Rewriting", {"fails_at": 3})
+    assert outcome.reason == "RuntimeError: in epoch 3"
+    last = torch.load(tmp_path / "trial-0" / "last.ckpt", weights_only=True)
+    assert last["callbacks"]["TrialCallback"]["validations"] == 3
+    assert last["state_dict"]["mark"].unique().tolist() == [3]
+
+
 def test_an_optimizer_of_the_configuration_replaces_the_modules_own(run: Run) -> None:
     adam = {"class_path": "torch.optim.AdamW", "init_args": {"lr": 0.0}}
     reports, _ = run("Line", optimizer=adam)
