@@ -22,14 +22,22 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
-from sweeps.records import Inspection
+from sweeps.records import Inspection, TrialContext
 from sweeps.resources import Need
 from sweeps.spec import Component, SweepSpec
 from sweeps.storage import masked
 
 
-def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, Any]:
+def check(
+    spec: SweepSpec, storage: str | None, console: Console, *, measures: bool = False
+) -> dict[str, Any]:
     """Checks a sweep in this process and prints its plan; trains nothing and leaves nothing behind.
+
+    Args:
+        spec: The sweep.
+        storage: URL of the study database.
+        console: Where the plan is printed.
+        measures: Also train a few batches with several settings, and advise; see `sweeps.measure`.
 
     Returns:
         The plan as plain values, for `--json`.
@@ -42,7 +50,8 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, A
         check_algorithms(spec, schedule_of(spec).validations())
     with console.status("importing torch, Lightning and your classes ..."):
         slots, need = slots_of([_machine()], spec)
-        inspection = inspect(context_of(spec, where.files, need.gpus), spec, False)
+        context = context_of(spec, where.files, need.gpus)
+        inspection = inspect(context, spec, False)
     raise_problem(inspection, spec)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
@@ -52,6 +61,7 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, A
     for part in _plan(spec, where, inspection, (slots, need), validations):
         console.print(part)
     return {
+        **(_measured(spec, context, console) if measures else {}),
         "name": spec.name,
         "objectives": [objective.model_dump() for objective in spec.objectives],
         "budget": spec.budget.model_dump(),
@@ -63,6 +73,16 @@ def check(spec: SweepSpec, storage: str | None, console: Console) -> dict[str, A
         "lr_finder": outlook(spec, inspection.batches),
         "notes": notes,
     }
+
+
+def _measured(spec: SweepSpec, context: TrialContext, console: Console) -> dict[str, Any]:
+    from sweeps.measure import measure
+
+    with console.status("training a few batches with several settings ..."):
+        measured = measure(spec, context)
+    for part in measured.parts():
+        console.print(part)
+    return {"measured": measured.plain()}
 
 
 def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:
@@ -103,6 +123,9 @@ def _plan(
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
     if spec.stop_when:
         yield Text.assemble(("Ends    ", "bold"), f"before, when {spec.stop_when}")
+    if spec.auto_batch_size:
+        rule = f"the largest that fits is looked for before the first trial and put at {spec.auto_batch_size}"
+        yield Text.assemble(("Batch   ", "bold"), rule)
     if text := outlook(spec, found.batches):
         yield Text.assemble(("Rates   ", "bold"), text)
     yield Text.assemble(("Slots   ", "bold"), f"{slots} at once here, each with {need}")

@@ -90,13 +90,17 @@ def _complain(message: object, code: int) -> int:
 def check(
     file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
     overrides: Overrides = None, storage: Storage = None, as_json: ResultAsJson = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also try settings for speed and the largest batch, a minute.")
+    ] = False,
 ) -> None:  # fmt: skip
     """Validate a sweep file without training, and print what it would do."""
     from rich.console import Console
 
     from sweeps.check import check as check_and_show
 
-    plan = check_and_show(_spec(file, name, trials, hours, overrides), storage, Console(stderr=as_json))
+    spec = _spec(file, name, trials, hours, overrides)
+    plan = check_and_show(spec, storage, Console(stderr=as_json), measures=measure)
     if as_json:
         _print_json(plan)
 

@@ -98,6 +98,8 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Pat
     check_objectives(spec)
     if rule := spec.oom.problem(spec.base, [site.config_path for site in spec.space.sites]):
         raise spec.error("oom.batch_size", rule)
+    if (auto := spec.auto_batch_size) and auto in [site.config_path for site in spec.space.sites]:
+        raise spec.error(auto, "is searched, so `auto` would never be used; leave it out")
     # Checked now, so that a loaded specification is a right one.
     _ = spec.space, spec.checked_constraints, spec.start_with_params
     check_finder(spec)

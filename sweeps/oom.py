@@ -30,6 +30,7 @@ class Oom(BaseModel):
         policy: `shrink`: smaller batches, accumulated; `fail`: like any exception.
         batch_size: The batch size's path in the configuration; None if it has the usual name.
         precision: The precision to take when a batch of one does not fit; None for none.
+        most: The largest batch that `batch_size: auto` tries; None for all training data.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -37,6 +38,7 @@ class Oom(BaseModel):
     policy: Literal["shrink", "fail"] = "shrink"
     batch_size: Annotated[str, Field(min_length=1)] | None = None
     precision: Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true"] | None = None
+    most: Annotated[int, Field(gt=0)] | None = None
 
     def problem(self, base: Mapping[str, Any], varied: Iterable[str]) -> str | None:
         """Why `batch_size` cannot be right, or None.
@@ -57,6 +59,24 @@ class Oom(BaseModel):
 
 USUAL_PATHS = ("data.init_args.batch_size", "data.batch_size", "model.init_args.batch_size",
                "model.batch_size")  # fmt: skip
+
+
+AUTO, AUTO_START = "auto", 8
+"""What a file says for the largest batch that fits, and what stands for it until that is known."""
+
+
+def auto_path(given: str | None, config: Mapping[str, Any]) -> str | None:
+    """Where a configuration says `batch_size: auto`, among the places that `batch_size_path` looks at."""
+    return next((path for path in ((given,) if given else USUAL_PATHS) if at(config, path) == AUTO), None)
+
+
+def started(config: dict[str, Any], given: str | None) -> dict[str, Any]:
+    """The configuration with a number in place of `batch_size: auto`, where it says that."""
+    path = auto_path(given, config)
+    if path:
+        config = copy.deepcopy(config)
+        put(config, path, AUTO_START)
+    return config
 
 
 def at(config: Any, path: str) -> Any:

@@ -39,13 +39,19 @@ def sweep_info(
         artifact_location=where.artifacts,
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
         tags=tags,
-        **finder.recorded(attributes, sampler=_named(spec.sampler), pruner=_named(spec.pruner)),
+        **finder.recorded(attributes, **_known(spec, attributes)),
         files=where.files,
         key=attributes["mlflow"]["key"],
         counts=dict(study.counts),
         best_value=study.best.value if study.best else None,
         is_resumed=is_resumed,
     )
+
+
+def _known(spec: SweepSpec, attributes: dict[str, Any]) -> dict[str, str]:
+    known = {"sampler": _named(spec.sampler), "pruner": _named(spec.pruner)}
+    found = attributes.get("batch_size")
+    return known | ({"batch_size.auto": f"{found['size']}, {found['limit']}"} if found else {})
 
 
 def _named(algorithm: Any) -> str:

@@ -92,7 +92,7 @@ def create_study(
 
 def _is_half_made(study: "optuna.Study") -> bool:
     """Whether it holds no trial and nothing but what a launch writes before its mark."""
-    known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "sweep_state"}
+    known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
     begun = any(trial.state.name != "WAITING" for trial in study.get_trials(deepcopy=False))
     return study.user_attrs.keys() <= known and not begun
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.errors import SpecError
 from sweeps.lr.section import MULTIPLIER, LrFinder
-from sweeps.oom import Oom
+from sweeps.oom import Oom, auto_path, started
 from sweeps.records import MOST_OBJECTIVES, CliCall
 from sweeps.stopping import StopWhen
 
@@ -248,6 +248,15 @@ class SweepSpec(_Section):
     @property
     def base(self) -> dict[str, Any]:
         """The LightningCLI configuration that the search space varies."""
+        return started(self._written, self.oom.batch_size)
+
+    @property
+    def auto_batch_size(self) -> str | None:
+        """The path where the file says `batch_size: auto`; see `sweeps.batch_size`."""
+        return auto_path(self.oom.batch_size, self._written)
+
+    @property
+    def _written(self) -> dict[str, Any]:
         config = {key: getattr(self, key) for key in LIGHTNING_KEYS}
         return {key: value for key, value in config.items() if value is not None} | (self.config or {})
 

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps import code
+from sweeps import batch_size, code
 from sweeps.algorithms import make_sampler
 from sweeps.cells import grid_arguments
 from sweeps.control import living_driver
@@ -88,6 +88,11 @@ def run_sweep(
         workers(spec, where, address, say) as (executor, context, validations, sources, asks_ahead),
         patient(say=say),
     ):
+        spec, found = batch_size.settled(executor, context, spec)
+        if found:
+            say(str(found))
+            inspection = executor.call(inspect, context, spec, False)
+            validations = schedule_of(spec, inspection).validations(inspection.batches)
         notes = {
             "files": masked(where.store) or str(where.files),
             "spool": str(where.files),
@@ -97,6 +102,7 @@ def run_sweep(
                 "artifacts": where.artifacts,
                 "key": uuid.uuid4().hex,
             },
+            **batch_size.noted(found),
             **finder.prepare(executor, context, spec),
         }
         study = create_study(

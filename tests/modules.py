@@ -37,6 +37,17 @@ class Data(LightningDataModule):
         return DataLoader(self.set, batch_size=self.size // 2)
 
 
+class Loading(Data):
+    """Loads in processes of its own."""
+
+    def __init__(self, batch_size: int = 8, num_workers: int = 0) -> None:
+        super().__init__(batch_size)
+        self.num_workers = num_workers
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.set, batch_size=self.batch_size, num_workers=self.num_workers)
+
+
 class Line(LightningModule):
     """Fits the line; logs `loss` in training, `val_loss` and `val/mae` in validation."""
 

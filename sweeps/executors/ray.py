@@ -17,6 +17,7 @@ from sweeps.executors.workers import LOOK_SECONDS, Slot, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.resources import Need
 
+PATIENT_LOOKS = 3
 IDLE_SECONDS = 30.0
 """A worker that has had nothing to do for so long is ended: others may need its place, or nobody its node."""
 
@@ -105,11 +106,12 @@ class RayExecutor:
 
     def _first_ready(self) -> Slot:
         """Waits for a worker, and says so if others have taken all that it needs."""
-        workers, has_said = self._workers, False
+        workers, has_said, looks = self._workers, False, 0
         while True:
             if found := next((slot for slot in workers.slots if slot.node), None):
                 return found
-            if not workers.slots and not has_said:
+            looks += not workers.slots
+            if looks > PATIENT_LOOKS and not has_said:  # one of ours that died is shown a while as taken
                 self._say(f"waiting for a free place: a trial takes {self._need}, and others have taken all")
                 has_said = True
             if workers.slots:

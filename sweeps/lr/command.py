@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from sweeps.batch_size import settled
 from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.lr.narrow import has_rate
@@ -72,6 +73,7 @@ def lr_find(
     name = f"{spec.name}-lr-find"
     where = Places("", *tracking_place(spec, name), Path(spec.files))
     with workers(spec, where, address, say) as (executor, context, *_):
+        spec, _ = settled(executor, context, spec)
         found = finder.find(executor, context, spec, settings)
     attributes = {"lr_finder": finder.stored(spec, settings, found)}
     info = SweepInfo(

@@ -10,6 +10,7 @@ only print what it holds.
 """
 
 import argparse
+import itertools
 import json
 import math
 import statistics
@@ -207,6 +208,13 @@ def _summary(rows: list[dict[str, Any]]) -> str:
 TASKS = ("mlp_digits", "mlp_mnist1d", "cnn_digits")
 SWEEP_SEEDS, TRIALS, EPOCHS = 10, 30, 8
 
+SECTIONS: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "as it is": {"configs": 8},
+    "short": {"configs": 3, "steps": 60, "low": 1e-6},
+}
+"""The sweep file's `lr_finder` of each sweep that is compared with the plain one."""
+
 
 class Here:
     """Runs range tests in this process."""
@@ -216,7 +224,7 @@ class Here:
         return [function(*given) for given in arguments]
 
 
-def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
+def sweep(kind: str, seed: int, section: dict[str, Any] | None) -> dict[str, Any]:
     """A real sweep with real range tests; its trainings run one at a time, in a plain loop."""
     raw = {
         "name": "bench", "objective": {"metric": "val_loss", "direction": "minimize"},
@@ -229,7 +237,7 @@ def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
             "data.init_args.batch_size": [32, 64, 128],
         },
     }  # fmt: skip
-    spec = load_spec(raw | ({"lr_finder": {"configs": 8}} if with_finder else {}))
+    spec = load_spec(raw | ({"lr_finder": section} if section else {}))
     notes = finder.prepare(Here(), CONTEXT, spec)
     study = create_study(spec, None, validations=EPOCHS, notes=notes, starts=finder.suggested(notes, spec))
     narrow = finder.applied(spec, notes)
@@ -237,7 +245,9 @@ def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
         len(curve["losses"]) * batch_of(config) / len(arrays(kind)[0])
         for found in notes.get("lr_finder", {}).get("findings", [])
         for curve, (_, config) in zip(
-            found["curves"], configurations(spec, spec.space.sites[0], 8), strict=True
+            found["curves"],
+            configurations(spec, spec.space.sites[0], (section or {})["configs"]),
+            strict=True,
         )
     )
     best = math.inf
@@ -255,7 +265,7 @@ def sweep(kind: str, seed: int, *, with_finder: bool) -> dict[str, Any]:
         Study(study, narrow), ScriptedExecutor(lambda a: training(kind, a, seed), length=EPOCHS), [Watching()]
     )
     return {
-        "course": course[-1:] if not with_finder else _steps(course),
+        "course": _steps(course) if section else course[-1:],
         "found": notes.get("lr_finder", {}).get("findings", [{}])[0].get("searched"),
     }
 
@@ -301,7 +311,7 @@ def sweeps(file: Path) -> None:
         for kind in TASKS:
             key = f"{kind} {seed}"
             if key not in held:
-                held[key] = {str(on): sweep(kind, seed, with_finder=on) for on in (False, True)}
+                held[key] = {name: sweep(kind, seed, section) for name, section in SECTIONS.items()}
                 file.write_text(json.dumps(held))
         print(f"seed {seed} is done", flush=True)
 
@@ -309,20 +319,20 @@ def sweeps(file: Path) -> None:
 def print_sweeps(file: Path) -> None:
     """Of each task the share of the plain sweep's epochs after which the other was as good."""
     held = json.loads(file.read_text())
-    print("| task | epochs of the plain sweep | share until as good (median) | seeds that got there | each |")
-    print("|---|---|---|---|---|")
-    for kind in TASKS:
+    print("| task | finder | epochs of the plain sweep | share until as good (median) | got there | each |")
+    print("|---|---|---|---|---|---|")
+    for kind, name in itertools.product(TASKS, [name for name in SECTIONS if name != "plain"]):
         shares, plain = [], []
         for key, pair in held.items():
             if not key.startswith(f"{kind} "):
                 continue
-            [(epochs, value)] = pair["False"]["course"]
-            there = [at for at, best in pair["True"]["course"] if best <= value]
+            [(epochs, value)] = pair["plain"]["course"]
+            there = [at for at, best in pair[name]["course"] if best <= value]
             shares.append(there[0] / epochs if there else math.inf)
             plain.append(epochs)
         each = ", ".join(f"{share:.2f}" for share in sorted(shares))
         print(
-            f"| {kind} | {statistics.median(plain):.0f} | {statistics.median(shares):.2f} "
+            f"| {kind} | {name} | {statistics.median(plain):.0f} | {statistics.median(shares):.2f} "
             f"| {sum(map(math.isfinite, shares))} of {len(shares)} | {each} |"
         )
 
