@@ -50,25 +50,23 @@ class Run:
 
 @contextmanager
 def impatient() -> Iterator[list[str]]:
-    """Lets no SQLite connection of this process wait for a lock; gives what was refused instead."""
+    """Lets no open SQLite connection of this process wait for a lock; gives what was refused instead."""
     import sqlalchemy
 
     refused: list[str] = []
-    connect = sqlite3.connect
 
-    def connected(*args: Any, **kwargs: Any) -> sqlite3.Connection:
-        opened: sqlite3.Connection = connect(*args, **{**kwargs, "timeout": 0.0})
-        return opened
+    def opened(connection: sqlite3.Connection, record: object) -> None:
+        connection.execute("PRAGMA busy_timeout = 0")
 
     def note(context: Any) -> None:
         refused.append(str(context.original_exception))
 
-    sqlite3.connect = sqlite3.dbapi2.connect = connected  # type: ignore[assignment]
+    sqlalchemy.event.listen(sqlalchemy.pool.Pool, "connect", opened)
     sqlalchemy.event.listen(sqlalchemy.engine.Engine, "handle_error", note)
     try:
         yield refused
     finally:
-        sqlite3.connect = sqlite3.dbapi2.connect = connect
+        sqlalchemy.event.remove(sqlalchemy.pool.Pool, "connect", opened)
         sqlalchemy.event.remove(sqlalchemy.engine.Engine, "handle_error", note)
 
 
