@@ -147,7 +147,9 @@ def resume(
     from sweeps.launch import plain
     from sweeps.launch import resume as resume_and_show
 
-    if trials is None and hours is None and end_pause(name, storage):
+    if trials is None and hours is None and (done := end_pause(name, storage)):
+        if not quiet:
+            typer.echo(done, err=as_json)
         return
     with _interruptible(name):
         console = Console(stderr=as_json, quiet=quiet)

@@ -46,6 +46,7 @@ def stop(
 def pause(name: Name, storage: Storage = None) -> None:
     """Start no further trial until `sweeps resume`."""
     _ask(name, storage, "pause")
+    typer.echo(f"{name} starts no further trial; `sweeps resume {name}` goes on with it")
 
 
 @running.command()
@@ -68,13 +69,13 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The trial's numbe
 @trial.command()
 def kill(name: Name, number: Number, storage: Storage = None) -> None:
     """End a running trial; it counts as failed."""
-    _ask(name, storage, "kill", number=number)
+    _ask_of_trial(name, storage, "kill", number)
 
 
 @trial.command()
 def retry(name: Name, number: Number, storage: Storage = None) -> None:
     """Train the parameters of a trial that ended once more, as a new trial."""
-    _ask(name, storage, "retry", number=number)
+    _ask_of_trial(name, storage, "retry", number)
 
 
 @running.command()
@@ -104,3 +105,9 @@ def _ask(name: str, storage: str | None, command: str, **arguments: Any) -> None
     from sweeps.commands import ask
 
     ask(name, storage, command, **arguments)
+
+
+def _ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
+    from sweeps.commands import ask_of_trial
+
+    ask_of_trial(name, storage, command, number)

@@ -1,8 +1,10 @@
 """What other terminals do with a running sweep: small requests to its driver, and reading its logs."""
 
+import contextlib
 import difflib
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,17 +28,46 @@ def ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
     send(load_study(name, study_url(storage)), command, **arguments)
 
 
-def end_pause(name: str, storage: str | None) -> bool:
-    """Asks a living driver to go on; False if there is none.
+def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
+    """Writes a request that concerns one trial: `kill` it while it runs, `retry` it once it has ended.
+
+    Raises:
+        UserError: There is no such sweep or trial, nothing is running the sweep, or the trial's time for this
+            is over or has not come.
+    """
+    study = load_study(name, study_url(storage))
+    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    if number not in states:
+        raise no_trial(name, number, states)
+    if command == "kill" and states[number].is_finished():
+        raise UserError(f"{name}: trial {number} has ended already")
+    if command == "kill" and states[number].name == "WAITING":
+        raise UserError(f"{name}: trial {number} has not begun yet")
+    if command == "retry" and not states[number].is_finished():
+        raise UserError(f"{name}: trial {number} has not ended, so it cannot be tried again")
+    send(study, command, number=number)
+
+
+def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:
+    """What is said of a trial that is not there."""
+    there = sorted(numbers)
+    return UserError(f"{name} has no trial {number}; it has {f'0 to {there[-1]}' if there else 'none yet'}")
+
+
+def end_pause(name: str, storage: str | None) -> str:
+    """Asks a living driver to go on; gives what was done, "" if there is none.
 
     Raises:
         UserError: There is no such sweep.
     """
     study = load_study(name, study_url(storage))
-    if living_driver(study.user_attrs) is None:
-        return False
+    driver = living_driver(study.user_attrs)
+    if driver is None:
+        return ""
     send(study, "resume")
-    return True
+    return (
+        f"{name} is being run by process {driver['pid']} on {driver['host']}, which goes on if it was paused"
+    )
 
 
 def parse_changes(items: list[str]) -> dict[str, Any]:
@@ -71,14 +102,19 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
     numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
     if not numbers:
         raise UserError(f"{name} has no trials yet")
-    number = numbers[-1] if number is None else number
-    if number not in numbers:
-        raise UserError(f"{name} has no trial {number}; it has 0 to {numbers[-1]}")
+    if number is not None and number not in numbers:
+        raise no_trial(name, number, numbers)
+    store = None
     if is_remote(study.user_attrs["files"]):
         store = RemoteFolder(expand(loaded_spec(study).files)) / name
+    files = Path(study.user_attrs["files"])
+    if number is None:  # the last one that has begun: one more may be drawn already
+        begun = (n for n in reversed(numbers) if _has_log(files, store, n))
+        number = next(begun, numbers[-1])
+    if store is not None:
         remote.show_log(store / f"trial-{number}", follow=follow)
         return
-    path = Path(study.user_attrs["files"]) / f"trial-{number}" / "log.txt"
+    path = files / f"trial-{number}" / "log.txt"
     if not path.exists():
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -88,3 +124,11 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
             if not follow:
                 return
             time.sleep(POLL_SECONDS)
+
+
+def _has_log(files: Path, store: RemoteFolder | None, number: int) -> bool:
+    if store is None:
+        return (files / f"trial-{number}" / remote.LOG).exists()
+    with contextlib.suppress(Exception):  # whoever reads it says what is wrong
+        return (store / f"trial-{number}").has(remote.LOG)
+    return True

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sweeps.asking import Asker
 from sweeps.control import Lease, LeaseLost
-from sweeps.errors import ClusterLost, SweepFailed
+from sweeps.errors import ClusterLost, SweepFailed, UserError
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.journal import Journal
@@ -146,7 +146,8 @@ def obey(request: Request, study: Study, executor: Executor) -> None:
         case "kill", {"number": number}:
             executor.cancel(number, "killed by `sweeps trial kill`")
         case "retry", {"number": number}:
-            study.enqueue_again(number)
+            with suppress(UserError):  # the command looks before it asks
+                study.enqueue_again(number)
         case "update", changes:
             budget: dict[str, Any] = {key: changes[key] for key in ("trials", "hours") if key in changes}
             if budget:

@@ -13,15 +13,16 @@ import pytest
 
 from dashboards import load
 from dashboards.runs import find_parent
-from sweeps.commands import parse_changes
+from sweeps.commands import ask_of_trial, parse_changes
 from sweeps.control import LEASE_SECONDS, Lease, LeaseLost, living_driver, send
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import Places
-from sweeps.records import News, Outcome
-from sweeps.runner import drive
+from sweeps.records import News, Outcome, Request
+from sweeps.runner import drive, obey, run
 from sweeps.storage import open_storage
+from sweeps.study import Study
 from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
@@ -101,6 +102,9 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     [failed] = [t for t in status(folder)["trials"] if t["state"] == "failed"]
     assert failed["reason"] == "killed by `sweeps trial kill`"
     assert "Trainer" in sweeps("logs", "chaos", "0", folder=folder).stdout
+    assert "Trainer" in sweeps("logs", "chaos", folder=folder).stdout  # not of one that is only drawn
+    going_on = sweeps("resume", "chaos", folder=folder).stdout
+    assert going_on.startswith(f"chaos is being run by process {process.pid} on ")
     sweeps("pause", "chaos", folder=folder)
     wait_for(lambda: nothing_ends(folder), 60)
     paused_at = finished_of(folder)
@@ -213,6 +217,32 @@ def test_requests_reach_the_driver_once_and_only_the_living_one(tmp_path: Path) 
     time.sleep(0.1)
     assert again.requests() == []
     again.release()
+
+
+def test_what_cannot_be_asked_of_a_trial_is_said_and_does_not_end_the_sweep(tmp_path: Path) -> None:
+    spec, database = fakes.spec(), str(tmp_path / "s.db")
+    url = f"sqlite:///{database}"
+    inner = create_study(spec, open_storage(url), validations=4, notes={"files": str(tmp_path)})
+    study = Study(inner, spec)
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    run(study, executor)
+    running = study._study.ask().number
+    inner.enqueue_trial({"x": 0.5})
+    lease = Lease(inner, url)
+    lease.claim()
+    for command, number, reason in (
+        ("kill", 0, "trial 0 has ended already"),
+        ("kill", running + 1, f"trial {running + 1} has not begun yet"),
+        ("kill", 99, f"has no trial 99; it has 0 to {running + 1}"),
+        ("retry", running, f"trial {running} has not ended, so it cannot be tried again"),
+        ("retry", -1, f"has no trial -1; it has 0 to {running + 1}"),
+    ):
+        with pytest.raises(UserError, match=reason):
+            ask_of_trial(spec.name, database, command, number)
+    assert lease.requests() == []
+    lease.release()
+    obey(Request("retry", {"number": 99}), study, executor)
+    obey(Request("kill", {"number": 99}), study, executor)
 
 
 def test_changes_are_read_from_the_command_line() -> None:
