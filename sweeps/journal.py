@@ -65,7 +65,7 @@ class Journal:
         for path in self._files():
             if int(path.stem) >= self._first:
                 return
-            for line in path.read_text("utf-8").splitlines():
+            for line in path.read_text("utf-8", "replace").splitlines():
                 with contextlib.suppress(ValueError):
                     yield _event(json.loads(line))
 
