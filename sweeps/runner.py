@@ -12,6 +12,7 @@ from sweeps.control import Lease, LeaseLost
 from sweeps.errors import ClusterLost, SweepFailed, UserError
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
+from sweeps.interruption import Interrupted, raise_again
 from sweeps.journal import Journal
 from sweeps.parent_run import sweep_info
 from sweeps.patience import StudyUnwritable, hurry
@@ -51,18 +52,6 @@ class Desk(Protocol):
         """What was asked since the last time."""
 
 
-class Interrupted(KeyboardInterrupt):
-    """The sweep was asked to end, by a signal or a request.
-
-    Attributes:
-        signal: The signal's number; 0 for a request.
-    """
-
-    def __init__(self, number: int = 0) -> None:
-        super().__init__(number)
-        self.signal = number
-
-
 def run(
     study: Study,
     executor: Executor,
@@ -98,6 +87,7 @@ def _loop(
     desk: Desk | None,
 ) -> None:
     while True:
+        raise_again()
         for request in desk.requests() if desk else ():
             if request.command == "kill" and (ready := asker.withdraw(request.arguments["number"])):
                 _submit(ready, executor, recorders, observers)  # it ends as any other does

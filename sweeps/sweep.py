@@ -3,7 +3,6 @@
 import functools
 import importlib
 import os
-import signal
 import sys
 import threading
 import uuid
@@ -19,6 +18,7 @@ from sweeps.cells import grid_arguments
 from sweeps.control import living_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
+from sweeps.interruption import signals_raise
 from sweeps.lr import finder
 from sweeps.outcomes import is_in_budget
 from sweeps.patience import patient
@@ -36,12 +36,10 @@ from sweeps.plan import (
 )
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
-from sweeps.runner import Interrupted, Observer, SweepResult, drive
+from sweeps.runner import Observer, SweepResult, drive
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import stop_reason
 from sweeps.storage import absolute, masked, open_storage, study_url
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 if TYPE_CHECKING:
     import optuna
@@ -228,7 +226,7 @@ def workers(
 
     with ExitStack() as stack:
         folders = stack.enter_context(cluster(address, spec.folders, say))
-        stack.enter_context(_signals_raise())  # after Ray, which sets a handler of its own
+        stack.enter_context(signals_raise())  # after Ray, which sets a handler of its own
         count, need = slots_of([node.total for node in nodes().values()], spec)
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         environment = {} if code.is_copy(folders) else dict(os.environ)
@@ -270,25 +268,3 @@ def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -
     os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
     made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
     return made
-
-
-@contextmanager
-def _signals_raise() -> Iterator[None]:
-    """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so.
-
-    The second signal ends the process as if nothing had been set.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -1,6 +1,7 @@
 """Whole sweeps in simulated time: the loop, the study and what observers see."""
 
 import math
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,8 @@ from optuna.trial import TrialState
 from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import Script, ScriptedExecutor, Step
 from sweeps.files import TrialFiles
-from sweeps.records import Assignment, Outcome, Report, Started, State
+from sweeps.interruption import Interrupted, signals_raise
+from sweeps.records import Assignment, News, Outcome, Report, Started, State
 from sweeps.runner import run
 from sweeps.spec import SweepSpec
 from sweeps.study import Study
@@ -203,3 +205,25 @@ def test_a_thousand_trials_run_through() -> None:
     assert swept.study.counts[State.PRUNED] > swept.study.counts[State.COMPLETE] > 5
     assert swept.study.best is not None
     assert swept.study.best.value == pytest.approx(0.0, abs=0.01)
+
+
+class Dropped:
+    """Gets Ctrl-C when it goes out of use, where Python lets no exception through."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_comes_where_python_drops_exceptions_ends_the_sweep_all_the_same() -> None:
+    class Dropping:
+        def record(self, event: News) -> None:
+            if isinstance(event, Outcome) and event.number == 2:
+                Dropped()
+
+    study, other = (fakes.study(fakes.spec(budget={"trials": 20})) for _ in range(2))
+    with pytest.raises(Interrupted), signals_raise():
+        run(study, ScriptedExecutor(fakes.falling, slots=2, length=4), [Dropping()])
+    assert study.finished == 3
+    run(other, ScriptedExecutor(fakes.falling, slots=2, length=4))  # what came then is over
+    assert other.finished == 20

@@ -12,9 +12,9 @@ from rich.console import Console
 
 from sweeps.control import LEASE_SECONDS, Lease
 from sweeps.errors import SweepFailed, UserError
+from sweeps.interruption import Interrupted
 from sweeps.persistence import create_study
 from sweeps.records import Outcome, Report, State, Timing
-from sweeps.runner import Interrupted
 from sweeps.spec import Budget
 from sweeps.storage import open_storage
 from sweeps.study import Study

@@ -1,0 +1,63 @@
+"""Ctrl-C and SIGTERM end a sweep, wherever its driver is when they come."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_came: list[int] = []
+
+
+class Interrupted(KeyboardInterrupt):
+    """The sweep was asked to end, by a signal or a request.
+
+    Attributes:
+        signal: The signal's number; 0 for a request.
+    """
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+@contextmanager
+def signals_raise() -> Iterator[None]:
+    """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so.
+
+    The second signal ends the process as if nothing had been set.
+    """
+    if not _is_main_thread():
+        yield
+        return
+
+    def interrupt(number: int, _frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        _came.append(number)
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        _came.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raise_again() -> None:
+    """Raises for a signal that came already: the loop goes on, so the exception for it was lost.
+
+    Python drops what is raised in a destructor or in a callback of a weak reference, and a signal may come
+    there.
+
+    Raises:
+        Interrupted: One came.
+    """
+    if _came and _is_main_thread():
+        raise Interrupted(_came[0])
+
+
+def _is_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
