@@ -11,6 +11,7 @@ import pytest
 import yaml
 from rich.console import Console
 
+import dashboards
 from sweeps.batch_size import Largest, noted, search, settled
 from sweeps.check import check
 from sweeps.errors import SpecError
@@ -21,6 +22,7 @@ from sweeps.persistence import stored_spec
 from sweeps.plan import context_of
 from sweeps.processes import Died
 from sweeps.spec import SweepSpec
+from sweeps.sweep import run_sweep
 from sweeps.tried import Tried
 
 PATH = "data.init_args.batch_size"
@@ -128,6 +130,29 @@ def test_all_training_data_may_fit_and_nothing_may() -> None:
     assert ": 64, all training data: " in str(settled(Room(1000), context, of)[1])
     with pytest.raises(SpecError, match=r"no batch fits: a slot's .* is too little for one sample"):
         settled(Room(0), context, of)
+
+
+def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
+    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said: list[str] = []
+    result = run_sweep(spec(), say=said.append)
+    assert said[0].startswith(f"{PATH}: 15, the largest that fits into a slot's ")
+    assert said[0].endswith("of this machine; tried 8, 16, 12, 14, 15")  # 16 ended its worker
+    sweep = dashboards.load("sweeps.db", "auto")
+    assert sweep.trials[0].config["data"]["init_args"]["batch_size"] == 15
+    assert sweep.trials[0].effective["batch_size"] == 15
+    assert sweep.spec["data"]["init_args"]["batch_size"] == 15  # what `resume` goes on with
+    assert len(sweep.trials[0].intermediate) == 1  # six steps: an epoch of five and one more
+    assert result.best is not None
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
+    [experiment] = [e for e in client.search_experiments() if e.name == "auto"]
+    [parent] = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'auto'")
+    assert parent.data.params["batch_size.auto"].startswith("15, the largest that fits")
 
 
 def test_check_measures_advises_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
