@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from sweeps.journal import Journal
 from sweeps.mlflow_setup import quiet_mlflow
 from sweeps.patience import seconds_of
-from sweeps.records import News
+from sweeps.records import Assignment, News, Request
 from sweeps.runs import Ending, Status, SweepInfo
 from sweeps.tracking import Writer, one_line
 
@@ -77,6 +77,7 @@ class Recorder:
         self._queue: queue.SimpleQueue[tuple[float, Item]] = queue.SimpleQueue()
         self._journal, self._lock = journal, threading.Lock()
         self._journal_trouble = ""
+        self._held: dict[int, Assignment] = {}  # drawn ahead, so not in MLflow until they start
         for event in journal.left() if journal else ():
             self._queue.put((time.time(), Replayed(event)))
         self._writer = Writer(info)
@@ -91,6 +92,10 @@ class Recorder:
         with self._lock:  # a file of the journal holds exactly what is in the queue before its mark
             if self._journal:
                 self._keep(self._journal, event)
+            if isinstance(event, Assignment) and event.attempt == 0:
+                self._held[event.number] = event
+            elif not isinstance(event, Request):
+                self._held.pop(event.number, None)
             self._queue.put((time.time(), event))
 
     def _keep(self, journal: Journal, event: News) -> None:
@@ -137,6 +142,8 @@ class Recorder:
         seconds = seconds_of(WAIT_VARIABLE, WAIT_SECONDS) if timeout_seconds is None else timeout_seconds
         if self._trouble:
             self._tell(f"waiting up to {seconds:g} s for MLflow")
+        with self._lock:
+            self._held.clear()  # they never started
         self._mark()
         self._queue.put((time.time(), Ending(status, best, tuple(front))))
         self._wait(seconds)
@@ -181,6 +188,10 @@ class Recorder:
         if self._journal:
             with self._lock:
                 self._queue.put((0.0, Mark(self._journal.turn())))
+                for (
+                    event
+                ) in self._held.values():  # the files before will be dropped, and these are needed yet
+                    self._keep(self._journal, event)
 
     def _gather(self) -> None:
         """Takes events for one interval, which starts with the first of them, or now if others wait."""

@@ -364,6 +364,29 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     assert runs_of(info)[1][0].info.status == "FINISHED"
 
 
+def test_a_trial_drawn_ahead_keeps_its_parameters_if_mlflow_is_away_when_it_runs_and_the_driver_dies(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    killed = Recorder(replace(info, key="k"), Journal(tmp_path / "journal"))
+    killed.record(assignment(0))
+    killed.record(Started(0, time.time()))
+    killed.record(assignment(1, lr=0.2))
+    client = MlflowClient(info.tracking_uri)
+    wait_until(lambda: client.get_experiment_by_name(info.name) and runs_of(info)[1])
+    killed.record(Report(0, 1, 0.5))  # its file is dropped only after those before it
+    wait_until(lambda: not (tmp_path / "journal" / "00000001.jsonl").exists())
+    lock = sqlite3.connect(info.tracking_uri.removeprefix("sqlite:///"), isolation_level=None)
+    lock.execute("BEGIN IMMEDIATE")
+    killed.record(Started(1, time.time()))
+    killed.record(Outcome(1, State.COMPLETE, 0.5))
+    killed.abandon()
+    lock.execute("ROLLBACK")
+    after = Recorder(replace(info, key="k", is_resumed=True), Journal(tmp_path / "journal"))
+    assert after.close(status="finished", best=1) == []
+    assert runs_of(info)[1][1].data.params == {"lr": "0.2"}
+    assert not (tmp_path / "journal").exists()
+
+
 def test_a_fifth_of_a_core_is_for_writing_and_all_of_one_if_it_lags() -> None:
     assert [pause_after(seconds) for seconds in (0, 0.1, 1, 2, 4, 8, 100)] == [1, 1, 4, 8, 6, 2, 1]
 
