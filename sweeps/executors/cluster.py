@@ -30,6 +30,9 @@ OBJECT_STORE_BYTES = 128 * 2**20
 TOKEN = secrets.token_hex(32)
 """The token of this process's local clusters; Ray reads the first one it sees for good."""
 
+UNWATCHED = {"task_events_report_interval_ms": 0}
+"""No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
+
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
 ray._private.worker.print_to_stdstream = lambda *_, **__: None
@@ -101,7 +104,7 @@ def _start(**options: Any) -> None:
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
     settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    ray.init(**QUIET | settings | options)
+    ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
 
 
 @contextlib.contextmanager

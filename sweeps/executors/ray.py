@@ -17,6 +17,9 @@ from sweeps.executors.workers import LOOK_SECONDS, Slot, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.resources import Need
 
+MOST_STARTS = 4
+"""How many workers may die before the first trial; some are preempted."""
+
 PATIENT_LOOKS = 3
 IDLE_SECONDS = 30.0
 """A worker that has had nothing to do for so long is ended: others may need its place, or nobody its node."""
@@ -78,15 +81,15 @@ class RayExecutor:
         """Runs a function in a worker and gives its result; for use before the first trial.
 
         Raises:
-            UserError: The worker's process died, and so did a second one.
+            UserError: The worker's process died, and so did those that were tried after it.
         """
-        for is_last in (False, True):
+        for attempt in range(MOST_STARTS):
             slot = None
             try:
                 slot = self._first_ready()
                 result = ray.get(slot.actor.call.remote(function, *arguments))
             except RayError as error:
-                if is_last:
+                if attempt == MOST_STARTS - 1:
                     raise UserError(f"the worker process dies: {one_line(error)}") from error
                 if slot:
                     self._workers.end(slot)
