@@ -76,6 +76,25 @@ def test_who_has_joined_learns_when_the_owner_has_gone_and_leaves_nothing_of_its
     assert Place(tmp_path).own(HERE)
 
 
+STUCK = """
+import sys, time
+from pathlib import Path
+from sweeps.executors import cluster, sharing
+cluster.LEAVING_SECONDS = 0.1
+there = sharing.Shared("127.0.0.1:1", "token", 7, "none", sys.executable)
+cluster._joined = cluster._Watch(sharing.Place(Path(sys.argv[1])), there)
+time.sleep(60)
+"""
+
+
+def test_a_process_that_ray_holds_back_says_why_it_ends(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STUCK, str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("sweeps: the sweep that had started the cluster (process 7) was killed")
+
+
 @pytest.mark.parametrize(
     ("one", "other", "expected"),
     [

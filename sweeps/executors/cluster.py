@@ -8,6 +8,7 @@ import secrets
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,9 @@ OBJECT_STORE_BYTES = 128 * 2**20
 
 TOKEN = secrets.token_hex(32)
 """The token of this process's local clusters; Ray reads the first one it sees for good."""
+
+LEAVING_SECONDS = 40.0
+"""How long a process may take to leave a cluster that has ended; Ray gives it 60 seconds."""
 
 UNWATCHED = {"task_events_report_interval_ms": 0}
 """No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
@@ -143,13 +147,22 @@ class _Watch:
     """Notes when a joined cluster ends; Ray itself would wait for a minute and then end this process."""
 
     def __init__(self, place: Place, there: Shared) -> None:
-        self.there, self.has_ended = there, False
+        self.has_ended = False
+        self.text = (
+            f"the sweep that had started the cluster (process {there.pid}) was killed, and the cluster "
+            "has ended with it; `sweeps resume` goes on"
+        )
         self._place = place
         threading.Thread(target=self._wait, name="cluster-watch", daemon=True).start()
 
     def _wait(self) -> None:
         self._place.wait_for_its_end()
         self.has_ended = True
+        time.sleep(LEAVING_SECONDS)
+        if _joined is self:  # a call of Ray's does not come back, and Ray's own end is near: ours says why
+            sys.stderr.write(f"sweeps: {self.text}\n")
+            sys.stderr.flush()
+            os._exit(1)
 
 
 _joined: _Watch | None = None
@@ -168,10 +181,7 @@ def ensure_it_lives() -> None:
         ClusterLost: The sweep that had started it was killed.
     """
     if _joined and _joined.has_ended:
-        raise ClusterLost(
-            f"the sweep that had started the cluster (process {_joined.there.pid}) was killed, "
-            "and the cluster has ended with it; `sweeps resume` goes on"
-        )
+        raise ClusterLost(_joined.text)
 
 
 def _join_shared(there: Shared) -> None:
