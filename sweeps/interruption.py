@@ -1,11 +1,14 @@
 """Ctrl-C and SIGTERM end a sweep, wherever its driver is when they come."""
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+ENDING = b"\nsweeps: ending; what runs goes on from its last checkpoint with `sweeps resume`; once more ends at once\n"
 
 _came: list[int] = []
 
@@ -35,6 +38,8 @@ def signals_raise() -> Iterator[None]:
     def interrupt(number: int, _frame: object) -> None:
         signal.signal(number, signal.SIG_DFL)
         _came.append(number)
+        with suppress(OSError):  # not `print`, within which the signal may have come
+            os.write(2, ENDING)
         raise Interrupted(number)
 
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}

@@ -219,8 +219,6 @@ def workers(
     That is the trials' context, the number of validations of a full training, the user's modules, and
     whether to ask ahead.
     """
-    # Ray prints what we say better: which trial died with its worker. It reads this when imported.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     from sweeps.executors.cluster import cluster, nodes
     from sweeps.executors.ray import RayExecutor
 

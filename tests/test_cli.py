@@ -281,7 +281,10 @@ def test_a_signal_ends_a_sweep_which_keeps_what_was_finished(
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
-    assert errors == "sweeps: small was interrupted; `sweeps resume small` goes on with it\n"
+    assert errors.splitlines()[1:] == [
+        "sweeps: ending; what runs goes on from its last checkpoint with `sweeps resume`; once more ends at once",
+        "sweeps: small was interrupted; `sweeps resume small` goes on with it",
+    ]
     [listed] = json.loads(sweeps("list", "--json", folder=tmp_path).stdout)
     assert listed["state"] == "interrupted"
     assert listed["counts"]["complete"] >= 5
