@@ -9,6 +9,8 @@ says what was done until there, and what was wrong.
 """
 
 import argparse
+import os
+import platform
 import random
 import shutil
 import sys
@@ -111,7 +113,8 @@ def page(kills: list[Kill], seed: int, minutes: float, wrong: str = "") -> str:
         "# Kills",
         "",
         f"{datetime.now(UTC):%Y-%m-%d}: `CHAOS_KILLS={len(kills)} CHAOS_SEED={seed} make chaos`, "
-        f"{minutes:.0f} minutes; {versions}.",
+        f"{minutes:.0f} minutes; {os.cpu_count()} cores ({platform.machine()}), "
+        f"Python {platform.python_version()}, {versions}.",
         "",
         ABOUT,
         "",
