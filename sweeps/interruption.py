@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-ENDING = b"\nsweeps: ending; what runs goes on from its last checkpoint with `sweeps resume`; once more ends at once\n"
+ENDING = b"\nsweeps: ending; what runs goes on from its checkpoint with `sweeps resume`; again ends at once\n"
 
 _came: list[int] = []
 

@@ -282,7 +282,7 @@ def test_a_signal_ends_a_sweep_which_keeps_what_was_finished(
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code
     assert errors.splitlines()[1:] == [
-        "sweeps: ending; what runs goes on from its last checkpoint with `sweeps resume`; once more ends at once",
+        "sweeps: ending; what runs goes on from its checkpoint with `sweeps resume`; again ends at once",
         "sweeps: small was interrupted; `sweeps resume small` goes on with it",
     ]
     [listed] = json.loads(sweeps("list", "--json", folder=tmp_path).stdout)
