@@ -126,10 +126,10 @@ class Lease:
         self._read_requests(attributes)
 
     def _read_requests(self, attributes: dict[str, Any]) -> None:
-        for key, value in attributes.items():
-            if key.startswith(REQUEST) and key not in self._seen:
-                self._seen.add(key)
-                self._requests.put(Request(value["command"], value["arguments"]))
+        found = {key: value for key, value in attributes.items() if key.startswith(REQUEST)}
+        for key in sorted(found.keys() - self._seen, key=lambda key: found[key]["sent_ns"]):
+            self._seen.add(key)
+            self._requests.put(Request(found[key]["command"], found[key]["arguments"]))
 
 
 def living_driver(attributes: dict[str, Any]) -> dict[str, Any] | None:
@@ -161,4 +161,6 @@ def send(study: "optuna.Study", command: str, **arguments: Any) -> None:
     name = study.study_name
     if living_driver(study.user_attrs) is None:
         raise UserError(f"{name} is not running; `sweeps resume {name}` goes on with it")
-    study.set_user_attr(f"{REQUEST}{uuid.uuid4().hex}", {"command": command, "arguments": arguments})
+    # A storage gives attributes in any order, and `pause` and `resume` may come within one beat.
+    request = {"command": command, "arguments": arguments, "sent_ns": time.time_ns()}
+    study.set_user_attr(f"{REQUEST}{uuid.uuid4().hex}", request)

@@ -265,3 +265,12 @@ def test_a_change_that_is_none_is_refused(item: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         parse_changes([item])
     assert str(error.value) == message
+
+
+def test_requests_come_in_the_order_in_which_they_were_sent(tmp_path: Path) -> None:
+    lease = Lease(*a_study(tmp_path))
+    sent = [("request:b", "pause", 1), ("request:a", "resume", 2), ("request:c", "stop", 3)]
+    lease._read_requests(
+        {key: {"command": name, "arguments": {}, "sent_ns": at} for key, name, at in reversed(sent)}
+    )
+    assert [request.command for request in lease.requests()] == ["pause", "resume", "stop"]
