@@ -14,13 +14,12 @@ from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.loading import load_spec
 from sweeps.oom import Oom, Shrinking, split
 from sweeps.plan import context_of
-from sweeps.records import Answer, Assignment, Outcome, Report, State
+from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.runner import run
 from sweeps.spec import SweepSpec
 from sweeps.study import Study
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
 from tests import fakes
+from tests.test_lr_trial import trained as attempts_of
 
 PATH = "data.init_args.batch_size"
 
@@ -43,18 +42,7 @@ def trained(
     """The attempts of one trial, each in a worker of its own, as the executor gives them."""
     study = fakes.study(of)
     fakes.optuna_study(study).enqueue_trial(params)
-    attempts: list[tuple[Assignment, list[Report], Outcome]] = []
-    while not study.finished and (assignment := study.ask()):
-        context = context_of(of, files, 0.0)
-        worker = Worker(lambda: make_trial_function(context), f"worker-{len(attempts)}")  # noqa: B023
-        event, reports = worker.exchange(assignment), []
-        while isinstance(event, Report):
-            reports.append(event)
-            event = worker.exchange(Answer(event.number, study.should_stop(event)))
-        assert isinstance(event, Outcome)
-        study.tell(event)
-        attempts.append((assignment, reports, event))
-    return attempts
+    return attempts_of(study, of, files)
 
 
 def used(assignment: Assignment) -> tuple[int, int | None]:
