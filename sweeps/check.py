@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console, RenderableType
-from rich.syntax import Syntax
+from rich.style import Style
+from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -26,6 +27,9 @@ from sweeps.records import Inspection, TrialContext
 from sweeps.resources import Need
 from sweeps.spec import Component, SweepSpec
 from sweeps.storage import masked
+
+COLOURS = ANSISyntaxTheme({("Name", "Tag"): Style(color="cyan")})
+"""Keys as the terminal shows cyan, all else as it shows text: readable on light and on dark ones."""
 
 
 def check(
@@ -112,7 +116,7 @@ def _plan(
     yield Text.assemble((spec.name, "bold"), f"  {wanted}, {counts}")
     yield ""
     yield Text("Base configuration (searched keys at the centre of their ranges)", "bold")
-    yield Syntax(found.resolved.strip(), "yaml", background_color="default", word_wrap=True)
+    yield Syntax(found.resolved.strip(), "yaml", theme=COLOURS, word_wrap=True)
     yield ""
     yield _space_table(spec)
     if spec.constraints:

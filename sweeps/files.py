@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sweeps.errors import UserError
 from sweeps.front import Directed, Front
-from sweeps.records import News, Outcome, Request, State
+from sweeps.records import News, Outcome, State
 from sweeps.remote import RemoteFolder
 
 CHECKPOINTS = "*.ckpt*"
@@ -38,11 +38,8 @@ class TrialFiles:
         """A heap whose first is the worst kept: signed value, minus the number, the number."""
 
     def record(self, event: News) -> None:
-        """Removes the checkpoints that an outcome makes superfluous; a failed trial's may be needed again."""
-        if isinstance(event, Request):
-            return
+        """Removes the checkpoints that an outcome makes superfluous."""
         if not isinstance(event, Outcome):
-            self._failed.discard(event.number)
             return
         if event.state is State.FAILED:
             self._failed.add(event.number)
@@ -61,7 +58,7 @@ class TrialFiles:
             self._remove(heapq.heappop(self._kept)[-1])
 
     def close(self) -> None:
-        """Removes the checkpoints of the failed trials: none of them goes on any more."""
+        """Removes the checkpoints of the failed trials: the sweep has ended."""
         for number in self._failed:
             self._remove(number)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from sweeps.records import Assignment, News, Outcome, Point, Report, Request, Started, State, Timing
+from sweeps.records import Again, Assignment, News, Outcome, Point, Report, Request, Started, State, Timing
 
 
 class Journal:
@@ -79,7 +79,7 @@ class Journal:
 
 
 def _plain(event: News) -> dict[str, Any]:
-    if isinstance(event, Assignment | Started | Request):
+    if isinstance(event, Assignment | Started | Again | Request):
         return _fields(event)
     points = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
     fields = _fields(event)

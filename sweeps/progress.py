@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.front import Front
-from sweeps.records import Assignment, News, Outcome, Request, Started, State
+from sweeps.records import Again, Assignment, News, Outcome, Request, Started, State
 from sweeps.spec import SweepSpec
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red",
@@ -43,7 +43,7 @@ class Progress:
         self._started = started
         self._counts: Counter[State] = Counter()
         self._earlier = 0
-        self._failed: set[int] = set()
+        self._again: set[int] = set()
         self._running: set[int] = set()
         self._params: dict[int, dict[str, Any]] = {}
         self._front = Front(spec.objectives)
@@ -78,17 +78,18 @@ class Progress:
             self._started = self._clock()
         match event:
             case Assignment():
-                if event.number in self._failed:  # it goes on after all
-                    self._failed.discard(event.number)
-                    self._counts[State.FAILED] -= 1
                 self._params[event.number] = event.params
-                if event.attempt:
-                    how = f" with {event.change}" if event.change else ""
-                    self._print(
-                        Text(f"trial {event.number} goes on{how}, attempt {event.attempt + 1}", "yellow")
-                    )
+                if event.attempt and event.number not in self._again:  # an earlier driver had begun it
+                    self._print(Text(f"trial {event.number} goes on, {_attempt(event)}", "yellow"))
+                self._again.discard(event.number)
             case Started():
                 self._running.add(event.number)
+            case Again():
+                self._again.add(event.number)
+                self._running.discard(event.number)
+                self._print(
+                    Text(f"trial {event.number} is tried again, {_attempt(event)}: {event.reason}", "yellow")
+                )
             case Outcome():
                 self._end(event)
             case Request():
@@ -108,8 +109,6 @@ class Progress:
     def _take(self, outcome: Outcome, params: dict[str, Any]) -> bool:
         self._running.discard(outcome.number)
         self._counts[outcome.state] += 1
-        if outcome.state is State.FAILED:
-            self._failed.add(outcome.number)
         is_best = self._front.add(outcome)
         if self._front.best is outcome:
             self._best_params = params
@@ -192,6 +191,11 @@ class Progress:
         if self.budget.hours:
             left.append(self.budget.hours * 3600 - elapsed)
         return text.append(f"  about {duration(max(0.0, min(left)))} left" if left else "")
+
+
+def _attempt(news: Assignment | Again) -> str:
+    """Such as `attempt 2 with batch_size 16`."""
+    return f"attempt {news.attempt + 1}" + (f" with {news.change}" if news.change else "")
 
 
 def short(params: dict[str, Any]) -> str:

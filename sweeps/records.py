@@ -180,6 +180,16 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Again:
+    """An attempt failed, for this reason; the trial's next `Assignment` will have this attempt and change."""
+
+    number: int
+    attempt: int
+    change: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What another terminal asks of the driver.
 
@@ -195,8 +205,8 @@ class Request:
 Event = Started | Report | Outcome
 """What an executor gives."""
 
-News = Assignment | Event | Request
-"""What observers see."""
+News = Assignment | Event | Again | Request
+"""What observers see; of a trial that is tried again `Again` in the place of the outcome."""
 
 
 @dataclass(frozen=True)

@@ -102,12 +102,13 @@ def _loop(
         if event is None:
             continue
         _show(recorders, event)
+        news: News = event
         match event:
             case Report():
                 executor.reply(event.number, stop=study.should_stop(event))
             case Outcome():
-                study.tell(event)
-        _show(observers, event)
+                news = study.tell(event)
+        _show(observers, news)
 
 
 def _submit(

@@ -17,7 +17,7 @@ from sweeps.front import Front
 from sweeps.giving_up import Failures
 from sweeps.outcomes import EXCLUDED, Running, last_step, outcome_attributes, outcome_of
 from sweeps.persistence import stored_spec
-from sweeps.records import Assignment, News, Outcome, Report, Request, State
+from sweeps.records import Again, Assignment, News, Outcome, Report, Request, State
 from sweeps.retrying import ATTRIBUTE, Retrying
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import Stopping, in_order_of_their_ends
@@ -254,7 +254,7 @@ class Study:
             running.known_step = report.step
         return running.trial
 
-    def tell(self, outcome: Outcome) -> None:
+    def tell(self, outcome: Outcome) -> Outcome | Again:
         """Ends a trial, or lets it go on from its checkpoint where the specification grants a retry."""
         running = self._running[outcome.number]
         if again := self._retrying.again(running.trial, running.assignment, outcome):
@@ -263,8 +263,9 @@ class Study:
             running.trial.set_user_attr("config", again.config)
             running.assignment = replace(again, attempt=attempt, known_step=running.known_step)
             self._again.append(running.assignment)
-            return
+            return Again(outcome.number, attempt, again.change, outcome.reason)
         self._end(outcome)
+        return outcome
 
     def _end(self, outcome: Outcome) -> None:
         import optuna

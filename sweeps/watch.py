@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +24,18 @@ if TYPE_CHECKING:
 POLL_SECONDS = 1.0
 
 
-def watch(name: str, storage: str | None, console: Console, *, poll_seconds: float = POLL_SECONDS) -> None:
+def _pause() -> None:
+    time.sleep(POLL_SECONDS)
+
+
+def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[], object] = _pause) -> None:
     """Shows a sweep until it ends, or Ctrl-C, which the sweep does not notice.
+
+    Args:
+        name: The sweep.
+        storage: The study database.
+        console: Where to show it.
+        pause: What it does between two looks.
 
     Raises:
         UserError: There is no such sweep, or it does not run.
@@ -51,7 +61,7 @@ def watch(name: str, storage: str | None, console: Console, *, poll_seconds: flo
             is_driven = "driver" not in attributes or living_driver(attributes)
             if attributes["sweep_state"] != "running" or not is_driven:
                 break
-            time.sleep(poll_seconds)
+            pause()
         _say_end(name, attributes, console)
 
 

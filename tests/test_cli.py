@@ -1,5 +1,6 @@
 """The whole path through the command line: a real sweep, real workers, real databases, real files."""
 
+import io
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ import pytest
 import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
+from rich.console import Console
 
+from sweeps.check import check
+from sweeps.loading import load_spec
 from tests.conftest import DIGITS, sweeps
 
 RUN_BY_LIGHTNING = """
@@ -178,17 +183,30 @@ def test_a_name_that_is_taken_is_refused_and_says_how_to_go_on(swept: Path) -> N
     assert sorted(swept.rglob("*")) == before
 
 
-def test_check_prints_the_plan_and_creates_nothing(tmp_path: Path) -> None:
-    prices = ["--set", "price_per_hour=2.5", "--set", "budget.hours=4"]
-    done = sweeps("check", str(DIGITS), *prices, folder=tmp_path)
+def test_check_prints_the_plan_and_creates_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    printed = typed("check", str(DIGITS), "--set", "price_per_hour=2.5", "--set", "budget.hours=4")
     slots = os.cpu_count() or 1
-    assert f"{2.5 * slots:,.2f} an hour for all slots, {10 * slots:,.2f} until the last trial" in done.stdout
+    assert f"{2.5 * slots:,.2f} an hour for all slots, {10 * slots:,.2f} until the last trial" in printed
     for text in (
         "hidden: 64", "model.init_args.hidden", "int 16 .. 256 log", "optimizer = sgd", "64 finished trials",
         "pruned after validation", "1, 3, 9", "no mistakes found",
     ):  # fmt: skip
-        assert text in done.stdout
+        assert text in printed
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_terminal_that_is_light_or_dark_shows_the_plan_in_its_own_colours() -> None:
+    out = io.StringIO()
+    check(load_spec(DIGITS), None, Console(file=out, force_terminal=True, color_system="truecolor"))
+    codes = {
+        int(code) for codes in re.findall(r"\x1b\[([\d;]+)m", out.getvalue()) for code in codes.split(";")
+    }
+    cyan, bright = 36, set(range(90, 98))
+    assert cyan in codes
+    assert not codes & (bright | {38, 48})  # those two begin a colour of our own choice
 
 
 MISTAKES = [

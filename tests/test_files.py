@@ -7,18 +7,22 @@ import pytest
 
 from sweeps.errors import UserError
 from sweeps.files import TrialFiles, sweep_folder
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.records import Again, Outcome, Report, State
 from tests import fakes
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt")
 
 
+def written(folder: Path, number: int) -> None:
+    """What a trial writes."""
+    (folder / f"trial-{number}").mkdir()
+    for name in (*CHECKPOINTS, "log.txt"):
+        (folder / f"trial-{number}" / name).touch()
+
+
 def ended(files: TrialFiles, number: int, value: float | None, state: State = State.COMPLETE) -> None:
     """A trial that wrote its log and checkpoints, and ends."""
-    folder = files.folder / f"trial-{number}"
-    folder.mkdir()
-    for name in (*CHECKPOINTS, "log.txt"):
-        (folder / name).touch()
+    written(files.folder, number)
     files.record(Outcome(number, state, value))
 
 
@@ -126,11 +130,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         sweep_folder(str(tmp_path), "test")
 
 
-def test_a_failed_trial_keeps_its_checkpoints_until_the_sweep_ends_for_it_may_go_on(tmp_path: Path) -> None:
+def test_a_failed_trials_checkpoints_go_when_the_sweep_ends_and_those_of_one_tried_again_stay(
+    tmp_path: Path,
+) -> None:
     files = TrialFiles(tmp_path, fakes.spec().objectives, keep=5)
     ended(files, 0, None, State.FAILED)
-    ended(files, 1, None, State.FAILED)
+    written(tmp_path, 1)
+    files.record(Again(1, 1, "", "gone"))
     assert kept(tmp_path) == [0, 1]
-    files.record(Assignment(1, {}, {}, attempt=1))
     files.close()
     assert kept(tmp_path) == [1]

@@ -1,13 +1,16 @@
 """What a person sees: one line a finished trial in a log, a panel on a terminal."""
 
+from collections.abc import Iterator
 from io import StringIO
 from typing import Any
 
 import pytest
 from rich.console import Console
 
+from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.progress import Progress, duration, short
-from sweeps.records import Assignment, Outcome, Report, Request, Started, State, Timing
+from sweeps.records import Again, Assignment, Outcome, Report, Request, Started, State, Timing
+from sweeps.runner import run
 from sweeps.spec import SweepSpec
 from tests import fakes
 
@@ -55,6 +58,36 @@ def test_a_long_line_of_a_log_is_not_broken() -> None:
     with Progress(fakes.spec(), Console(file=out, width=40)) as progress:
         trial(progress, 0, State.COMPLETE, 0.5, **{f"parameter_{i}": "long value" for i in range(20)})
     assert len(out.getvalue().splitlines()) == 1
+
+
+def raising_once(assignment: Assignment) -> Iterator[Step]:
+    """The second trial's first attempt raises."""
+    first_of_second = assignment.number == 1 and assignment.attempt == 0
+    return fakes.raising(assignment) if first_of_second else fakes.falling(assignment)
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_trial_that_is_tried_again_has_not_failed(terminal: bool) -> None:
+    of = fakes.spec(budget={"trials": 2}, retries={"exceptions": 1})
+    out = StringIO()
+    with Progress(of, Console(file=out, width=200, force_terminal=terminal, color_system=None)) as progress:
+        run(fakes.study(of), ScriptedExecutor(raising_once, slots=1, length=4), [progress])
+    assert "trial 1 is tried again, attempt 2: ValueError: the data are gone" in out.getvalue()
+    assert "failed" not in out.getvalue()
+    assert "goes on" not in out.getvalue()
+    assert "2/2 finished  0 running" in panel(progress)
+
+
+def test_a_trial_that_an_earlier_driver_began_goes_on_and_one_line_says_with_what_it_is_tried_again() -> None:
+    out = StringIO()
+    progress = Progress(fakes.spec(), Console(file=out, width=200))
+    progress.record(Assignment(3, {}, {}, attempt=2))
+    progress.record(Again(3, 3, "batches of 8 x 2 instead of 16 x 1", "no memory"))
+    progress.record(Assignment(3, {}, {}, attempt=3))
+    assert out.getvalue().splitlines() == [
+        "trial 3 goes on, attempt 3",
+        "trial 3 is tried again, attempt 4 with batches of 8 x 2 instead of 16 x 1: no memory",
+    ]
 
 
 def test_a_sweep_without_a_number_of_trials_counts_alone() -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def test_a_sweep_that_is_read_all_the_time_loses_nothing_and_is_seen(tmp_path: P
         watcher = threading.Thread(
             target=watch,
             args=("test", where.storage, Console(file=out, width=160)),
-            kwargs={"poll_seconds": 0.05},
+            kwargs={"pause": lambda: time.sleep(0.05)},
         )
         watcher.start()
         while driver.is_alive():

@@ -372,7 +372,12 @@ def test_a_trial_drawn_ahead_keeps_its_parameters_if_mlflow_is_away_when_it_runs
     killed.record(Started(0, time.time()))
     killed.record(assignment(1, lr=0.2))
     client = MlflowClient(info.tracking_uri)
-    wait_until(lambda: client.get_experiment_by_name(info.name) and runs_of(info)[1])
+
+    def has_both_runs() -> bool:
+        experiment = client.get_experiment_by_name(info.name)
+        return experiment is not None and len(client.search_runs([experiment.experiment_id])) == 2
+
+    wait_until(has_both_runs)
     killed.record(Report(0, 1, 0.5))  # its file is dropped only after those before it
     wait_until(lambda: not (tmp_path / "journal" / "00000001.jsonl").exists())
     lock = sqlite3.connect(info.tracking_uri.removeprefix("sqlite:///"), isolation_level=None)

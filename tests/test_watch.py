@@ -1,8 +1,8 @@
 """`sweeps watch`: what launch shows, seen from another process; a reader's eyes only."""
 
 import hashlib
-import threading
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -39,11 +39,12 @@ class Driver:
         )
 
 
-def watched(url: str, terminal: bool = False) -> str:
+def watched(url: str, pause: Callable[[], object] = pytest.fail, terminal: bool = False) -> str:
+    """What is shown; `pause` does what happens between two looks."""
     out = StringIO()
     console = Console(file=out, width=160, force_terminal=terminal, color_system=None)
     try:
-        watch("test", url, console, poll_seconds=0.02)
+        watch("test", url, console, pause=pause)
     except SweepFailed as error:
         out.write(f"raised: {error}")
     return out.getvalue()
@@ -58,15 +59,11 @@ def test_it_shows_what_ends_until_the_sweep_does(tmp_path: Path, terminal: bool)
     driver.end_trial(State.FAILED, reason="before anybody looked")
 
     def drive() -> None:
-        time.sleep(0.3)
         driver.end_trial(State.COMPLETE, 0.25)
         driver.end_trial(State.DIVERGED, reason="loss became NaN")
         driver.study.end("finished")
 
-    thread = threading.Thread(target=drive)
-    thread.start()
-    text = watched(driver.url, terminal)
-    thread.join()
+    text = watched(driver.url, drive, terminal)
     lease.release()
     assert "before anybody looked" not in text
     if terminal:
@@ -92,15 +89,11 @@ def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tm
     )
 
     def drive() -> None:
-        time.sleep(0.3)
         driver.study.change_budget(Budget(trials=12))
         driver.end_trial(State.COMPLETE, 0.25)
         driver.study.end("finished")
 
-    thread = threading.Thread(target=drive)
-    thread.start()
-    text = watched(driver.url, terminal=True)
-    thread.join()
+    text = watched(driver.url, drive, terminal=True)
     lease.release()
     assert "2/12 finished" in text
     assert "3,600,000 trials/h" in text  # one in a thousandth of a second
@@ -135,24 +128,20 @@ def test_a_sweep_that_does_not_run_is_refused_and_untouched(tmp_path: Path, stat
     assert hashlib.sha256((tmp_path / "sweeps.db").read_bytes()).hexdigest() == before
 
 
-def test_a_stopped_sweep_can_go_on_and_ctrl_c_ends_the_watching_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_stopped_sweep_can_go_on_and_ctrl_c_ends_the_watching_only(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
     driver.inner.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "beat": time.time()})
 
-    def stopped(seconds: float) -> None:
+    def stopped() -> None:
         driver.study.end("interrupted")
 
-    monkeypatch.setattr("sweeps.watch.time.sleep", stopped)
-    assert watched(driver.url) == "test was stopped; `sweeps resume test` goes on with it\n"
+    assert watched(driver.url, stopped) == "test was stopped; `sweeps resume test` goes on with it\n"
     driver.study.end("running")
 
-    def interrupted(seconds: float) -> None:
+    def interrupted() -> None:
         raise Interrupted
 
-    monkeypatch.setattr("sweeps.watch.time.sleep", interrupted)
-    assert watched(driver.url) == ""
+    assert watched(driver.url, interrupted) == ""
 
 
 def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:
