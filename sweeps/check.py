@@ -100,7 +100,7 @@ def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:
 
 def _machine() -> dict[str, float]:
     """What this machine has, as Ray would count it."""
-    from sweeps.executors.cluster import machine
+    from sweeps.executors.local import machine
 
     return machine()
 

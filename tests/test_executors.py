@@ -402,11 +402,11 @@ def test_a_cluster_that_asks_for_a_token_is_one_line_at_once(ray_cluster: None) 
     """In a process of its own, since this one has the token; that one is told so, then gives it."""
     import ray
 
-    from sweeps.executors.cluster import _token
+    from sweeps.executors.local import token
 
     environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     done = subprocess.run(
-        [sys.executable, "-c", ASKED_IN, ray.get_runtime_context().gcs_address, _token()],
+        [sys.executable, "-c", ASKED_IN, ray.get_runtime_context().gcs_address, token()],
         env=environment, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert done.stdout.startswith(

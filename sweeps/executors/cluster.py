@@ -4,7 +4,6 @@ import contextlib
 import logging
 import os
 import re
-import secrets
 import sys
 import tempfile
 import threading
@@ -14,32 +13,19 @@ from pathlib import Path
 from typing import Any
 
 import ray
-import ray._private.worker
 from ray._private.state import available_resources_per_node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.code import pack
 from sweeps.errors import ClusterLost, UserError
+from sweeps.executors import local
 from sweeps.executors.address import ensure_admission, reachable
 from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_common, runtime_folder
-from sweeps.resources import ACCELERATOR, NodeState
-
-OBJECT_STORE_BYTES = 128 * 2**20
-"""Ray takes 30 % of the memory by default; our messages are small."""
-
-TOKEN = secrets.token_hex(32)
-"""The token of this process's local clusters; Ray reads the first one it sees for good."""
+from sweeps.resources import NodeState
 
 LEAVING_SECONDS = 40.0
 """How long a process may take to leave a cluster that has ended; Ray gives it 60 seconds."""
-
-UNWATCHED = {"task_events_report_interval_ms": 0}
-"""No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
-
-QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-# Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
-ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 @contextlib.contextmanager
@@ -84,7 +70,7 @@ def cluster(
             with _shared(say):
                 yield tuple(folders)
         elif address == "local":
-            _start(**options)
+            local.start(**options)
             yield tuple(folders)
         else:
             yield _join(address, source, folders)
@@ -92,23 +78,6 @@ def cluster(
         ray.shutdown()
         for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
             del os.environ[name]
-
-
-def _start(**options: Any) -> None:
-    """A new local cluster.
-
-    `ray.init` without an address would join any cluster recorded on this machine, so the address is
-    always `local`. Ray turns token authentication on for local clusters and writes its token readable
-    for everyone; we give it a token that lives in this process only, unless the user has one.
-    """
-    token_file = _token_file()
-    if token_file.is_file():
-        with contextlib.suppress(PermissionError):  # another user's: not ours to change
-            token_file.chmod(0o600)
-    else:
-        os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
-    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
-    ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
 
 
 @contextlib.contextmanager
@@ -123,10 +92,10 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
         if there is None or there.devices != _devices():
             if there is not None:
                 _ensure_gpus_are_free(there)
-            _start()
+            local.start()
             if place:
                 address = ray.get_runtime_context().gcs_address
-                is_ours = place.own(Shared(address, _token(), os.getpid(), _devices(), sys.executable))
+                is_ours = place.own(Shared(address, local.token(), os.getpid(), _devices(), sys.executable))
         elif place:
             place.use()
             _join_shared(there)
@@ -190,7 +159,7 @@ def _join_shared(there: Shared) -> None:
     AuthenticationTokenLoader.instance().reset_cache()
     environment = {} if there.python == sys.executable else {"py_executable": sys.executable}
     try:
-        ray.init(address=there.address, runtime_env=environment or None, **QUIET)
+        ray.init(address=there.address, runtime_env=environment or None, **local.QUIET)
     except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(
@@ -201,7 +170,7 @@ def _join_shared(there: Shared) -> None:
 
 def _devices() -> str:
     """The GPUs that a local cluster of this process has; see `Shared`."""
-    if not machine()["GPU"]:
+    if not local.machine()["GPU"]:
         return NONE
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", ALL)
     return visible if visible.strip() not in ("", "-1", "NoDevFiles") else NONE
@@ -215,16 +184,6 @@ def _ensure_gpus_are_free(there: Shared) -> None:
         )
 
 
-def _token() -> str:
-    """The token of the cluster that this process has started."""
-    given = os.environ.get("RAY_AUTH_TOKEN")
-    return given or _token_file().read_text().strip()
-
-
-def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
-
-
 def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
     """Connects to a cluster that others started; `source` is where its address was written, for messages."""
     place = f"{source} {address}"
@@ -236,7 +195,7 @@ def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "code.zip"
             names = pack(folders, archive)
-            ray.init(address=address, runtime_env={"working_dir": str(archive)}, **QUIET)
+            ray.init(address=address, runtime_env={"working_dir": str(archive)}, **local.QUIET)
     except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise UserError(f"{place}: the Ray cluster cannot be joined: {' '.join(lines)[:400]}") from None
@@ -256,16 +215,6 @@ def nodes() -> dict[str, NodeState]:
         for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"]
     }
-
-
-def machine() -> dict[str, float]:
-    """What this machine has, as a local cluster would count it."""
-    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
-
-    count = Gpus.get_current_node_num_accelerators()
-    kind = Gpus.get_current_node_accelerator_type() if count else None
-    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(count)}
-    return there | ({ACCELERATOR + kind: 1.0} if kind else {})
 
 
 def one_line(error: BaseException) -> str:

@@ -1,0 +1,90 @@
+"""A Ray cluster of this machine alone: only what trains, and only for those who have its token."""
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import ray._private.parameter
+import ray._private.worker
+from ray._private.node import Node
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Ray takes 30 % of the memory by default; our messages are small."""
+
+TOKEN = secrets.token_hex(32)
+"""The token of this process's local clusters; Ray reads the first one it sees for good."""
+
+UNWATCHED = {"task_events_report_interval_ms": 0}
+"""No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
+
+QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+# Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
+ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+
+def start(**options: Any) -> None:
+    """Starts a local cluster and connects this process to it.
+
+    `ray.init` without an address would join any cluster recorded on this machine, so the address is
+    always `local`. Ray turns token authentication on for local clusters and writes its token readable
+    for everyone; we give it a token that lives in this process only, unless the user has one.
+
+    Args:
+        options: More of `ray.init`'s, such as `num_cpus` and `num_gpus`.
+    """
+    token_file = _token_file()
+    if token_file.is_file():
+        with contextlib.suppress(PermissionError):  # another user's: not ours to change
+            token_file.chmod(0o600)
+    else:
+        os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
+    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    with _spare():
+        ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
+
+
+def token() -> str:
+    """The token of the cluster that this process has started."""
+    given = os.environ.get("RAY_AUTH_TOKEN")
+    return given or _token_file().read_text().strip()
+
+
+def machine() -> dict[str, float]:
+    """What this machine has, as a local cluster would count it."""
+    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
+
+    from sweeps.resources import ACCELERATOR
+
+    count = Gpus.get_current_node_num_accelerators()
+    kind = Gpus.get_current_node_accelerator_type() if count else None
+    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(count)}
+    return there | ({ACCELERATOR + kind: 1.0} if kind else {})
+
+
+@contextlib.contextmanager
+def _spare() -> Iterator[None]:
+    """Without three processes that serve Ray's dashboard, `ray status`, and a driver that prints logs.
+
+    Together they take a second of processor time at the start, the last of them 6 ms a trial, and ending
+    them takes a second. `ray start` has options for two of them, `ray.init` for none.
+    """
+    usual: Any = ray._private.parameter.RayParams
+    serve = Node.start_api_server
+    spare: Any = functools.partial(usual, no_monitor=True, include_log_monitor=False)
+    ray._private.parameter.RayParams = spare  # type: ignore[misc]
+    Node.start_api_server = lambda *_, **__: None  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        ray._private.parameter.RayParams = usual  # type: ignore[misc]
+        Node.start_api_server = serve  # type: ignore[method-assign]
+
+
+def _token_file() -> Path:
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
