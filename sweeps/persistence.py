@@ -44,6 +44,7 @@ def create_study(
     notes: dict[str, Any] | None = None,
     sources: Mapping[str, str] | None = None,
     starts: Sequence[dict[str, Any]] = (),
+    searched: SweepSpec | None = None,
 ) -> "optuna.Study":
     """Creates the Optuna study of a new sweep.
 
@@ -54,6 +55,7 @@ def create_study(
         notes: Further study attributes for the readers: `mlflow`, `files`.
         sources: The user's modules; see `sweeps.provenance.user_sources`.
         starts: Parameters to try first, after those of the sweep file.
+        searched: The sweep with the ranges that the sampler gets, where these are narrower.
 
     Raises:
         UserError: The name is taken in this storage.
@@ -63,7 +65,8 @@ def create_study(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    sampler = make_sampler(spec, history=history(spec, storage))
+    searched = searched or spec
+    sampler = make_sampler(searched, history=history(searched, storage))
     pruner = make_pruner(spec, validations)
     create = functools.partial(
         optuna.create_study, storage=storage, study_name=spec.name, sampler=sampler, pruner=pruner,

@@ -103,13 +103,14 @@ def run_sweep(
             **batch_size.noted(found),
             **finder.prepare(executor, context, spec),
         }
+        narrow = finder.applied(spec, notes)
         study = create_study(
             spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources,
-            starts=finder.suggested(notes, spec),
+            starts=finder.suggested(notes, spec), searched=narrow,
         )  # fmt: skip
         for line in finder.lines(notes):
             say(f"learning rate {line}")
-        spec = finder.applied(spec, notes)
+        spec = narrow
         return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
 
 
@@ -143,7 +144,7 @@ def resume_sweep(
     study = load_study(name, url)
     if holder := living_driver(study.user_attrs):
         raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
-    spec = going_on(study, trials, hours)
+    spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
     with (
@@ -154,7 +155,6 @@ def resume_sweep(
         for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
             say(note)
         equip(study, spec, validations)
-        spec = finder.applied(spec, study.user_attrs)
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
                      asks_ahead=asks_ahead)  # fmt: skip
 

@@ -1,6 +1,7 @@
 """`batch_size: auto` and `sweeps check --measure`: the largest batch that fits, and what trains fastest."""
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -15,14 +16,16 @@ import dashboards
 from sweeps.batch_size import Largest, noted, search, settled
 from sweeps.check import check
 from sweeps.errors import SpecError
+from sweeps.interruption import Interrupted
 from sweeps.loading import load_spec
 from sweeps.measure import Setting, advice
 from sweeps.memory import share_of_machine
 from sweeps.persistence import stored_spec
 from sweeps.plan import context_of
 from sweeps.processes import Died
+from sweeps.records import Event, Report
 from sweeps.spec import SweepSpec
-from sweeps.sweep import run_sweep
+from sweeps.sweep import resume_sweep, run_sweep
 from sweeps.tried import Tried
 
 PATH = "data.init_args.batch_size"
@@ -132,20 +135,34 @@ def test_all_training_data_may_fit_and_nothing_may() -> None:
         settled(Room(0), context, of)
 
 
+class CtrlC:
+    """Comes with the first report of a training."""
+
+    def record(self, event: Event) -> None:
+        if isinstance(event, Report):
+            raise Interrupted(signal.SIGINT)
+
+
 def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
-    result = run_sweep(spec(), say=said.append)
+    of = spec(trainer={"max_epochs": 2, "accelerator": "cpu"})
+    with pytest.raises(Interrupted):
+        run_sweep(of, observers=[CtrlC()], say=said.append)
     assert said[0].startswith(f"{PATH}: 15, the largest that fits into a slot's ")
     assert said[0].endswith("of this machine; tried 8, 16, 12, 14, 15")  # 16 ended its worker
+    said.clear()
+    result = resume_sweep("auto", say=said.append)
+    assert not any(PATH in line for line in said)  # it is not looked for again
     sweep = dashboards.load("sweeps.db", "auto")
     assert sweep.trials[0].config["data"]["init_args"]["batch_size"] == 15
     assert sweep.trials[0].effective["batch_size"] == 15
     assert sweep.spec["data"]["init_args"]["batch_size"] == 15  # what `resume` goes on with
-    assert len(sweep.trials[0].intermediate) == 1  # six steps: an epoch of five and one more
+    assert len(sweep.trials[0].intermediate) == 2
     assert result.best is not None
+    assert sweep.summary.state == "finished"
 
     from mlflow import MlflowClient
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from typer.testing import CliRunner
 
@@ -18,7 +19,7 @@ from sweeps.loading import load_spec
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, rates_between, read
 from sweeps.lr.narrow import configurations, narrowed, within
-from sweeps.persistence import create_study
+from sweeps.persistence import create_study, equip
 from sweeps.plan import context_of
 from sweeps.records import TrialContext
 from sweeps.spec import SweepSpec
@@ -160,6 +161,27 @@ def test_the_first_trials_get_the_suggestions() -> None:
     suggestions = [finding["suggestion"] for finding in notes["lr_finder"]["findings"]]
     assert [a.config["optimizer"]["init_args"]["lr"] for a in asked if a] == suggestions
     assert [a.params["optimizer"] for a in asked if a] == ["adam", "sgd"]
+
+
+def test_the_sampler_that_learns_knows_the_interval() -> None:
+    of = spec(budget={"trials": 30})
+    notes = noted(of, 0.1)
+    narrow = finder.applied(of, notes)
+    study = create_study(of, None, validations=2, notes=notes, searched=narrow)
+    proposed = []
+    for _ in range(14):  # spread out, then by the Gaussian process
+        trial = study.ask()
+        proposed.append(study.sampler.sample_relative(study, study.trials[-1], narrow_space(study))[LR])
+        study.tell(trial, abs(math.log(float(narrow.space.suggest(trial)[LR]))))
+    low, high = bounds(narrow)
+    assert all(low <= rate <= high for rate in proposed)
+    equip(study, narrow, 2)
+    assert narrow_space(study)[LR].low == low
+
+
+def narrow_space(study: optuna.Study) -> dict[str, Any]:
+    """What the sampler proposes from."""
+    return study.sampler.infer_relative_search_space(study, study.trials[-1])
 
 
 def test_tested_are_the_centre_and_draws_that_meet_the_constraints() -> None:

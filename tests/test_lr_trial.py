@@ -1,6 +1,9 @@
 """`lr_finder: {mode: trial}`: each trial trains with the rate that its own range test finds."""
 
 import json
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -24,8 +27,10 @@ from sweeps.sweep import run_sweep
 from sweeps.trial import make_trial_function
 from sweeps.worker import Worker
 from tests import fakes
+from tests.test_cli import RUN_BY_LIGHTNING
 from tests.test_resume import Driver, Killed, curve
 
+ROOT = Path.cwd()
 LR = "optimizer.init_args.lr"
 MULTIPLIER = "lr_finder.multiplier"
 FACTOR = {"type": "float", "low": 0.3, "high": 3, "log": True}
@@ -223,6 +228,7 @@ def test_a_sweep_finds_records_and_exports(
     exported = yaml.safe_load(export(sweep))
     assert exported["optimizer"]["init_args"]["lr"] == best.rate["rate"]
     assert "lr_finder" not in exported
+    assert trained_by_lightning(export(sweep), tmp_path) == pytest.approx(best.value, rel=1e-3)
     page = report.build(sweep, with_mlflow=False)
     assert f"Loss at rising {LR}" in page
     assert f"A rate for {LR} was found in 1 of 1 trial." in page
@@ -239,6 +245,17 @@ def test_a_sweep_finds_records_and_exports(
     assert [p.value for p in sorted(losses, key=lambda p: p.step)] == pytest.approx(known, rel=1e-4)
     file = client.download_artifacts(runs[0].info.run_id, "config.yaml", str(tmp_path))
     assert yaml.safe_load(Path(file).read_text())["optimizer"]["init_args"]["lr"] == best.rate["rate"]
+
+
+def trained_by_lightning(exported: str, folder: Path) -> float:
+    """The value to which LightningCLI itself trains a configuration."""
+    (folder / "best.yaml").write_text(exported)
+    done = subprocess.run(
+        [sys.executable, "-c", RUN_BY_LIGHTNING, "fit", "--config", "best.yaml", "--trainer.logger=false"],
+        cwd=folder, env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    return float(done.stdout.split("val_loss")[-1])
 
 
 @pytest.mark.usefixtures("ray_cluster")

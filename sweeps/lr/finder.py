@@ -79,7 +79,7 @@ def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFin
         tests = [config for _, config in configurations(spec, site, finder.configs)]
         repeats = REPEATS if len(tests) == 1 else 1
         for number, config in enumerate(tests * repeats):
-            jobs.append((context, config, finder, number))
+            jobs.append((context, config, finder, (int(spec.seed_everything) + number) % 2**32))
             owners.append(index)
     curves = [_curve(result) for result in workers.map(run_test, jobs)]
     found = []

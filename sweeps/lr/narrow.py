@@ -80,18 +80,19 @@ def targets(spec: SweepSpec, parameter: str) -> list[Site]:
 
 
 def configurations(
-    spec: SweepSpec, site: Site | None, count: int, seed: int = 0
+    spec: SweepSpec, site: Site | None, count: int
 ) -> Iterator[tuple[dict[str, Scalar], dict[str, Any]]]:
     """Parameters and configurations to test: one at the centre of the space, the others drawn from it.
+
+    The draws follow from the sweep's `seed_everything`: asked again, they are the same.
 
     Args:
         spec: The sweep.
         site: The place whose rate is looked for: it is active in all of them; None for any.
         count: How many; fewer where constraints leave hardly any.
-        seed: Of the draws.
     """
     pinned = {name: values[0] for name, values in site.conditions} if site else {}
-    drawing = random.Random(seed)  # noqa: S311 - no secret
+    drawing = random.Random(int(spec.seed_everything))  # noqa: S311 - no secret
     for index in range(count):
         for _ in range(DRAWS):
             trial = _Centre(pinned, spec.space) if index == 0 else _Draw(pinned, drawing)

@@ -239,8 +239,10 @@ def sweep(kind: str, seed: int, section: dict[str, Any] | None) -> dict[str, Any
     }  # fmt: skip
     spec = load_spec(raw | ({"lr_finder": section} if section else {}))
     notes = finder.prepare(Here(), CONTEXT, spec)
-    study = create_study(spec, None, validations=EPOCHS, notes=notes, starts=finder.suggested(notes, spec))
     narrow = finder.applied(spec, notes)
+    study = create_study(
+        spec, None, validations=EPOCHS, notes=notes, starts=finder.suggested(notes, spec), searched=narrow
+    )
     epochs: float = sum(
         len(curve["losses"]) * batch_of(config) / len(arrays(kind)[0])
         for found in notes.get("lr_finder", {}).get("findings", [])
