@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from sweeps.orphans import end_with_parent
 from sweeps.records import TrialContext
 
 END_SECONDS = 5.0
@@ -69,6 +70,7 @@ def _serve(end: Any, context: TrialContext) -> None:
     """The child's side."""
     from sweeps.sweep import make_trial_function
 
+    end_with_parent()
     # A DataLoader's processes are to be started as anywhere, not as this one was.
     multiprocessing.set_start_method(None, force=True)
     make_trial_function(context, {})

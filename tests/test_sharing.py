@@ -113,7 +113,7 @@ def test_the_gpus_of_a_cluster_are_those_that_its_process_sees(
     visible: str | None, devices: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cluster._devices() in ("none", os.environ.get("CUDA_VISIBLE_DEVICES", "all"))
-    monkeypatch.setattr(cluster, "machine", lambda: {"CPU": 8.0, "GPU": 2.0})
+    monkeypatch.setattr(cluster.local, "machine", lambda: {"CPU": 8.0, "GPU": 2.0})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)

@@ -70,8 +70,8 @@ def cluster(
             with _shared(say):
                 yield tuple(folders)
         elif address == "local":
-            local.start(**options)
-            yield tuple(folders)
+            with local.started(**options):
+                yield tuple(folders)
         else:
             yield _join(address, source, folders)
     finally:
@@ -86,30 +86,32 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
     global _joined
     folder = runtime_folder()
     place = Place(folder) if folder else None
-    with place.locked() if place else contextlib.nullcontext():
-        there = place.running() if place else None
-        is_ours = False
-        if there is None or there.devices != _devices():
-            if there is not None:
-                _ensure_gpus_are_free(there)
-            local.start()
-            if place:
-                address = ray.get_runtime_context().gcs_address
-                is_ours = place.own(Shared(address, local.token(), os.getpid(), _devices(), sys.executable))
-        elif place:
-            place.use()
-            _join_shared(there)
-            _joined = _Watch(place, there)
-            say(f"joined the cluster of the sweep that runs on this machine already (process {there.pid})")
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(place.leave if place else lambda: None)
+        with place.locked() if place else contextlib.nullcontext():
+            there = place.running() if place else None
+            if there is None or there.devices != _devices():
+                if there is not None:
+                    _ensure_gpus_are_free(there)
+                stack.enter_context(local.started())
+                if place:
+                    address = ray.get_runtime_context().gcs_address
+                    if place.own(Shared(address, local.token(), os.getpid(), _devices(), sys.executable)):
+                        stack.callback(place.wait_for_users, say)
+            elif place:
+                place.use()
+                stack.callback(_leave)
+                _join_shared(there)
+                _joined = _Watch(place, there)
+                who = f"the sweep that runs on this machine already (process {there.pid})"
+                say(f"joined the cluster of {who}")
         yield
-    finally:
-        if place and is_ours:
-            place.wait_for_users(say)
-        ray.shutdown()
-        _joined = None
-        if place:
-            place.leave()
+
+
+def _leave() -> None:
+    global _joined
+    ray.shutdown()
+    _joined = None
 
 
 class _Watch:
@@ -209,10 +211,13 @@ def nodes() -> dict[str, NodeState]:
         ClusterLost: It has ended.
     """
     ensure_it_lives()
+    states = ray.nodes()  # type: ignore[no-untyped-call]
+    if local.is_running and not any(node["Alive"] for node in states):
+        raise ClusterLost("Ray's own process on this machine was killed; `sweeps resume` goes on")
     free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
     return {
         node["NodeID"]: NodeState(node["Resources"], free.get(node["NodeID"], {}))
-        for node in ray.nodes()  # type: ignore[no-untyped-call]
+        for node in states
         if node["Alive"]
     }
 

@@ -14,6 +14,8 @@ import ray._private.parameter
 import ray._private.worker
 from ray._private.node import Node
 
+from sweeps.orphans import Reaper
+
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray takes 30 % of the memory by default; our messages are small."""
 
@@ -26,6 +28,28 @@ UNWATCHED = {"task_events_report_interval_ms": 0}
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
 ray._private.worker.print_to_stdstream = lambda *_, **__: None
+
+is_running = False
+"""This process has started a cluster, to which no other node will come."""
+
+
+@contextlib.contextmanager
+def started(**options: Any) -> Iterator[None]:
+    """A local cluster, of which nothing is left afterwards, nor when this process is killed.
+
+    Args:
+        options: See `start`.
+    """
+    global is_running
+    reaper = Reaper()
+    try:
+        start(**options)
+        is_running = True
+        yield
+    finally:
+        is_running = False
+        ray.shutdown()
+        reaper.close()
 
 
 def start(**options: Any) -> None:

@@ -6,6 +6,7 @@ the executor's business.
 """
 
 import contextlib
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ray.exceptions import RayError
 
 from sweeps.executors import TrialFunction
 from sweeps.executors.cluster import lives, nodes
+from sweeps.orphans import guarded
 from sweeps.resources import ACCELERATOR, Need, room
 from sweeps.worker import Worker
 
@@ -66,7 +68,8 @@ class Workers:
     def __init__(
         self, make_trial_function: Callable[[], TrialFunction], need: Need, most: float, idle_seconds: float
     ) -> None:
-        self._make_trial_function, self._need, self._idle_seconds = make_trial_function, need, idle_seconds
+        self._make_trial_function = functools.partial(guarded, make_trial_function)
+        self._need, self._idle_seconds = need, idle_seconds
         kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
         self._actor_class = ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, resources=kind)
         self._asked = 0

@@ -1,0 +1,113 @@
+"""No process outlives its sweep, however that ends: a worker must not train on for nobody.
+
+Ray ends its workers with their driver, but not all: one that is asked to leave while a thread of it still
+trains leaves Ray first and then waits for that thread, known to nobody; and Ray's own agents stay for a
+minute after a cluster whose driver was killed. So a worker watches over itself (`guarded`), and a process of
+its own watches over a cluster (`Reaper`): it is this file, run as a script, and imports nothing large.
+"""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+LOOK_SECONDS = 1.0
+GRACE_SECONDS, END_SECONDS = 3.0, 20.0
+"""How long a cluster's processes may take to end by themselves, and until when they are looked for."""
+
+KILL_WITH_PARENT = 1
+"""Linux's PR_SET_PDEATHSIG, in <sys/prctl.h>."""
+
+
+def guarded(make: Callable[[], Any]) -> Any:
+    """Makes something in a process that from now on ends with its parent, and with its own main thread."""
+    end_with_parent()
+    return make()
+
+
+def end_with_parent() -> None:
+    """Has this process killed when its parent dies, and end when its main thread has come to its end.
+
+    The system kills it whatever it does: a thread of Python's would wait for C code that keeps the
+    interpreter's lock. The thread is for systems other than Linux, and for a main thread that is through:
+    Python then waits for all other threads, such as one that trains.
+    """
+    parent = os.getppid()
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(KILL_WITH_PARENT, signal.SIGKILL)
+    threading.Thread(target=_watch, args=(parent,), name="orphan-watch", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    main = threading.main_thread()
+    while os.getppid() == parent and main.is_alive():
+        main.join(LOOK_SECONDS)
+    os._exit(1)
+
+
+class Reaper:
+    """A process that kills what is left of this process's cluster when it is told to, or when this one ends.
+
+    Ray names the folder of a cluster's logs after the process that started it; what belongs to the cluster,
+    and what that forked, has files open there. The environment would not do: who sets a title loses it.
+    """
+
+    def __init__(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-I", "-S", __file__, str(os.getpid())],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            start_new_session=True,  # a closed terminal must not end it
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Ends what is left of the cluster; waits for it."""
+        self._process.communicate()
+
+
+def reap(driver: int) -> None:
+    """Kills what is left of a cluster, if it does not end by itself in a short while.
+
+    Args:
+        driver: The process that started it.
+    """
+    began = time.monotonic()
+    while left := [process for process in _processes() if _belongs(process, driver)]:
+        elapsed = time.monotonic() - began
+        if elapsed > END_SECONDS:
+            return
+        for process in left if elapsed > GRACE_SECONDS else ():
+            with contextlib.suppress(OSError):
+                os.kill(int(process.name), signal.SIGKILL)
+        time.sleep(0.1)
+
+
+def _processes() -> list[Path]:
+    there = Path("/proc").iterdir() if sys.platform == "linux" else ()
+    return [path for path in there if path.name.isdecimal()]
+
+
+def _belongs(process: Path, driver: int) -> bool:
+    """Whether a process is of the cluster that a driver started; other drivers have logs there, too."""
+    logs = f"_{driver}/logs/"
+    mine = [file for file in _open_files(process) if "/session_" in file and logs in file]
+    return bool(mine) and not any("/python-core-driver-" in file for file in mine)
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    with contextlib.suppress(OSError):  # it has ended, or is another user's
+        for path in (process / "fd").iterdir():
+            with contextlib.suppress(OSError):  # closed meanwhile
+                yield str(path.readlink())
+
+
+if __name__ == "__main__":
+    sys.stdin.buffer.read()  # until the other end is closed, by whatever end of its process
+    reap(int(sys.argv[1]))

@@ -1,0 +1,152 @@
+"""What a sweep started ends with it: real processes, killed or left alone."""
+
+import gc
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from sweeps.executors.scripted import Step
+from sweeps.records import Assignment, Report
+from tests import fakes
+from tests.browser import wait_for
+from tests.chaos.instants import descendants, title
+
+SLEEP_IN_C = "import ctypes; ctypes.PyDLL(None).sleep(600)"
+"""Keeps the interpreter's lock, so that no other thread of Python's runs."""
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and that nobody has asked about does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def all_gone(pids: Sequence[int]) -> Callable[[], bool]:
+    return lambda: not any(map(is_alive, pids))
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
+    """Runs Python code that prints a line when it is ready; kills what is left of it."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(code: str) -> "subprocess.Popen[str]":
+        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+        process = subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+WITH_A_CHILD = """
+import subprocess, sys
+code = 'from sweeps.orphans import end_with_parent; end_with_parent(); print(1, flush=True); {body}'
+child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+
+
+@pytest.mark.parametrize("body", [SLEEP_IN_C, "import time; time.sleep(600)"], ids=["in C", "in Python"])
+def test_a_process_ends_with_its_parent_whatever_it_does(
+    body: str, start: Callable[[str], "subprocess.Popen[str]"]
+) -> None:
+    parent = start(WITH_A_CHILD.format(body=body))
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    assert is_alive(child)
+    parent.kill()
+    wait_for(all_gone([child]), 10)
+
+
+FRESH = """
+import os, time
+from pathlib import Path
+from sweeps.processes import FreshProcess
+from sweeps.records import TrialContext
+with FreshProcess(TrialContext("loss", True, "best", Path.cwd(), (os.getcwd(),))) as process:
+    print(*process.map(os.getpid, [()]), flush=True)
+    process.map(time.sleep, [(600,)])
+"""
+
+
+def test_a_process_for_measurements_ends_with_its_parent(
+    start: Callable[[str], "subprocess.Popen[str]"],
+) -> None:
+    parent = start(FRESH)
+    assert parent.stdout is not None
+    child = int(parent.stdout.readline())
+    parent.kill()
+    wait_for(all_gone([child]), 10)
+
+
+def test_a_worker_that_ray_lets_go_trains_no_further(ray_cluster: None, tmp_path: Path) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    def tells_who_it_is(assignment: Assignment) -> Iterator[Step]:
+        (tmp_path / "pid").write_text(str(os.getpid()))
+        yield 1.0, 0.0
+        yield 0.5, 0.0
+
+    executor = RayExecutor(fakes.Scripted(tells_who_it_is), slots=1)
+    executor.submit(fakes.assignment(0))
+    while not isinstance(executor.next_event(), Report):
+        pass
+    worker = int((tmp_path / "pid").read_text())
+    assert is_alive(worker)
+    # Nobody kills it: Ray asks a worker to leave that nobody knows any more, and its trial still waits.
+    executor._workers.slots.clear()
+    del executor
+    gc.collect()
+    wait_for(all_gone([worker]), 30)
+
+
+CLUSTER = """
+import ctypes, time
+from sweeps.executors.cluster import cluster
+from sweeps.executors.ray import RayExecutor
+from sweeps.records import Report
+from tests import fakes
+
+def blocks(assignment):
+    yield 1.0, 0.0
+    (ctypes.PyDLL(None).sleep if assignment.number else time.sleep)(600)
+    yield 0.5, 0.0
+
+with cluster("local", num_cpus=2):
+    executor = RayExecutor(fakes.Scripted(blocks), slots=2)
+    for number in range(2):
+        executor.submit(fakes.assignment(number))
+    for _ in range(2):
+        while not isinstance(event := executor.next_event(), Report):
+            pass
+        executor.reply(event.number, stop=False)
+    print("ready", flush=True)
+    time.sleep(600)
+"""
+
+
+def test_nothing_is_left_of_a_local_cluster_whose_driver_is_killed(
+    start: Callable[[str], "subprocess.Popen[str]"],
+) -> None:
+    driver = start(CLUSTER)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "ready\n"
+    there = descendants(driver.pid)
+    titles = sorted(title(pid).partition(".")[0].strip() for pid in there if title(pid).startswith("ray::"))
+    assert titles == ["ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::Worker", "ray::Worker"]
+    driver.kill()
+    wait_for(all_gone(there), 30)
