@@ -4,6 +4,8 @@ The sweep of `tests.benchmarks.contestants` on real Ray workers, with a clock ar
 necessary: in the workers the checkpoints, in the driver the journal and the lease. What a training or the
 loop waits for counts in seconds, what threads beside them do in seconds of processor; the workers' against
 the seconds that the trials held their slots, the driver's against the sweep's.
+
+`--beside` runs the sweep with and without all of this in turn, and compares the wall time of a warm trial.
 """
 
 import argparse
@@ -32,6 +34,8 @@ from tests.benchmarks.peers import fixed_list, machine_line
 WARM = 8
 Clock = Callable[[], float]
 Clocked = tuple[Any, str, Clock]
+WITHOUT = "SWEEPS_BENCHMARK_WITHOUT"
+"""Set in the environment of a sweep that a crash ends."""
 WALL, CPU = time.perf_counter, time.thread_time
 IN_WORKER: list[Clocked] = [
     (checkpoints.Saver, "save", WALL),
@@ -74,11 +78,18 @@ def clock(clocked: Sequence[Clocked]) -> dict[str, float]:
     return spent
 
 
+def leave_out(clocked: Sequence[Clocked]) -> dict[str, float]:
+    """Has functions do nothing: a sweep that a crash ends."""
+    for owner, name, _ in clocked:
+        setattr(owner, name, lambda *_, **__: None)
+    return {}
+
+
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
     """What a worker calls first: each trial notes in `worker.jsonl` what its checkpoints took."""
     trial = importlib.import_module("sweeps.trial")
 
-    spent = clock(IN_WORKER)
+    spent = leave_out(IN_WORKER) if WITHOUT in environment else clock(IN_WORKER)
     vars(trial)["usable"] = checkpoints.usable  # it has that by name
     train = original(context, environment)
 
@@ -97,7 +108,7 @@ def measure(count: int) -> None:
     from tests.benchmarks import safety  # by its name, which the workers can import
 
     sweeps.sweep.make_trial_function = safety.make_trial_function
-    spent = clock(IN_DRIVER)
+    spent = leave_out(IN_DRIVER) if WITHOUT in os.environ else clock(IN_DRIVER)
     ours(fixed_list(count))
     trials = [json.loads(line) for line in Path("trials.jsonl").read_text().splitlines()]
     saves = {line["number"]: line for line in map(json.loads, Path("worker.jsonl").read_text().splitlines())}
@@ -106,8 +117,10 @@ def measure(count: int) -> None:
     slots = sum(trials[n]["ended"] - trials[n]["began"] for n in warm)
     whole = max(t["ended"] for t in trials) - min(t["began"] for t in trials)
     shares = {name: sum(saves[n].get(name, 0.0) for n in warm) / slots for _, name, _ in IN_WORKER}
-    shares |= {name.strip("_"): spent[name] / whole for _, name, _ in IN_DRIVER}
-    print("shares", json.dumps(shares))
+    shares |= {name.strip("_"): spent.get(name, 0.0) / whole for _, name, _ in IN_DRIVER}
+    ended = sorted(trial["ended"] for trial in trials)
+    wall = (ended[-1] - ended[WARM - 1]) / (count - WARM)
+    print("figures", json.dumps({"shares": shares, "wall": wall}))
 
 
 def main() -> None:
@@ -115,31 +128,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--beside", action="store_true", help="beside a sweep without all of it")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.here:
         measure(arguments.trials)
         return
     print(machine_line())
-    rounds = [run(arguments.trials) for _ in range(arguments.rounds)]
-    for name in [*rounds[0], "all"]:
-        values = [100 * (sum(shares.values()) if name == "all" else shares[name]) for shares in rounds]
-        print(f"{name:8} {statistics.median(values):6.2f} %  ({min(values):.2f} to {max(values):.2f})")
+    if arguments.beside:
+        pairs = [pair(arguments.trials, index) for index in range(arguments.rounds)]
+        show("wall", [whole / without - 1 for whole, without in pairs])
+        return
+    rounds = [run(arguments.trials)["shares"] for _ in range(arguments.rounds)]
+    for name in rounds[0]:
+        show(name, [shares[name] for shares in rounds])
+    show("all", [sum(shares.values()) for shares in rounds])
 
 
-def run(count: int) -> dict[str, float]:
-    """One round."""
-    root = str(Path(__file__).parents[2])
+def show(name: str, shares: Sequence[float]) -> None:
+    """Prints one line of the table."""
+    values = [100 * share for share in shares]
+    print(f"{name:8} {statistics.median(values):6.2f} %  ({min(values):.2f} to {max(values):.2f})")
+
+
+def pair(count: int, index: int) -> tuple[float, float]:
+    """Seconds a warm trial with and without it; which goes first changes from round to round."""
+    runs = {without: run(count, without=without)["wall"] for without in (index % 2 == 0, index % 2 == 1)}
+    print(f"{runs[False]:.4f} s with, {runs[True]:.4f} s without", flush=True)
+    return runs[False], runs[True]
+
+
+def run(count: int, *, without: bool = False) -> dict[str, Any]:
+    """One sweep in a process and a folder of its own: its `shares`, and the `wall` time of a warm trial."""
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    if without:
+        environment[WITHOUT] = "1"
     with tempfile.TemporaryDirectory() as folder:
         done = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.safety", "--here", "--trials", str(count)],
-            cwd=folder, env=os.environ | {"PYTHONPATH": root}, capture_output=True, text=True, check=False,
+            cwd=folder, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
     if done.returncode:
         sys.exit(done.stdout[-2000:] + done.stderr[-2000:])
-    [line] = [line for line in done.stdout.splitlines() if line.startswith("shares ")]
-    shares: dict[str, float] = json.loads(line.removeprefix("shares "))
-    return shares
+    [line] = [line for line in done.stdout.splitlines() if line.startswith("figures ")]
+    figures: dict[str, Any] = json.loads(line.removeprefix("figures "))
+    return figures
 
 
 if __name__ == "__main__":
