@@ -7,6 +7,8 @@ MLflow's records, writes one file, and says on stdout how many seconds of a proc
 the study comes on stdin, since it may hold a password and everybody can read a command line.
 """
 
+import atexit
+import gc
 import json
 import os
 import signal
@@ -58,6 +60,7 @@ def main() -> int:
     """Publish what stdin names; a mistake is one line on stderr and exit code 2."""
     # A refresh that is overtaken by a later one is ended: then its temporary files go, too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    atexit.register(gc.freeze)  # Python would search all that is left for cycles
     asked = json.load(sys.stdin)
     os.nice(asked.get("nice", 0))
     lean.import_optuna()

@@ -1,5 +1,7 @@
 """The command line. Every command imports what it needs when it runs, so that `sweeps --help` is quick."""
 
+import atexit
+import gc
 import json
 import signal
 import sys
@@ -67,6 +69,7 @@ def main() -> None:
 
     A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
     """
+    atexit.register(gc.freeze)  # Python would search all that is left for cycles: up to a second
     try:
         check_shell(sys.argv[1:])
         sys.exit(app(prog_name="sweeps", standalone_mode=False))

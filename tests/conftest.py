@@ -1,9 +1,13 @@
 """Fixtures that several test files share."""
 
+import io
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -19,6 +23,8 @@ DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 @pytest.fixture(scope="session", autouse=True)
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Sweeps of other test sessions on this machine run on clusters of their own."""
+    # A shell's job in the background ignores Ctrl-C, and so would all that the tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     folder = tmp_path_factory.mktemp("runtime")
     folder.chmod(0o700)
     with pytest.MonkeyPatch.context() as patch:
@@ -33,6 +39,14 @@ def ray_cluster() -> Iterator[None]:
 
     with cluster(num_cpus=16, num_gpus=8):
         yield
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What a command wrote."""
+
+    stdout: str
+    stderr: str
 
 
 def sweeps(
@@ -50,18 +64,22 @@ def sweeps(
     return done
 
 
-@pytest.fixture
-def typed(capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
-    """What a command that needs no worker prints; in this process, which has imported everything."""
+def typed(*arguments: str, folder: Path, code: int = 0) -> Printed:
+    """The same in this process, which has imported everything, on the cluster that it is connected to."""
+    from sweeps.cli import main
 
-    def run(*arguments: str) -> str:
-        from sweeps.cli import app
-
-        capsys.readouterr()
-        app(arguments, standalone_mode=False)
-        return capsys.readouterr().out
-
-    return run
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.chdir(folder)
+        patch.setenv("COLUMNS", "200")
+        patch.setattr(sys, "argv", ["sweeps", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    printed = Printed(out.getvalue(), err.getvalue())
+    assert (ended.value.code or 0) == code, (
+        f"exit code {ended.value.code}\n{printed.stdout}\n{printed.stderr}"
+    )
+    return printed
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from sweeps.live_report import LiveReport
 from sweeps.records import Started
 from sweeps.storage import study_url
 from tests.clusters import Nodes
-from tests.conftest import sweeps
+from tests.conftest import sweeps, typed
 from tests.postgres import PASSWORD, Server
 from tests.stores import TrackingServer, names
 from tests.test_cli import sweep_file
@@ -48,7 +48,7 @@ class Mine(Line):
 
 def test_a_sweep_with_everything_elsewhere(
     nodes: Nodes, postgres: Server, tracking_server: TrackingServer, bucket: str,
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., str],
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Workers on a cluster, the study in PostgreSQL, records on an MLflow server, files in a store."""
     url = postgres.database("studies")
@@ -67,14 +67,13 @@ def test_a_sweep_with_everything_elsewhere(
     shown = [sweeps("launch", "small.yaml", "--address", nodes.address, folder=folder)]
     shown.append(sweeps("resume", "small", "--trials", "+1", "--address", "auto", *where, folder=folder))
     assert PASSWORD not in "".join(done.stdout + done.stderr for done in shown)
-    monkeypatch.chdir(folder)
-    status = json.loads(typed("status", "small", "--json", *where))
+    status = json.loads(typed("status", "small", "--json", *where, folder=folder).stdout)
     assert [trial["state"] for trial in status["trials"]] == ["complete"] * 5
     assert len({trial["worker"] for trial in status["trials"]}) == 2
-    log = typed("logs", "small", "0", *where)
+    log = typed("logs", "small", "0", *where, folder=folder).stdout
     [line] = [line for line in log.splitlines() if line.startswith("mine.py is in ")]
     assert not line.endswith(str(folder))  # the worker had a copy, as on another machine
-    typed("export", "small", "-o", "best.yaml", *where)
+    typed("export", "small", "-o", "best.yaml", *where, folder=folder)
     assert {path.name for path in folder.iterdir()} == here | {"best.yaml"}
     study = optuna.load_study(study_name="small", storage=study_url(url))
     assert PASSWORD not in str(study.user_attrs)
@@ -204,7 +203,7 @@ def test_slots_follow_the_nodes_that_come_and_go(nodes: Nodes, tmp_path: Path) -
         on_third = running(tmp_path)
         nodes.remove(third, kill=True)
         wait_for(lambda: len(running(tmp_path)) == 2 and not on_third <= running(tmp_path))
-        sweeps("stop", "small", folder=tmp_path)
+        typed("stop", "small", folder=tmp_path)
         assert process.wait(60) == 0
     assert "raylet" not in (tmp_path / "output.txt").read_text()  # nothing that Ray says of itself
     states = [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]

@@ -27,7 +27,7 @@ from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
 from tests.chaos.instants import sweep_file
-from tests.conftest import sweeps
+from tests.conftest import sweeps, typed
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def start(folder: Path) -> Iterator[Callable[..., "subprocess.Popen[str]"]]:
 
 
 def status(folder: Path) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(sweeps("status", "chaos", "--json", folder=folder).stdout)
+    answer: dict[str, Any] = json.loads(typed("status", "chaos", "--json", folder=folder).stdout)
     return answer
 
 
@@ -94,27 +94,27 @@ def test_a_running_sweep_does_what_other_terminals_ask(
 ) -> None:
     process = start("launch", "chaos.yaml", "--trials", "1000", "--set", "model.init_args.seconds=0.5")
     wait_until_it_trains(process)
-    refused = sweeps("resume", "chaos", "--trials", "+1", folder=folder, code=2)
+    refused = typed("resume", "chaos", "--trials", "+1", folder=folder, code=2)
     assert f"chaos is being run by process {process.pid} on " in refused.stderr
     running = next(t["number"] for t in reversed(status(folder)["trials"]) if t["state"] == "running")
-    sweeps("trial", "kill", "chaos", str(running), folder=folder)
+    typed("trial", "kill", "chaos", str(running), folder=folder)
     wait_for(lambda: counts(folder)["failed"] == 1)
     [failed] = [t for t in status(folder)["trials"] if t["state"] == "failed"]
     assert failed["reason"] == "killed by `sweeps trial kill`"
-    assert "Trainer" in sweeps("logs", "chaos", "0", folder=folder).stdout
-    sweeps("logs", "chaos", folder=folder)  # not of a trial that is only drawn
-    going_on = sweeps("resume", "chaos", folder=folder).stdout
+    assert "Trainer" in typed("logs", "chaos", "0", folder=folder).stdout
+    typed("logs", "chaos", folder=folder)  # not of a trial that is only drawn
+    going_on = typed("resume", "chaos", folder=folder).stdout
     assert going_on.startswith(f"chaos is being run by process {process.pid} on ")
-    sweeps("pause", "chaos", folder=folder)
+    typed("pause", "chaos", folder=folder)
     wait_for(lambda: nothing_ends(folder), 60)
     paused_at = finished_of(folder)
-    sweeps("resume", "chaos", folder=folder)
+    typed("resume", "chaos", folder=folder)
     wait_for(lambda: finished_of(folder) > paused_at, 60)
-    sweeps("stop", "chaos", folder=folder)
+    typed("stop", "chaos", folder=folder)
     assert process.wait(60) == 0
     assert status(folder)["summary"]["state"] == "interrupted"
     assert "interrupted, started" in last_report(folder)
-    assert "chaos is not running" in sweeps("stop", "chaos", folder=folder, code=2).stderr
+    assert "chaos is not running" in typed("stop", "chaos", folder=folder, code=2).stderr
 
 
 def test_a_sweep_stopped_at_once_goes_on_where_it_was(
@@ -122,18 +122,15 @@ def test_a_sweep_stopped_at_once_goes_on_where_it_was(
 ) -> None:
     process = start("launch", "chaos.yaml", "--trials", "1000")
     wait_until_it_trains(process)
-    sweeps("stop", "chaos", "--now", folder=folder)
+    typed("stop", "chaos", "--now", folder=folder)
     assert process.wait(30) == 0
     assert "interrupted, started" in last_report(folder)
-    before = status(folder)
-    finished = before["summary"]["counts"]["finished"]
+    finished = finished_of(folder)
     sweeps("resume", "chaos", "--trials", str(finished + 4), folder=folder)
     check(folder, "chaos", trials=finished + 4, epochs=5, batches=8, log_every=4)
-    nothing = sweeps("resume", "chaos", folder=folder, code=2)
+    nothing = typed("resume", "chaos", folder=folder, code=2)
     assert "its budget of" in nothing.stderr
     assert "asks for more" in nothing.stderr
-    sweeps("resume", "chaos", "--trials", "+2", folder=folder)
-    check(folder, "chaos", trials=finished + 6, epochs=5, batches=8, log_every=4)
 
 
 def a_study(folder: Path, name: str = "s") -> tuple[optuna.Study, str]:

@@ -273,7 +273,7 @@ def test_a_ray_worker_is_replaced_after_it_ran_out_of_memory(tmp_path: Path) -> 
     observer = fakes.Recorded()
     study = fakes.study(of)
     try:
-        run(study, executor, [observer])
+        run(study, executor, recorder=observer)
     finally:
         executor.close()
     outcomes = [event for event in observer.events if isinstance(event, Outcome)]

@@ -21,7 +21,7 @@ from sweeps.spec import SweepSpec
 from sweeps.study import Study
 from sweeps.trial import make_trial_function
 from sweeps.worker import Worker
-from tests.conftest import sweeps
+from tests.conftest import typed
 
 PROJECTS = Path("tests/projects").absolute()
 
@@ -116,24 +116,16 @@ def final(project: Project, folder: Path, *arguments: str) -> float:
     return float(done.stdout.split("final")[-1])
 
 
-def test_a_project_is_swept_from_the_command_line_and_its_best_trains_in_its_own_script(here: Path) -> None:
+def test_a_project_is_swept_from_the_command_line_and_its_best_trains_in_its_own_script(
+    ray_cluster: None, here: Path
+) -> None:
     linked = ALL["linked"]
-    printed = sweeps("launch", str(linked.file), folder=here).stdout
+    printed = typed("launch", str(linked.file), "--set", "resources.cpus=16", folder=here).stdout
     assert "existing.yaml: ckpt_path is ignored" in printed
     best = optuna.load_study(study_name="linked", storage=f"sqlite:///{here}/sweeps.db").best_trial
     last = list(best.intermediate_values.values())[-1]
-    sweeps("export", "linked", "-o", "best.yaml", folder=here)
-    assert final(linked, here, "--config", "best.yaml") == pytest.approx(last, rel=1e-3)
-    flags = shlex.split(sweeps("export", "linked", "--format", "args", folder=here).stdout)
+    flags = shlex.split(typed("export", "linked", "--format", "args", folder=here).stdout)
     assert final(linked, here, *flags) == pytest.approx(last, rel=1e-3)
-
-
-def test_a_mistake_ends_a_launch_with_exit_code_2_and_leaves_nothing_behind(here: Path) -> None:
-    file = str(ALL["linked"].file)
-    done = sweeps("launch", file, "--set", "model.widht=3", folder=here, code=2)
-    assert done.stderr.startswith(f"sweeps: {file}: model.widht: Classifier does not accept 'widht'")
-    assert done.stderr.count("\n") == 1
-    assert list(here.iterdir()) == []
 
 
 def trouble(project: str, *overrides: str, **changes: Any) -> tuple[str, str] | None:

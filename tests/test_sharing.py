@@ -15,7 +15,7 @@ from dashboards import load
 from sweeps.errors import UserError
 from sweeps.executors import cluster
 from sweeps.executors.sharing import Place, Shared, have_gpu_in_common, runtime_folder
-from tests.conftest import sweeps
+from tests.conftest import sweeps, typed
 from tests.test_cli import sweep_file
 from tests.test_cluster import running, wait_for
 
@@ -166,7 +166,7 @@ def test_a_second_sweep_joins_the_first_ones_cluster_until_it_is_killed(
         wait_for(lambda: bool(running(first)))
         with launch(second, budget={"trials": 500}) as joined:
             wait_for(lambda: "waiting for a free place" in (second / "output.txt").read_text())
-            sweeps("stop", "small", folder=first)
+            typed("stop", "small", folder=first)
             wait_for(lambda: bool(running(second)))
             assert owner.poll() is None
             assert (

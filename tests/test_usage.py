@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from sweeps.cli import main
 from sweeps.persistence import create_study
 from sweeps.storage import open_storage
 from tests import fakes
-from tests.conftest import sweeps
+from tests.conftest import typed
 
 HELP = "` shows what there is"
 
@@ -122,6 +121,7 @@ budget: {trials: 3}
 model: {class_path: tests.modules.Picky}
 data: {class_path: tests.modules.Data}
 trainer: {max_epochs: 2, accelerator: cpu}
+resources: {gpus: 0}
 start_with: [{model.init_args.width: 9}]
 search_space:
   model.init_args.width: {type: int, low: 1, high: 9}
@@ -136,34 +136,32 @@ def two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_dry_run_is_a_check(two: Path, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(two)
+def test_a_dry_run_is_a_check(two: Path) -> None:
     before = sorted(two.rglob("*"))
-    plan = json.loads(sweeps("launch", "two.yaml", "--dry-run", "--json", folder=two).stdout)
+    plan = json.loads(typed("launch", "two.yaml", "--dry-run", "--json", folder=two).stdout)
     assert (plan["name"], plan["validations"], plan["pruner"]) == ("two", 2, "none")
     assert [objective["metric"] for objective in plan["objectives"]] == ["val_loss", "val/mae"]
-    assert typed("launch", "two.yaml", "--dry-run", "--quiet") == ""
+    assert typed("launch", "two.yaml", "--dry-run", "--quiet", folder=two).stdout == ""
     assert sorted(two.rglob("*")) == before
 
 
 def test_two_objectives_and_an_invalid_configuration_from_the_command_line(
-    two: Path, typed: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    ray_cluster: None, two: Path
 ) -> None:
-    monkeypatch.chdir(two)
-    done = sweeps("launch", "two.yaml", "--json", folder=two)
+    done = typed("launch", "two.yaml", "--set", "resources.cpus=16", "--json", folder=two)
     result = json.loads(done.stdout)
     assert "trial 0 invalid  9 is wider than 5" in done.stderr
     assert result["counts"]["complete"] == 3
     assert result["counts"]["invalid"] >= 1
     assert result["best"]["number"] == result["pareto_front"][0]["number"]
     assert set(result["best"]["values"]) == {"val_loss", "val/mae"}
-    done = sweeps("resume", "two", "--trials", "+1", "--quiet", folder=two)
+    done = typed("resume", "two", "--trials", "+1", "--quiet", folder=two)
     assert (done.stdout, done.stderr) == ("", "")
-    shown = typed("status", "two")
+    shown = typed("status", "two", folder=two).stdout
     assert "4/4 finished  4 complete" in shown
     assert "Pareto front" in shown
-    exported = json.loads(typed("export", "two", "--format", "json"))
+    exported = json.loads(typed("export", "two", "--format", "json", folder=two).stdout)
     checkpoints = {path.parent.name for path in (two / "sweep-files" / "two").glob("*/best.ckpt")}
     assert f"trial-{exported['number']}" in checkpoints
-    typed("report", "two")
+    typed("report", "two", folder=two)
     assert "The Pareto front" in (two / "report.html").read_text()
