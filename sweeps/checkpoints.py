@@ -1,8 +1,8 @@
 """A trial's checkpoints: `best.ckpt`, `last.ckpt`, and the one before the last for when that one is damaged.
 
-Nothing is ever half written under these names: a checkpoint is written as `new-*.ckpt` and renamed. That name
-is the process's own, since a worker that was given up as lost may still write. They are read with
-`weights_only=True`, so that nothing in them can run.
+Nothing is ever half written under these names: a checkpoint is written as `new-*.ckpt`, synced and renamed
+(see `sweeps.durable`). That name is the process's own, since a worker that was given up as lost may still
+write. They are read with `weights_only=True`, so that nothing in them can run.
 """
 
 import contextlib
@@ -22,9 +22,12 @@ from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from torch.serialization import get_crc32_options, set_crc32_options
 from typing_extensions import override
 
+from sweeps.durable import sync, sync_names
 from sweeps.remote import RemoteFolder, reason_of
 
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
+
+DAMAGED = "new-damaged.ckpt"
 
 
 class Taken(TorchCheckpointIO):
@@ -110,17 +113,18 @@ class Saver:
         try:
             if content:  # else Lightning has written it
                 (self._folder / NEW).write_bytes(content)
+            replaces = (self._folder / LAST).exists()
             place(self._folder, is_best=is_best)
         except OSError as error:
             self._note(validation, error, is_best=is_best)
             return
         if self._store is not None:
-            self._send(self._store, validation, is_best=is_best)
+            self._send(self._store, validation, is_best=is_best, replaces=replaces)
 
-    def _send(self, store: RemoteFolder, validation: int, *, is_best: bool) -> None:
+    def _send(self, store: RemoteFolder, validation: int, *, is_best: bool, replaces: bool) -> None:
         with self._outage(store, f"checkpoint of validation {validation}"):
             self._owes_best |= is_best
-            store.send_checkpoint(self._folder / LAST, is_best=is_best)
+            store.send_checkpoint(self._folder / LAST, is_best=is_best, replaces=replaces)
             self._owes_best &= not is_best
             self._send_owed(store)
 
@@ -160,16 +164,21 @@ def place(folder: Path, *, is_best: bool) -> None:
         OSError: The folder is gone, or is not to be written any more.
     """
     new, last, second = folder / NEW, folder / LAST, folder / f"{NEW}-best"
+    if new.is_file():  # else the user's own way of writing made a folder
+        sync(new)
     if is_best:
         _link(new, second)
         second.replace(folder / BEST)
     if last.exists():
         last.replace(folder / PREVIOUS)
     new.replace(last)
+    sync_names(folder)
 
 
 def usable(folder: Path, batching: int | None = None) -> Path | None:
     """The last checkpoint that a training can go on from, or None.
+
+    A last one that is damaged is set aside: with the next it would take the place of the one before.
 
     Args:
         folder: The trial's.
@@ -185,6 +194,9 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
             continue
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
             print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
+            if name == LAST:
+                with contextlib.suppress(OSError):
+                    path.replace(folder / DAMAGED)
             continue
         if not ours["is_between_epochs"] and ours["batching"] != batching:
             print(f"{path} stands within an epoch of other batches, so it is not used")  # noqa: T201

@@ -6,7 +6,7 @@
     +-- SweepFailed        the sweep ran and could not go on: one line, exit code 1
         +-- ClusterLost    what it ran on has ended; its trials are to go on
 
-A trial's own exception is none of these: it becomes an `Outcome`.
+A trial's own exception is none of these: it becomes an `Outcome`. So does `StoreAway`, as a lost attempt.
 """
 
 LONGEST = 1000
@@ -52,3 +52,7 @@ class SweepFailed(SweepsError):
 
 class ClusterLost(SweepFailed):
     """The cluster that the sweep ran on has ended; when it is resumed, its trials go on where they were."""
+
+
+class StoreAway(SweepsError):
+    """In a worker: the store with a trial's checkpoint cannot be read; the trial has not failed."""

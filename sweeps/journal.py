@@ -1,16 +1,19 @@
 """Events on their way to MLflow, on disk until they are written there: a crash loses none of them.
 
 The journal is a row of files with one JSON line an event. Its writer turns to a new file now and then and
-drops the files whose events are all written. A driver that takes a sweep over replays what is left; a last
+drops the files whose events are all written. A file that is full is synced (see `sweeps.durable`): a power
+cut takes the events of the last second or so. A driver that takes a sweep over replays what is left; a last
 line that a crash cut short is left out, since the training it came from will report it again.
 """
 
 import contextlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from sweeps.durable import sync, sync_names
 from sweeps.records import Again, Assignment, News, Outcome, Point, Report, Request, Started, State, Timing
 
 
@@ -19,10 +22,13 @@ class Journal:
 
     Args:
         folder: Where its files are; made with the first event.
+        beside: What else keeps the events, and must be on the disk before the journal may drop them: the
+            write-ahead log of the study database.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, beside: Path | None = None) -> None:
+        self._folder, self._beside = folder, beside
+        self._full: list[IO[bytes]] = []
         self._number = max((int(path.stem) for path in self._files()), default=0) + 1
         self._first = self._number
         self._file: IO[bytes] | None = None
@@ -47,13 +53,24 @@ class Journal:
     def turn(self) -> int:
         """Closes the current file and gives its number; further events go to the next."""
         if self._file is not None and not self._unwritten:  # else its last line is not whole yet
-            self._file.close()
+            self._full.append(self._file)
             self._file = None
             self._number += 1
         return self._number - 1
 
+    def sync(self) -> None:
+        """Waits until the disk has the files that are full; for another thread than the loop's."""
+        with contextlib.suppress(IndexError):  # none is left
+            while file := self._full.pop():
+                with contextlib.suppress(OSError), file:  # a disk that is full, or gone
+                    os.fsync(file.fileno())
+                sync_names(self._folder)
+
     def drop(self, number: int) -> None:
         """Removes the files up to a number: everything in them is written."""
+        if self._beside is not None:
+            with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
+                sync(self._beside)
         for path in self._files():
             if int(path.stem) <= number:
                 path.unlink(missing_ok=True)

@@ -192,6 +192,7 @@ class Recorder:
                     event
                 ) in self._held.values():  # the files before will be dropped, and these are needed yet
                     self._keep(self._journal, event)
+            self._journal.sync()  # beside the loop, which does not wait for the lock meanwhile
 
     def _gather(self) -> None:
         """Takes events for one interval, which starts with the first of them, or now if others wait."""

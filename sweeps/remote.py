@@ -15,7 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sweeps.errors import UserError
+from sweeps.errors import StoreAway, UserError
+from sweeps.patience import driver_seconds
 from sweeps.storage import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
@@ -26,7 +27,7 @@ BUCKETS = {*EXTRAS}
 LOG = "log.txt"
 RATE = "learning-rate.json"
 """What a trial's range test found; see `sweeps.lr.in_trial`."""
-POLL_SECONDS = 2.0
+POLL_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 10.0
 
 
 def is_remote(files: str) -> bool:
@@ -61,13 +62,19 @@ class RemoteFolder:
         self._put(source, f"{name}.new")
         self.rename(f"{name}.new", name)
 
-    def send_checkpoint(self, source: Path, *, is_best: bool) -> None:
-        """Writes `last.ckpt`, keeps the one before as `previous.ckpt`; the best also gets its name."""
+    def send_checkpoint(self, source: Path, *, is_best: bool, replaces: bool = True) -> None:
+        """Writes `last.ckpt`; the best also gets its name.
+
+        Args:
+            source: The file.
+            is_best: It is the best.
+            replaces: The one before is kept as `previous.ckpt`; else it was damaged, and that one stays.
+        """
         self._put(source, "new.ckpt")
         if is_best:
             system, path = self._place
             system.cp_file(f"{path}/new.ckpt", f"{path}/best.ckpt")
-        if self.has("last.ckpt"):
+        if replaces and self.has("last.ckpt"):
             self.rename("last.ckpt", "previous.ckpt")
         self.rename("new.ckpt", "last.ckpt")
         if (source.parent / LOG).exists():
@@ -186,12 +193,33 @@ def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iter
         folder = Path(scratch)
         if goes_on:
             for name in (LOG, RATE, "last.ckpt", "previous.ckpt"):
-                there.fetch(name, folder)
+                _fetch_patiently(there, name, folder)
         try:
             yield folder
         finally:
             with contextlib.suppress(Exception):  # a store that is away costs the log, not the trial
                 there.send(folder / LOG, LOG)
+
+
+def _fetch_patiently(there: RemoteFolder, name: str, folder: Path) -> None:
+    """Fetches a file once the store can be reached, which is waited for as for a study database.
+
+    Raises:
+        StoreAway: It could not be reached for so long.
+    """
+    began, pause, patience = time.monotonic(), POLL_SECONDS / 8, driver_seconds()
+    while True:
+        try:
+            there.fetch(name, folder)
+        except Exception as error:
+            waited = time.monotonic() - began
+            if waited >= patience or isinstance(error, ImportError | PermissionError):
+                raise StoreAway(f"{there}: {reason_of(there.uri, error)}") from error
+            print(f"{there}/{name}: {reason_of(there.uri, error)}; waiting")  # noqa: T201 - the worker's log
+            time.sleep(min(pause, patience - waited))
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        else:
+            return
 
 
 def fetch_best(store: str, files: Path, numbers: Sequence[int]) -> None:

@@ -22,7 +22,7 @@ from sweeps.records import Assignment, News, Outcome, Report, Request, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runs import Status
 from sweeps.spec import SweepSpec
-from sweeps.storage import masked
+from sweeps.storage import masked, write_ahead_log
 from sweeps.study import Study
 
 if TYPE_CHECKING:
@@ -215,7 +215,7 @@ def drive(
     lease.claim()
     study = Study(optuna_study, spec)
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
-    journal = Journal(where.files / "journal")
+    journal = Journal(where.files / "journal", write_ahead_log(where.storage))
     is_resumed = resumed_with is not None
     if is_resumed:
         mark = optuna_study.user_attrs["lightning_sweeps"]

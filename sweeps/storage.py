@@ -71,6 +71,12 @@ def sqlite_path(url: str) -> Path | None:
     return Path(re.sub(r"\?\w+=[^/]*$", "", url.removeprefix("sqlite:///")))
 
 
+def write_ahead_log(url: str) -> Path | None:
+    """Where SQLite keeps the last commits of a database; None for a server's."""
+    path = sqlite_path(url)
+    return path and path.with_name(f"{path.name}-wal")
+
+
 @contextlib.contextmanager
 def folder_lock(folder: Path) -> Iterator[None]:
     """Holds an exclusive lock on a folder; processes that create databases in it wait for each other.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sweeps.errors import StoreAway
 from sweeps.executors import TrialFunction
 from sweeps.faults import fault_of
 from sweeps.invalid import declared
@@ -92,7 +93,7 @@ def failure(number: int, error: BaseException) -> Outcome:
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     fault = fault_of(error)
     reason = f"out of memory: {reason}" if fault == "oom" else reason
-    return Outcome(number, state, reason=reason[:1000], fault=fault)
+    return Outcome(number, state, reason=reason[:1000], fault=fault, lost=isinstance(error, StoreAway))
 
 
 def _completed(outcome: Outcome, worker: str, started: float) -> Outcome:

@@ -118,6 +118,34 @@ def test_a_store_that_is_away_costs_a_checkpoint_and_gets_the_best_one_later(
     assert epochs == [1, 5]
 
 
+def test_a_store_that_is_away_is_waited_for_when_a_trial_goes_on_and_is_then_no_fault_of_the_trials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    there = tmp_path / "store"
+    there.mkdir()
+    worker = new_worker(tmp_path / "files", store=f"file://{there}")
+    train(worker, epochs=2)
+    broken = OSError("the store is being moved")
+    fetch, calls = RemoteFolder.fetch, itertools.count()
+
+    def fetched(folder: RemoteFolder, name: str, target: Path) -> bool:
+        if next(calls) in outage:
+            raise broken
+        return fetch(folder, name, target)
+
+    monkeypatch.setattr(RemoteFolder, "fetch", fetched)
+    outage = range(1, 3)
+    reports, outcome = train(worker, epochs=3, attempt=1)
+    assert ([report.step for report in reports], outcome.state) == ([3], State.COMPLETE)
+    assert capfd.readouterr().out.count("the store is being moved; waiting") == 2
+
+    monkeypatch.setenv("SWEEPS_PATIENCE", "0.3")
+    calls, outage = itertools.count(), range(1000)
+    _, outcome = train(worker, epochs=4, attempt=2)
+    assert (outcome.state, outcome.lost) == (State.FAILED, True)  # and goes on as one that lost its worker
+    assert outcome.reason == f"StoreAway: file://{there}/trial-0: the store is being moved"
+
+
 @pytest.mark.parametrize(
     ("uri", "reason"),
     [

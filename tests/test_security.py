@@ -10,7 +10,7 @@ import pytest
 import torch
 import yaml
 
-from sweeps.checkpoints import LAST, PREVIOUS, usable
+from sweeps.checkpoints import DAMAGED, LAST, PREVIOUS, usable
 from sweeps.errors import SpecError
 from sweeps.loading import load_spec
 from tests import fakes
@@ -37,7 +37,7 @@ def test_a_hostile_checkpoint_is_not_run_but_passed_over(tmp_path: Path) -> None
     torch.save(ours, tmp_path / PREVIOUS)
     assert usable(tmp_path) == tmp_path / PREVIOUS
     assert not sign.exists()
-    torch.load(tmp_path / LAST, weights_only=False)  # it would have been
+    torch.load(tmp_path / DAMAGED, weights_only=False)  # it would have been
     assert sign.exists()
 
 
