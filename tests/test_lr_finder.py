@@ -163,6 +163,38 @@ def test_the_first_trials_get_the_suggestions() -> None:
     assert [a.params["optimizer"] for a in asked if a] == ["adam", "sgd"]
 
 
+def test_the_tested_configurations_come_next_each_with_a_rate_of_its_own() -> None:
+    of = spec(search_space=choice(), optimizer=None, budget={"trials": 40}, lr_finder={"configs": 6})
+    sites = [site for site in of.space.sites if site.config_path == LR]
+    curves = [falling(at) for at in (0.1, 0.05, 0.1, 0.2, 0.1)] + [Curve((), (), problem="it raises")]
+    found = [finder.Found(site.name, read(curves), site) for site in sites]
+    assert of.lr_finder
+    notes = {"lr_finder": finder.stored(of, of.lr_finder, found)}
+    first, narrow = finder.suggested(notes, of), finder.applied(of, notes)
+    assert len(first) == finder.STARTS == 10  # of each place, what says nothing is left out
+    study = Study(create_study(of, None, validations=2, notes=notes, starts=first, searched=narrow), narrow)
+    asked = [study.ask() for _ in first]
+    assert [dict(a.params) for a in asked if a] == first  # all lie in the range that is searched
+    [own, other] = [finding["suggestion"] for finding in notes["lr_finder"]["findings"]]
+    rates = [start.get("optimizer.adam.init_args.lr") for start in first]
+    assert rates[0] == own
+    assert rates[2] < own < rates[6]
+    assert first[1]["optimizer.sgd.init_args.lr"] == other
+    assert len({start["model.init_args.width"] for start in first}) > 1
+
+
+@pytest.mark.parametrize(("trials", "count"), [(1, 1), (6, 2), (7, 2), (40, 2)])
+def test_they_are_at_most_half_of_the_trials(trials: int, count: int) -> None:
+    of = spec(budget={"trials": trials})
+    assert len(finder.suggested(noted(of, 0.1), of)) == count
+
+
+def test_a_grid_keeps_its_own_configurations() -> None:
+    of = spec(sampler={"class_path": "grid", "init_args": {"points": 3}}, budget={"trials": 40})
+    notes = noted(of, 0.1)
+    assert finder.suggested(notes, of) == [{LR: notes["lr_finder"]["findings"][0]["suggestion"]}]
+
+
 def test_the_sampler_that_learns_knows_the_interval() -> None:
     of = spec(budget={"trials": 30})
     notes = noted(of, 0.1)

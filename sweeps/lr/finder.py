@@ -16,6 +16,7 @@ The study keeps what was found as its attribute `lr_finder`, which is all that r
 """
 
 import importlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,11 +25,15 @@ from typing import Any, Protocol
 
 from search_spaces.choices import Site
 from search_spaces.parameters import FloatParameter
+from sweeps.cells import grid_arguments
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within
 from sweeps.lr.section import LrFinder
 from sweeps.records import Point, TrialContext
 from sweeps.spec import SweepSpec
+
+STARTS = 10
+"""Trials that a sweep begins with at most: as many as the sampler `auto` spreads out before it learns."""
 
 REPEATS = 4
 """Range tests of a single configuration, each with another seed: one curve alone says little."""
@@ -151,13 +156,40 @@ def applied(spec: SweepSpec, attributes: Mapping[str, Any]) -> SweepSpec:
 
 
 def suggested(attributes: Mapping[str, Any], spec: SweepSpec) -> list[dict[str, Any]]:
-    """The parameters that the sweep begins with, after the user's own starting points."""
-    sites = {site.name: site for site in spec.space.sites}
-    return [
-        starts(sites[finding["parameter"]], finding["suggestion"])
-        for finding in attributes.get("lr_finder", {}).get("findings", [])
-        if finding["suggestion"] is not None
-    ]
+    """The parameters that the sweep begins with, after the user's own starting points.
+
+    For each place, the centre with the suggestion, then the other tested configurations, each with the rate
+    that its own test suggests: they take the place of the sampler's first ones, which are as arbitrary, and
+    make the sweep more reliable (see `tests/benchmarks/lr_finder.md`). Together they are at most half of the
+    trials, and at most `STARTS`; a grid, which has configurations of its own, gets the suggestions only.
+    """
+    findings = attributes.get("lr_finder", {}).get("findings", [])
+    places = [_starts(finding, findings, spec) for finding in findings if finding["suggestion"] is not None]
+    if grid_arguments(spec.sampler) is not None:
+        most = len(places)
+    else:
+        most = max(len(places), min(STARTS, (spec.budget.trials or 2 * STARTS) // 2))
+    in_turn = [start for turn in itertools.zip_longest(*places) for start in turn if start]
+    return in_turn[:most]
+
+
+def _starts(
+    finding: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], spec: SweepSpec
+) -> list[dict[str, Any]]:
+    """What is begun with at one place, best known first."""
+    [site] = [site for site in spec.space.sites if site.name == finding["parameter"]]
+    if grid_arguments(spec.sampler) is not None or spec.lr_finder is None:
+        return [starts(site, finding["suggestion"])]
+    known = {other["parameter"]: other["suggestion"] for other in findings if other["suggestion"] is not None}
+    low, high = finding["searched"]
+    found = []
+    tested = configurations(spec, site, spec.lr_finder.configs)
+    for index, ((params, _), curve) in enumerate(zip(tested, finding["curves"], strict=False)):
+        rate = curve["suggestion"] if index else finding["suggestion"]
+        if rate is not None:
+            others = {name: known[name] for name in params.keys() & known.keys()}
+            found.append({**params, **others, site.name: min(max(rate, low), high)})
+    return found
 
 
 def lines(attributes: Mapping[str, Any]) -> list[str]:
