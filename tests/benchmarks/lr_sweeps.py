@@ -150,7 +150,10 @@ def show(file: Path) -> None:
         pairs = [(one, plain[kind, one["seed"]]) for one in held
                  if (one["kind"], one["name"]) == (kind, name) and (kind, one["seed"]) in plain]  # fmt: skip
         if pairs:
-            shares = [sorted(share(one, base, column) for one, base in pairs) for column in (1, 3)]
+            trained = [(one, base) for one, base in pairs
+                       if min(len(one["course"][-1]), len(base["course"][-1])) > 3]  # fmt: skip
+            shares = [sorted(share(one, base, column) for one, base in known)
+                      for column, known in ((1, pairs), (3, trained)) if known]  # fmt: skip
             medians = [f"{statistics.median(each):.2f}" for each in shares]
             texts = [", ".join(f"{s:.2f}" if s < math.inf else "never" for s in each) for each in shares]
             epochs = statistics.median(base["epochs"] for _, base in pairs)
@@ -160,8 +163,6 @@ def show(file: Path) -> None:
 def share(one: dict[str, Any], plain: dict[str, Any], column: int) -> float:
     """Of the plain sweep's epochs, those after which a sweep was as good as its end; infinite if never."""
     last = plain["course"][-1]
-    if len(last) <= column:
-        return math.nan
     there = [step[0] for step in one["course"] if step[column] <= last[column]]
     return float(there[0] / plain["epochs"]) if there else math.inf
 
