@@ -41,7 +41,9 @@ def kill_workers(folder: Path) -> list[Kill]:
     logs = [folder / "sweep-files" / "mortal" / f"trial-{n}" / "log.txt" for n in range(len(POINTS))]
     began = {at: begins(log)[-1] for at, log in zip(POINTS, logs, strict=True)}
     assert began.pop("write") in (1, 2)  # the checkpoint may have been whole by then
-    assert began == {at: 0 if at in ("build", "start") else 1 for at in POINTS if at != "write"}
+    # A few milliseconds into the second epoch the disk may not have the checkpoint of the first yet.
+    assert began.pop("fit") in (0, 1)
+    assert began == {at: 0 if at in ("build", "start") else 1 for at in POINTS if at not in ("write", "fit")}
     return timed([Kill("worker", step, at) for step, at in died.items()], study)
 
 
