@@ -36,6 +36,7 @@ SAMPLERS = {
     "nsgaiii": "NSGAIIISampler",
 }
 PRUNERS = {
+    "forecast": "sweeps.forecast.ForecastPruner",
     "none": "NopPruner",
     "median": "MedianPruner",
     "percentile": "PercentilePruner",
@@ -49,6 +50,7 @@ ONE_OBJECTIVE = ("CmaEsSampler",)
 MANY_OBJECTIVES = ("tpe", "nsga", "nsgaiii", "gp", "random", "qmc", "grid", "brute_force")
 HALVING = ("HyperbandPruner", "SuccessiveHalvingPruner")
 DEFAULTS: dict[str, dict[str, Any]] = {
+    "ForecastPruner": {"n_startup_trials": 3, "n_warmup_steps": 1},
     # Asks at every validation from the second on, once five trials have been trained to their end;
     # to Optuna, the first step that counts is `n_warmup_steps` itself.
     "MedianPruner": {"n_startup_trials": 5, "n_warmup_steps": 2},
