@@ -6,7 +6,7 @@ What a sampler learns from and what it searches jointly is Optuna's documentatio
 from collections.abc import Iterator
 
 from search_spaces import CategoricalParameter, Choice
-from sweeps.algorithms import classes_of
+from sweeps.algorithms import DEFAULTS, classes_of
 from sweeps.cells import grid_arguments, trials_of_grid
 from sweeps.spec import SweepSpec
 
@@ -72,9 +72,9 @@ def _on_pruner(spec: SweepSpec, sampler: str, pruner: str, validations: int | No
     if pruner == "WilcoxonPruner":
         yield ("wilcoxon compares a trial with the best one validation by validation: it fits where each is "
                "another task, such as a fold; learning curves fit median")  # fmt: skip
-    if pruner in ("MedianPruner", "PercentilePruner"):
-        settings = {} if isinstance(spec.pruner, str) else spec.pruner.init_args
-        startup = settings.get("n_startup_trials", 5)
+    if "n_startup_trials" in (defaults := DEFAULTS.get(pruner, {})):
+        settings = defaults | ({} if isinstance(spec.pruner, str) else spec.pruner.init_args)
+        startup = settings["n_startup_trials"]
         if spec.budget.trials is not None and isinstance(startup, int) and spec.budget.trials <= startup:
             trials = f"{startup} trials are complete, of {spec.budget.trials}"
             yield f"{_short(pruner)} prunes nothing before {trials}"

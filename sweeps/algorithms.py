@@ -36,10 +36,10 @@ SAMPLERS = {
     "nsgaiii": "NSGAIIISampler",
 }
 PRUNERS = {
-    "forecast": "sweeps.forecast.ForecastPruner",
     "none": "NopPruner",
     "median": "MedianPruner",
     "percentile": "PercentilePruner",
+    "forecast": "sweeps.forecast.ForecastPruner",
     "hyperband": "HyperbandPruner",
     "successive_halving": "SuccessiveHalvingPruner",
     "threshold": "ThresholdPruner",

@@ -1,6 +1,6 @@
-"""The pruner of a sweep that names none: it forecasts where a trial will end, from those that did.
+"""A pruner that forecasts where a trial will end, from those that did.
 
-How it compares with the median pruner and others: `tests/benchmarks/search.md`.
+How it compares with the median pruner and others, and where it loses: `tests/benchmarks/search.md`.
 """
 
 import math

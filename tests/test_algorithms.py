@@ -172,15 +172,16 @@ def test_every_short_name_of_a_sampler_is_its_class(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PRUNERS)
-def test_every_short_name_of_a_pruner_is_a_class_of_optuna(name: str) -> None:
+def test_every_short_name_of_a_pruner_is_its_class(name: str) -> None:
     pruner = component(name, **({"upper": 3.0} if name == "threshold" else {}))
-    assert type(make_pruner(fakes.spec(pruner=pruner), 10)).__name__ == PRUNERS[name]
+    assert type(make_pruner(fakes.spec(pruner=pruner), 10)).__name__ == PRUNERS[name].rpartition(".")[2]
 
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_every_default_is_an_argument_that_its_class_takes(name: str) -> None:
     given = {key: value for key, value in DEFAULTS[name].items() if key != "wrapped_pruner"}
-    made = vars(make_pruner(fakes.spec(pruner=component(name)), 10))
+    [short] = [short for short, path in PRUNERS.items() if path.rpartition(".")[2] == name]
+    made = vars(make_pruner(fakes.spec(pruner=component(short)), 10))
     assert {key: made[f"_{key}"] for key in given if f"_{key}" in made} == {
         key: value for key, value in given.items() if f"_{key}" in made
     }

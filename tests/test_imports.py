@@ -26,7 +26,7 @@ DOORS = {
     "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
     "optuna": {"sweeps.algorithms", "sweeps.rehearsal", "sweeps.auto", "sweeps.columns",
                "sweeps.warm_start", "sweeps.patient_storage", "sweeps.grid", "sweeps.exhaustion",
-               "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
+               "sweeps.forecast", "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
                "dashboards.results", "dashboards.storages", "dashboards.figures.studies",
                "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison",
                "dashboards.figures.pareto", "dashboards.lean"},

@@ -41,7 +41,7 @@ CONTENDERS: dict[str, tuple[Any, Any]] = {
     "ours, 20 first": ({"class_path": "auto", "init_args": {"n_startup_trials": 20}}, None),
     "ours, no pruner": (None, "none"),
     "ours, median": ("auto", "median"),
-    "ours, forecast": ("auto", {"class_path": "tests.benchmarks.forecast.ForecastPruner"}),
+    "ours, forecast": ("auto", "forecast"),
     "ours, best third": ("auto", {"class_path": "percentile", "init_args": {"percentile": 33.3}}),
     "ours, best quarter": ("auto", "percentile"),
     "ours, hyperband": ("auto", "hyperband"),
