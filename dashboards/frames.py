@@ -7,14 +7,17 @@ from dashboards.records import Sweep
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]
 
+SECONDS = ("fit_seconds", "slot_seconds", "wait_seconds", "earlier_seconds")
+
 
 def frame(sweep: Sweep) -> "pd.DataFrame":
     """Return one row a trial, with its number as the index.
 
     Columns are `state`, `value`, `reason`, `validations`, `fit_seconds`, `slot_seconds`, `wait_seconds`,
-    `worker`, `device`, `started` and `ended` (in UTC), then `params_NAME` and `metrics_NAME` as Optuna and
-    MLflow call them; missing where a trial has none. Of several objectives `value` is the first, `value_2`
-    the second and so on, and `on_front` says whether the trial is in the Pareto set.
+    `earlier_seconds` (of attempts before), `worker`, `device`, `started` and `ended` (in UTC), then
+    `params_NAME` and `metrics_NAME` as Optuna and MLflow call them; missing where a trial has none. Of
+    several objectives `value` is the first, `value_2` the second and so on, and `on_front` says whether the
+    trial is in the Pareto set.
     """
     import pandas as pd
 
@@ -28,7 +31,7 @@ def frame(sweep: Sweep) -> "pd.DataFrame":
             "reason": trial.reason,
             **({"on_front": trial.number in front} if others else {}),
             "validations": len(trial.intermediate),
-            **{name: trial.timing.get(name) for name in ("fit_seconds", "slot_seconds", "wait_seconds")},
+            **{name: trial.timing.get(name) for name in SECONDS},
             "worker": trial.worker,
             "device": trial.device,
             "started": trial.started,

@@ -97,7 +97,8 @@ class Trial:
         config: The complete LightningCLI configuration; empty if the trial never got one.
         reason: Why a trial ended before its time, in one line.
         metrics: Every metric logged by the validation that gave `value`.
-        timing: `started` (seconds since the epoch), `slot_seconds`, `fit_seconds`, `wait_seconds`.
+        timing: `started` (seconds since the epoch), `slot_seconds`, `fit_seconds`, `wait_seconds` of the
+            attempt that ended the trial; `earlier_seconds` of those before, until its checkpoint.
         intermediate: The objective at each validation, counted from 1.
         worker: Which worker ran it.
         device: What it ran on.
@@ -125,6 +126,12 @@ class Trial:
     effective: dict[str, Any] = field(default_factory=dict)
     values: tuple[float, ...] = ()
     rate: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def seconds(self) -> float | None:
+        """What the trial took, all its attempts together; None while it is not known."""
+        ended = self.timing.get("slot_seconds")
+        return None if ended is None else ended + self.timing.get("earlier_seconds", 0.0)
 
 
 @dataclass(frozen=True, slots=True)

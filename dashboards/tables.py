@@ -106,7 +106,7 @@ def _trial_table(trials: Iterable[Trial]) -> Table:
             about = f"{trial.reason}  {about}"
         table.add_row(
             str(trial.number), _styled(trial.state), _value(trial),
-            str(len(trial.intermediate)), duration_text(trial.timing.get("slot_seconds")), Text(about),
+            str(len(trial.intermediate)), duration_text(trial.seconds), Text(about),
         )  # fmt: skip
     return table
 

@@ -70,6 +70,7 @@ class TrialCallback(Checkpoint):
 
     Attributes:
         batching: What a checkpoint within an epoch must agree with, since Lightning counts its batches.
+        earlier_seconds: What the attempts before took until the checkpoint that this one goes on from.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class TrialCallback(Checkpoint):
         self._number, self._reporter, self._context = assignment.number, reporter, context
         self._known_step, self._change = assignment.known_step, assignment.change
         self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
+        self.earlier_seconds, self._began = 0.0, time.monotonic()
         self._points = points
         store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
         self._saver = Saver(folder, store) if folder else None
@@ -117,6 +119,7 @@ class TrialCallback(Checkpoint):
             "batching": self.batching,
             "total": self._total,
             "should_stop": self._should_stop,
+            "seconds": self.earlier_seconds + time.monotonic() - self._began,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -130,6 +133,7 @@ class TrialCallback(Checkpoint):
         self._last_report = Report(self._number, step, value, last=last, points=points)
         self._random_state, self._is_between_epochs = state_dict["random"], state_dict["is_between_epochs"]
         self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
+        self.earlier_seconds = state_dict["seconds"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says again what an earlier attempt reported and the study did not get."""

@@ -142,7 +142,7 @@ def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Tex
                        if key != metric and not key.endswith("_step"))  # fmt: skip
     head = Text.assemble(("best ", "bold"), f"trial {outcome.number}  {metric} ",
                          (short_value(outcome.value), "bold green"), f"  {others}")  # fmt: skip
-    head.append(f"  trained in {duration(outcome.timing.slot_seconds)}", "dim")
+    head.append(f"  trained in {duration(outcome.timing.whole_seconds)}", "dim")
     return [head, *(Text(f"  {name}: {short_value(value)}") for name, value in params.items())]
 
 

@@ -7,7 +7,9 @@ from sweeps.names import TAG_LENGTH, Text, cut
 from sweeps.records import MOST_OBJECTIVES, Point
 
 OTHER_OBJECTIVES = tuple(f"objective.{number}" for number in range(2, MOST_OBJECTIVES + 1))
-OWN_METRICS = ("objective", "fit_seconds", "slot_seconds", "wait_seconds", *OTHER_OBJECTIVES)
+OWN_METRICS = (
+    "objective", "fit_seconds", "slot_seconds", "wait_seconds", "earlier_seconds", *OTHER_OBJECTIVES,
+)  # fmt: skip
 
 
 @dataclass

@@ -145,7 +145,7 @@ class Progress:
             text.append("  on the Pareto front" if outcome.others else "  best so far", "bold")
         if outcome.state in (State.FAILED, State.DIVERGED, State.INVALID):
             text.append(f"  {outcome.reason}")
-        return text.append(f"  {outcome.timing.slot_seconds:.1f} s  {short(params)}", "dim")
+        return text.append(f"  {outcome.timing.whole_seconds:.1f} s  {short(params)}", "dim")
 
     def __rich__(self) -> Group:
         finished, total = self._finished, self.budget.trials

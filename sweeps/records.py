@@ -120,12 +120,19 @@ class Timing:
         slot_seconds: From the start to the outcome.
         fit_seconds: Inside `Trainer.fit`, without `wait_seconds`.
         wait_seconds: Waiting for the answers to reports.
+        earlier_seconds: Of the attempts before, until the checkpoint that this one went on from.
     """
 
     started: float = 0.0
     slot_seconds: float = 0.0
     fit_seconds: float = 0.0
     wait_seconds: float = 0.0
+    earlier_seconds: float = 0.0
+
+    @property
+    def whole_seconds(self) -> float:
+        """What the trial took, all its attempts together."""
+        return self.earlier_seconds + self.slot_seconds
 
 
 Fault = Literal["", "oom", "cuda"]

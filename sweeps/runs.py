@@ -180,6 +180,7 @@ class Ledger:
         values = [outcome.value]
         if timing.started:
             values += [timing.fit_seconds, timing.slot_seconds, timing.wait_seconds]
+            values += [timing.earlier_seconds or None]
         others = zip(OTHER_OBJECTIVES, outcome.others, strict=False)
         for key, value in [*zip(OWN_METRICS, values, strict=False), *others]:
             if value is not None and math.isfinite(value):

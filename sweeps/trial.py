@@ -81,7 +81,11 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
     outcome = replace(
         callback.outcome(),
         points=points.take(),
-        timing=Timing(fit_seconds=fit_seconds, wait_seconds=reporter.wait_seconds),
+        timing=Timing(
+            fit_seconds=fit_seconds,
+            wait_seconds=reporter.wait_seconds,
+            earlier_seconds=callback.earlier_seconds,
+        ),
         device=device,
     )
     return with_found(outcome, found, assignment.config)

@@ -2,6 +2,7 @@
 
 import math
 import resource
+import time
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,9 @@ def test_a_resumed_trial_continues_its_curve_exactly(
     tmp_path: Path, killed: dict[str, int], known_step: int, first_again: int
 ) -> None:
     whole, finished = train(tmp_path / "whole")
+    began = time.monotonic()
     first, _ = train(tmp_path / "cut", **killed)
+    took = time.monotonic() - began
     second, resumed = train(tmp_path / "cut", attempt=1, known_step=known_step)
     assert curve(first) == curve(whole)[:3]
     assert curve(second) == curve(whole)[first_again - 1 :]
@@ -87,6 +90,8 @@ def test_a_resumed_trial_continues_its_curve_exactly(
     assert finished is not None
     assert resumed is not None
     assert (resumed.state, resumed.value) == (finished.state, finished.value)
+    assert finished.timing.earlier_seconds == 0
+    assert 0 < resumed.timing.earlier_seconds < took
 
 
 def test_a_report_that_the_study_never_got_is_sent_again_with_its_points(tmp_path: Path) -> None:

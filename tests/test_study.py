@@ -155,7 +155,13 @@ def test_an_outcome_is_told_to_optuna_and_kept_for_the_readers(
         "state": state.value,
         "reason": "why",
         "metrics": {"acc": 0.9},
-        "timing": {"started": 1.0, "slot_seconds": 2.0, "fit_seconds": 3.0, "wait_seconds": 4.0},
+        "timing": {
+            "started": 1.0,
+            "slot_seconds": 2.0,
+            "fit_seconds": 3.0,
+            "wait_seconds": 4.0,
+            "earlier_seconds": 0.0,
+        },
         "worker": "w",
         "device": "cpu",
     }

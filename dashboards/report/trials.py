@@ -47,7 +47,7 @@ def trial_data(sweep: Sweep, runs: Runs) -> dict[str, Any]:
         _column("state", "how it ended", [trial.state for trial in trials]),
         _column(sweep.summary.metric or "value", "the objective", [_number(trial.value) for trial in trials]),
         _column("validations", "validations done", [len(trial.intermediate) for trial in trials]),
-        _column("seconds", "in its slot", [_number(t.timing.get("slot_seconds"), 4) for t in trials]),
+        _column("seconds", "in its slot, all attempts", [_number(trial.seconds, 4) for trial in trials]),
         *(_column(labels[p.name], p.name, [_param(trial, p.name) for trial in trials]) for p in sweep.space),
     ]
     if any(trial.reason for trial in trials):
