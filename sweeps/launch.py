@@ -14,7 +14,7 @@ from sweeps.live_report import LiveReport
 from sweeps.outcomes import counted, outcome_of
 from sweeps.persistence import load_study
 from sweeps.plan import schedule_of
-from sweeps.progress import Progress, duration, short_value
+from sweeps.progress import Progress, duration, short_value, took
 from sweeps.records import Outcome, State
 from sweeps.runner import SweepResult
 from sweeps.spec import SweepSpec
@@ -142,7 +142,7 @@ def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Tex
                        if key != metric and not key.endswith("_step"))  # fmt: skip
     head = Text.assemble(("best ", "bold"), f"trial {outcome.number}  {metric} ",
                          (short_value(outcome.value), "bold green"), f"  {others}")  # fmt: skip
-    head.append(f"  trained in {duration(outcome.timing.whole_seconds)}", "dim")
+    head.append(f"  trained in {duration(took(outcome.timing))}", "dim")
     return [head, *(Text(f"  {name}: {short_value(value)}") for name, value in params.items())]
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sweeps.front import Front
-from sweeps.records import Again, Assignment, News, Outcome, Request, Started, State
+from sweeps.records import Again, Assignment, News, Outcome, Request, Started, State, Timing
 from sweeps.spec import SweepSpec
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red",
@@ -145,7 +145,7 @@ class Progress:
             text.append("  on the Pareto front" if outcome.others else "  best so far", "bold")
         if outcome.state in (State.FAILED, State.DIVERGED, State.INVALID):
             text.append(f"  {outcome.reason}")
-        return text.append(f"  {outcome.timing.whole_seconds:.1f} s  {short(params)}", "dim")
+        return text.append(f"  {took(outcome.timing):.1f} s  {short(params)}", "dim")
 
     def __rich__(self) -> Group:
         finished, total = self._finished, self.budget.trials
@@ -191,6 +191,11 @@ class Progress:
         if self.budget.hours:
             left.append(self.budget.hours * 3600 - elapsed)
         return text.append(f"  about {duration(max(0.0, min(left)))} left" if left else "")
+
+
+def took(timing: Timing) -> float:
+    """Seconds of a trial, all its attempts together."""
+    return timing.earlier_seconds + timing.slot_seconds
 
 
 def _attempt(news: Assignment | Again) -> str:

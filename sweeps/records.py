@@ -129,11 +129,6 @@ class Timing:
     wait_seconds: float = 0.0
     earlier_seconds: float = 0.0
 
-    @property
-    def whole_seconds(self) -> float:
-        """What the trial took, all its attempts together."""
-        return self.earlier_seconds + self.slot_seconds
-
 
 Fault = Literal["", "oom", "cuda"]
 
