@@ -133,7 +133,7 @@ class TrialCallback(Checkpoint):
         self._last_report = Report(self._number, step, value, last=last, points=points)
         self._random_state, self._is_between_epochs = state_dict["random"], state_dict["is_between_epochs"]
         self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
-        self.earlier_seconds = state_dict["seconds"]
+        self.earlier_seconds = state_dict.get("seconds", 0.0)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says again what an earlier attempt reported and the study did not get."""

@@ -19,15 +19,13 @@ from typing import Any
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
-from torch.serialization import get_crc32_options, set_crc32_options
 from typing_extensions import override
 
 from sweeps.durable import sync, sync_names
 from sweeps.remote import RemoteFolder, reason_of
 
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
-
-DAMAGED = "new-damaged.ckpt"
+DAMAGED = "new-damaged.ckpt"  # `tidy` removes it with the new ones
 
 
 class Taken(TorchCheckpointIO):
@@ -43,12 +41,8 @@ class Taken(TorchCheckpointIO):
     @override
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Keeps it."""
-        buffer, usual = io.BytesIO(), get_crc32_options()
-        set_crc32_options(False)  # no `torch.load` looks at the sums, and they take a third of the time
-        try:
-            torch.save(checkpoint, buffer)
-        finally:
-            set_crc32_options(usual)
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
         self.content = buffer.getvalue()
 
 
@@ -194,7 +188,7 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
             continue
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
             print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
-            if name == LAST:
+            if name == LAST and not isinstance(error, OSError):
                 with contextlib.suppress(OSError):
                     path.replace(folder / DAMAGED)
             continue

@@ -2,8 +2,9 @@
 
 The journal is a row of files with one JSON line an event. Its writer turns to a new file now and then and
 drops the files whose events are all written. A file that is full is synced (see `sweeps.durable`): a power
-cut takes the events of the last second or so. A driver that takes a sweep over replays what is left; a last
-line that a crash cut short is left out, since the training it came from will report it again.
+cut takes the events of the last seconds, or of half a minute while MLflow is away. A driver that takes a
+sweep over replays what is left; a last line that a crash cut short is left out, since the training it came
+from will report it again.
 """
 
 import contextlib

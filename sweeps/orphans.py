@@ -8,7 +8,9 @@ its own watches over a cluster (`Reaper`): it is this file, run as a script, and
 
 import contextlib
 import os
+import select
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -56,30 +58,40 @@ def _watch(parent: int) -> None:
 class Reaper:
     """A process that kills what is left of this process's cluster when it is told to, or when this one ends.
 
-    Ray names the folder of a cluster's logs after the process that started it; what belongs to the cluster,
-    and what that forked, has files open there. The environment would not do: who sets a title loses it.
+    Ray names the folder of a cluster's logs after the time and the process that started it; what belongs to
+    the cluster, and what that forked, writes files there. The environment would not do: who sets a title
+    loses it. Only Linux tells who writes where; elsewhere nothing is killed.
     """
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__, str(os.getpid())],
+            [sys.executable, "-I", "-S", __file__, str(os.getpid()), _now()],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,  # a closed terminal must not end it
         )  # fmt: skip
 
     def close(self) -> None:
         """Ends what is left of the cluster; waits for it."""
-        self._process.communicate()
+        self._process.communicate(b"x")
 
 
-def reap(driver: int) -> None:
+def wait_for(driver: int) -> None:
+    """Waits for the driver's word, or its end: a process that it forked may hold the pipe open."""
+    while os.getppid() == driver and not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+        pass
+
+
+def reap(driver: int, since: str, until: str) -> None:
     """Kills what is left of a cluster, if it does not end by itself in a short while.
 
     Args:
         driver: The process that started it.
+        since: The first possible name of its folder, without the end; other clusters had, or will get, a
+            driver of the same number.
+        until: The last one.
     """
     began = time.monotonic()
-    while left := [process for process in _processes() if _belongs(process, driver)]:
+    while left := [process for process in _processes() if _belongs(process, driver, since, until)]:
         elapsed = time.monotonic() - began
         if elapsed > END_SECONDS:
             return
@@ -94,20 +106,29 @@ def _processes() -> list[Path]:
     return [path for path in there if path.name.isdecimal()]
 
 
-def _belongs(process: Path, driver: int) -> bool:
-    """Whether a process is of the cluster that a driver started; other drivers have logs there, too."""
-    logs = f"_{driver}/logs/"
-    mine = [file for file in _open_files(process) if "/session_" in file and logs in file]
-    return bool(mine) and not any("/python-core-driver-" in file for file in mine)
+def _belongs(process: Path, driver: int, since: str, until: str) -> bool:
+    """Whether a process is of the cluster that a driver started; other drivers write there, too."""
+    if int(process.name) == driver:
+        return False
+    files = list(_written_files(process))
+    names = (part for file in files for part in Path(file).parts if part.endswith(f"_{driver}"))
+    is_there = any(since <= name[: len(since)] <= until for name in names)
+    return is_there and not any("/python-core-driver-" in file for file in files)
 
 
-def _open_files(process: Path) -> Iterator[str]:
+def _written_files(process: Path) -> Iterator[str]:
     with contextlib.suppress(OSError):  # it has ended, or is another user's
         for path in (process / "fd").iterdir():
             with contextlib.suppress(OSError):  # closed meanwhile
-                yield str(path.readlink())
+                if path.lstat().st_mode & stat.S_IWUSR:
+                    yield str(path.readlink())
+
+
+def _now() -> str:
+    """The beginning of the name that Ray would give to the folder of a cluster now."""
+    return time.strftime("session_%Y-%m-%d_%H-%M-%S")
 
 
 if __name__ == "__main__":
-    sys.stdin.buffer.read()  # until the other end is closed, by whatever end of its process
-    reap(int(sys.argv[1]))
+    wait_for(driver := int(sys.argv[1]))
+    reap(driver, sys.argv[2], _now())

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.executors.scripted import Step
+from sweeps.orphans import _belongs
 from sweeps.records import Assignment, Report
 from tests import fakes
 from tests.browser import wait_for
@@ -150,3 +151,57 @@ def test_nothing_is_left_of_a_local_cluster_whose_driver_is_killed(
     assert titles == ["ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::Worker", "ray::Worker"]
     driver.kill()
     wait_for(all_gone(there), 30)
+
+
+OPENS = (
+    "import sys, time; a, b = map(open, sys.argv[1:3], sys.argv[3:]); print(1, flush=True); time.sleep(600)"
+)
+
+
+@pytest.mark.parametrize(
+    ("session", "mode", "beside", "belongs"),
+    [
+        pytest.param("session_2026-05-05_10-00-00_123456_77", "a", "note", True, id="it writes there"),
+        pytest.param("session_2026-05-05_10-00-00_123456_77", "r", "note", False, id="a reader of logs"),
+        pytest.param("session_2026-05-05_10-00-00_123456_7", "a", "note", False, id="another driver's"),
+        pytest.param("session_2026-04-01_10-00-00_123456_77", "a", "note", False, id="an earlier driver's"),
+        pytest.param("session_2026-06-01_10-00-00_123456_77", "a", "note", False, id="a later driver's"),
+        pytest.param("session_2026-05-05_10-00-00_123456_77", "a", "python-core-driver-01_9.log", False,
+                     id="a driver, which has joined another cluster since"),
+    ],
+)  # fmt: skip
+def test_only_what_a_cluster_started_belongs_to_it(
+    session: str, mode: str, beside: str, belongs: bool, tmp_path: Path
+) -> None:
+    there = tmp_path / session / "logs" / "it.log"
+    there.parent.mkdir(parents=True)
+    there.touch()
+    command = [sys.executable, "-c", OPENS, str(there), str(tmp_path / beside), mode, "a"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        proc = Path("/proc") / str(process.pid)
+        span = ("session_2026-05-05_09-59-59", "session_2026-05-05_10-30-00")
+        found = _belongs(proc, 77, *span)
+        process.kill()
+    assert found is belongs
+
+
+FORKS = """
+import multiprocessing, time
+from sweeps.orphans import Reaper
+reaper = Reaper()
+child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
+child.start()
+reaper.close()
+print("closed", flush=True)
+child.kill()
+"""
+
+
+def test_a_child_that_the_driver_forked_keeps_nobody_waiting(
+    start: Callable[[str], "subprocess.Popen[str]"],
+) -> None:
+    driver = start(FORKS)
+    assert driver.stdout is not None
+    assert driver.stdout.readline() == "closed\n"

@@ -212,7 +212,7 @@ def nodes() -> dict[str, NodeState]:
     """
     ensure_it_lives()
     states = ray.nodes()  # type: ignore[no-untyped-call]
-    if local.is_running and not any(node["Alive"] for node in states):
+    if (local.is_running or _joined) and not any(node["Alive"] for node in states):
         raise ClusterLost("Ray's own process on this machine was killed; `sweeps resume` goes on")
     free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
     return {
