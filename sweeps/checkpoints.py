@@ -188,7 +188,7 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
             continue
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
             print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
-            if name == LAST and not isinstance(error, OSError):
+            if name == LAST:
                 with contextlib.suppress(OSError):
                     path.replace(folder / DAMAGED)
             continue
