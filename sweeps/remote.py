@@ -211,7 +211,7 @@ def _fetch_patiently(there: RemoteFolder, name: str, folder: Path) -> None:
     while True:
         try:
             there.fetch(name, folder)
-        except Exception as error:
+        except Exception as error:  # each file system has errors of its own
             waited = time.monotonic() - began
             if waited >= patience or isinstance(error, ImportError | PermissionError):
                 raise StoreAway(f"{there}: {reason_of(there.uri, error)}") from error
