@@ -194,8 +194,8 @@ reaper = Reaper()
 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
 child.start()
 reaper.close()
+child.kill()  # first: it holds the pipe that is read here, too
 print("closed", flush=True)
-child.kill()
 """
 
 
