@@ -3,10 +3,7 @@
 import atexit
 import gc
 import json
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -119,6 +116,7 @@ def launch(
     from rich.console import Console
 
     from sweeps.check import check as check_and_show
+    from sweeps.commands import interruptible
     from sweeps.launch import launch as launch_and_show
     from sweeps.launch import plain
 
@@ -127,7 +125,7 @@ def launch(
     if dry_run:
         made = check_and_show(spec, storage, console)
     else:
-        with _interruptible(spec.name):
+        with interruptible(spec.name, storage, spec.storage):
             made = plain(spec, launch_and_show(spec, storage, console, address=address))
     if as_json:
         _print_json(made)
@@ -146,7 +144,7 @@ def resume(
     """Go on with a sweep, whatever ended it; or end its pause."""
     from rich.console import Console
 
-    from sweeps.commands import end_pause
+    from sweeps.commands import end_pause, interruptible
     from sweeps.launch import plain
     from sweeps.launch import resume as resume_and_show
 
@@ -154,22 +152,11 @@ def resume(
         if not quiet:
             typer.echo(done, err=as_json)
         return
-    with _interruptible(name):
+    with interruptible(name, storage):
         console = Console(stderr=as_json, quiet=quiet)
         spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
     if as_json:
         _print_json(plain(spec, result))
-
-
-@contextmanager
-def _interruptible(name: str) -> Iterator[None]:
-    """Says what an interruption means; typer would say nothing of it."""
-    try:
-        yield
-    except KeyboardInterrupt as error:
-        number = getattr(error, "signal", signal.SIGINT)
-        code = 128 + number if number else 0
-        sys.exit(_complain(f"{name} was interrupted; `sweeps resume {name}` goes on with it", code))
 
 
 def _spec(

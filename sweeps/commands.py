@@ -2,16 +2,18 @@
 
 import contextlib
 import difflib
+import signal
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sweeps import remote
 from sweeps.control import living_driver, send
-from sweeps.errors import UserError
-from sweeps.persistence import load_study, loaded_spec
+from sweeps.errors import SweepFailed, UserError
+from sweeps.patience import patient
+from sweeps.persistence import ensure_name_is_free, load_study, loaded_spec
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storage import expand, study_url
 
@@ -26,6 +28,27 @@ def ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
         UserError: There is no such sweep, or nothing is running it.
     """
     send(load_study(name, study_url(storage)), command, **arguments)
+
+
+@contextlib.contextmanager
+def interruptible(name: str, storage: str | None, from_file: str | None = None) -> Iterator[None]:
+    """Says what an interruption means, and ends the process; typer would say nothing of it.
+
+    Args:
+        name: The sweep's name.
+        storage: The option that named the study database.
+        from_file: What the sweep file says of it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = getattr(error, "signal", signal.SIGINT)
+        what = "interrupted; `sweeps resume {0}` goes on with it"
+        with contextlib.suppress(UserError, SweepFailed), patient(0.0):  # or it is not to be read now
+            ensure_name_is_free(name, study_url(storage, from_file))
+            what = "interrupted before its first trial; nothing of it is left, so launch it again"
+        sys.stderr.write(f"sweeps: {name} was {what.format(name)}\n")
+        sys.exit(128 + number if number else 0)
 
 
 def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:

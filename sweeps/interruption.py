@@ -8,7 +8,7 @@ from contextlib import contextmanager, suppress
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-ENDING = b"\nsweeps: ending; what runs goes on from its checkpoint with `sweeps resume`; again ends at once\n"
+ENDING = b"\nsweeps: ending; trials that run can go on from their checkpoints; again ends at once\n"
 
 _came: list[int] = []
 
@@ -45,6 +45,10 @@ def signals_raise() -> Iterator[None]:
     before = {number: signal.signal(number, interrupt) for number in SIGNALS}
     try:
         yield
+    except KeyboardInterrupt as error:
+        if _came and not isinstance(error, Interrupted):  # Ray raises one of its own in the place of ours
+            raise Interrupted(_came[0]) from None
+        raise
     finally:
         _came.clear()
         for number, handler in before.items():

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -23,6 +24,7 @@ from rich.console import Console
 from sweeps.check import check
 from sweeps.cli import main
 from sweeps.loading import load_spec
+from tests.browser import wait_for
 from tests.conftest import DIGITS, sweeps, typed
 
 RUN_BY_LIGHTNING = """
@@ -320,6 +322,26 @@ def test_sigterm_does_the_same(
     assert_it_was_interrupted(tmp_path, capfd.readouterr().err)
 
 
+def test_what_is_interrupted_before_its_first_trial_leaves_nothing_and_says_so(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    slow = {"class_path": "tests.modules.Slow", "init_args": {"seconds": 60}}
+    sweep_file(tmp_path, model=slow, resources=ALL)
+    usual = signal.getsignal(signal.SIGTERM)
+
+    def interrupt() -> None:
+        wait_for(lambda: signal.getsignal(signal.SIGTERM) is not usual)
+        time.sleep(1)  # the driver waits for a worker, in a call of Ray's
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=interrupt).start()
+    done = typed("launch", "small.yaml", folder=tmp_path, code=143)
+    assert done.stderr.splitlines()[-1] == (
+        "sweeps: small was interrupted before its first trial; nothing of it is left, so launch it again"
+    )
+    assert {path.name for path in tmp_path.iterdir()} == {"small.yaml", "tests"}
+
+
 def endless(folder: Path, **resources: int) -> None:
     """A sweep that nothing but a signal ends."""
     line = {"class_path": "tests.modules.Line"}
@@ -328,7 +350,7 @@ def endless(folder: Path, **resources: int) -> None:
 
 def assert_it_was_interrupted(folder: Path, errors: str) -> None:
     assert errors.splitlines()[1:] == [
-        "sweeps: ending; what runs goes on from its checkpoint with `sweeps resume`; again ends at once",
+        "sweeps: ending; trials that run can go on from their checkpoints; again ends at once",
         "sweeps: small was interrupted; `sweeps resume small` goes on with it",
     ]
     [listed] = json.loads(typed("list", "--json", folder=folder).stdout)
