@@ -211,8 +211,11 @@ def drive(
         Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
         LeaseLost: Another driver has taken the sweep over while this one was held up.
     """
+    from sweeps.known_trials import alone  # Optuna is imported when it is needed
+
     lease = Lease(optuna_study, where.storage)
     lease.claim()
+    optuna_study = alone(optuna_study)
     study = Study(optuna_study, spec)
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
     journal = Journal(where.files / "journal", write_ahead_log(where.storage))

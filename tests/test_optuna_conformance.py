@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.testing.pytest_storages import StorageTestCase
 
+from sweeps.known_trials import KnownTrials
 from sweeps.storage import open_storage, study_url
 from tests.postgres import Server
 
@@ -30,6 +31,18 @@ class TestSqlite(StorageTestCase):
         opened = open_storage(f"sqlite:///{path}")
         yield opened
         assert opened.engine.connect().exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        opened.engine.dispose()
+
+
+class TestKnownTrials(StorageTestCase):
+    """The same as a driver uses it, which reads trials from memory."""
+
+    @pytest.fixture
+    def storage(self, empty_database: Path, tmp_path: Path) -> Iterator[BaseStorage]:
+        path = tmp_path / "sweeps.db"
+        shutil.copyfile(empty_database, path)
+        opened = open_storage(f"sqlite:///{path}")
+        yield KnownTrials(get_storage(opened))
         opened.engine.dispose()
 
 

@@ -1,0 +1,231 @@
+"""Optuna's storage for the one process that writes a study: it knows what it wrote, so it need not read it.
+
+Optuna's own cache reads all unfinished trials anew whenever a sampler or a pruner looks at the trials, since
+another process may have changed them. A driver holds the lease of its study (`sweeps.control`), so it notes
+each write here as well. A trial that somebody adds meanwhile is seen with the next one that is created.
+"""
+
+import copy
+import json
+import threading
+from collections.abc import Callable, Container, Sequence
+from datetime import datetime
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.storages import BaseStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+from typing_extensions import override
+
+
+class KnownTrials(BaseStorage):
+    """Writes through to another storage; reads trials from memory.
+
+    Args:
+        storage: Where everything is kept.
+    """
+
+    def __init__(self, storage: BaseStorage) -> None:
+        self._storage = storage
+        self._studies: dict[int, list[FrozenTrial]] = {}  # those that were looked at; trials by number
+        self._places: dict[int, tuple[int, int]] = {}  # trial id to study id and number
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_storage": self._storage}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["_storage"])  # type: ignore[misc]
+
+    @override
+    def create_new_study(self, directions: Sequence[StudyDirection], study_name: str | None = None) -> int:
+        return self._storage.create_new_study(directions, study_name)
+
+    @override
+    def delete_study(self, study_id: int) -> None:
+        with self._lock:
+            self._forget(study_id)
+            self._storage.delete_study(study_id)
+
+    @override
+    def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._storage.set_study_user_attr(study_id, key, value)
+
+    @override
+    def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self._storage.set_study_system_attr(study_id, key, value)
+
+    @override
+    def get_study_id_from_name(self, study_name: str) -> int:
+        return self._storage.get_study_id_from_name(study_name)
+
+    @override
+    def get_study_name_from_id(self, study_id: int) -> str:
+        return self._storage.get_study_name_from_id(study_id)
+
+    @override
+    def get_study_directions(self, study_id: int) -> list[StudyDirection]:
+        return self._storage.get_study_directions(study_id)
+
+    @override
+    def get_study_user_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._storage.get_study_user_attrs(study_id)
+
+    @override
+    def get_study_system_attrs(self, study_id: int) -> dict[str, Any]:
+        return self._storage.get_study_system_attrs(study_id)
+
+    @override
+    def get_all_studies(self) -> list[Any]:
+        return self._storage.get_all_studies()
+
+    @override
+    def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
+        with self._lock:
+            trials = self._trials(study_id)
+            trial_id = self._storage.create_new_trial(study_id, template_trial)
+            if self._is(trial_id, study_id, len(trials)):
+                self._add(study_id, _created(trial_id, len(trials), template_trial))
+            else:  # somebody else has added trials
+                self._forget(study_id)
+                self._trials(study_id)
+        return trial_id
+
+    @override
+    def set_trial_param(
+        self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
+    ) -> None:
+        self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+
+        def change(trial: FrozenTrial) -> None:
+            value = distribution.to_external_repr(param_value_internal)
+            trial.params = {**trial.params, param_name: value}
+            trial.distributions = {**trial.distributions, param_name: distribution}
+
+        self._note(trial_id, change)
+
+    @override
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        if not self._storage.set_trial_state_values(trial_id, state, values):
+            return False
+
+        def change(trial: FrozenTrial) -> None:
+            trial.state = state
+            if values is not None:
+                trial.values = list(values)
+            if state is TrialState.RUNNING:
+                trial.datetime_start = datetime.now()
+            elif state.is_finished():
+                trial.datetime_complete = datetime.now()
+
+        self._note(trial_id, change)
+        return True
+
+    @override
+    def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
+        self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value)
+
+        def change(trial: FrozenTrial) -> None:
+            trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
+
+        self._note(trial_id, change)
+
+    @override
+    def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_user_attr(trial_id, key, value)
+
+        def change(trial: FrozenTrial) -> None:
+            trial.user_attrs = {**trial.user_attrs, key: _as_kept(value)}
+
+        self._note(trial_id, change)
+
+    @override
+    def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
+        self._storage.set_trial_system_attr(trial_id, key, value)
+
+        def change(trial: FrozenTrial) -> None:
+            trial.system_attrs = {**trial.system_attrs, key: _as_kept(value)}
+
+        self._note(trial_id, change)
+
+    @override
+    def get_trial(self, trial_id: int) -> FrozenTrial:
+        with self._lock:
+            if trial_id in self._places:
+                study_id, number = self._places[trial_id]
+                return self._studies[study_id][number]
+        return self._storage.get_trial(trial_id)
+
+    @override
+    def get_trial_id_from_study_id_trial_number(self, study_id: int, trial_number: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(study_id, trial_number)
+
+    @override
+    def get_all_trials(
+        self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
+    ) -> list[FrozenTrial]:
+        with self._lock:
+            trials = self._trials(study_id)
+            chosen = list(trials) if states is None else [trial for trial in trials if trial.state in states]
+        return copy.deepcopy(chosen) if deepcopy else chosen
+
+    @override
+    def remove_session(self) -> None:
+        self._storage.remove_session()
+
+    def _trials(self, study_id: int) -> list[FrozenTrial]:
+        if study_id not in self._studies:
+            found = self._storage.get_all_trials(study_id, deepcopy=False)
+            self._studies[study_id] = []
+            for trial in sorted(found, key=lambda trial: trial.number):
+                self._add(study_id, trial)
+        return self._studies[study_id]
+
+    def _is(self, trial_id: int, study_id: int, number: int) -> bool:
+        """Whether a trial got a number."""
+        try:
+            return self._storage.get_trial_id_from_study_id_trial_number(study_id, number) == trial_id
+        except KeyError:
+            return False
+
+    def _add(self, study_id: int, trial: FrozenTrial) -> None:
+        self._places[trial._trial_id] = study_id, trial.number
+        self._studies[study_id].append(trial)
+
+    def _forget(self, study_id: int) -> None:
+        for trial in self._studies.pop(study_id, []):
+            del self._places[trial._trial_id]
+
+    def _note(self, trial_id: int, change: Callable[[FrozenTrial], None]) -> None:
+        """Replaces a trial, since those that were given out must stay as they are."""
+        with self._lock:
+            if trial_id in self._places:
+                study_id, number = self._places[trial_id]
+                trial = copy.copy(self._studies[study_id][number])
+                change(trial)
+                self._studies[study_id][number] = trial
+
+
+def _created(trial_id: int, number: int, template: FrozenTrial | None) -> FrozenTrial:
+    trial = copy.deepcopy(template) if template else optuna.trial.create_trial(state=TrialState.RUNNING)
+    trial._trial_id, trial.number = trial_id, number
+    return trial
+
+
+def _as_kept(value: Any) -> Any:
+    """A value as it comes back from the database."""
+    return json.loads(json.dumps(value))
+
+
+def alone(study: optuna.Study) -> optuna.Study:
+    """The study for the process that alone writes it from now on."""
+    return optuna.load_study(
+        study_name=study.study_name,
+        storage=KnownTrials(study._storage),
+        sampler=study.sampler,
+        pruner=study.pruner,
+    )

@@ -1,0 +1,117 @@
+"""The driver's memory of its trials beside the database that they are in; Optuna's suite runs on it, too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+import sqlalchemy
+from optuna.trial import FrozenTrial, TrialState
+
+from sweeps.known_trials import alone
+from sweeps.storage import open_storage
+
+
+@dataclass
+class Both:
+    """A driver's study, the database's URL, and the statements that the driver sends there."""
+
+    study: optuna.Study
+    url: str
+    statements: list[str]
+
+    def elsewhere(self) -> optuna.Study:
+        """The study as another process sees it."""
+        return optuna.load_study(study_name="some", storage=open_storage(self.url))
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[Both]:
+    url = f"sqlite:///{tmp_path / 'sweeps.db'}"
+    storage = open_storage(url)
+    made = optuna.create_study(
+        study_name="some",
+        storage=storage,
+        sampler=optuna.samplers.TPESampler(n_startup_trials=3, seed=1),
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=2),
+    )
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    sqlalchemy.event.listen(storage.engine, "before_cursor_execute", note)
+    yield Both(alone(made), url, statements)
+    storage.engine.dispose()
+
+
+def train(trial: optuna.Trial, validations: int = 3) -> float:
+    rate = trial.suggest_float("rate", 1e-5, 1.0, log=True)
+    kind = trial.suggest_categorical("kind", ["a", "b", None])
+    trial.set_user_attr("config", {"tuple": (1, 2), "nan": float("inf"), "rate": rate})
+    for step in range(validations):
+        trial.report(rate / (1 + step) if kind else float("nan"), step)
+    return rate
+
+
+def plain(trial: FrozenTrial) -> dict[str, Any]:
+    fields = {key: value for key, value in vars(trial).items() if "datetime" not in key}
+    fields["_user_attrs"] = sorted(trial.user_attrs.items())  # a database gives them in any order
+    return {key: repr(value) for key, value in fields.items()}  # as text, in which NaN equals itself
+
+
+def test_memory_and_database_say_the_same(both: Both) -> None:
+    both.study.enqueue_trial({"rate": 0.25}, user_attrs={"from": "a friend"})
+    ends = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL]
+    for number in range(9):
+        trial = both.study.ask()
+        value = train(trial)
+        if number < 7:  # the others run on
+            end = ends[number % 3]
+            both.study.tell(trial, value if end is TrialState.COMPLETE else None, state=end)
+    both.study.enqueue_trial({"rate": 0.5})
+    known = both.study.get_trials(deepcopy=False)
+    kept = both.elsewhere().get_trials()
+    assert [plain(trial) for trial in known] == [plain(trial) for trial in kept]
+    assert {trial.state for trial in known} == set(TrialState)
+    for one, other in zip(known, kept, strict=True):
+        for name in ("datetime_start", "datetime_complete"):
+            here, there = getattr(one, name), getattr(other, name)
+            assert (here is None) == (there is None)
+            assert here is None or abs(here - there) < timedelta(seconds=1)
+
+
+def test_samplers_and_pruners_look_without_a_question_to_the_database(both: Both) -> None:
+    for _ in range(4):
+        trial = both.study.ask()
+        both.study.tell(trial, train(trial))
+    running = both.study.ask()
+    train(running)
+    both.statements.clear()
+    assert isinstance(running.should_prune(), bool)
+    assert both.study.sampler.infer_relative_search_space(both.study, running._get_latest_trial())
+    assert len(both.study.get_trials(states=[TrialState.RUNNING])) == 1
+    assert both.study.best_trials
+    assert both.statements == []
+
+
+def test_a_trial_that_somebody_adds_meanwhile_gets_its_turn(both: Both) -> None:
+    both.study.tell(both.study.ask(), 1.0)
+    both.elsewhere().enqueue_trial({"rate": 0.125})
+    asked = [both.study.ask() for _ in range(3)]
+    assert [trial.number for trial in asked] == [2, 1, 3]
+    assert [trial.suggest_float("rate", 1e-5, 1.0, log=True) for trial in asked][1] == 0.125
+
+
+def test_what_another_process_wrote_before_is_known(both: Both) -> None:
+    other = both.elsewhere()
+    trial = other.ask()
+    train(trial)
+    other.tell(other.ask(), 2.0)
+    again = optuna.trial.Trial(both.study, trial._trial_id)
+    both.study.tell(again, 3.0)
+    assert [known.value for known in both.study.trials] == [3.0, 2.0]
+    assert [kept.value for kept in both.elsewhere().trials] == [3.0, 2.0]
