@@ -119,10 +119,10 @@ def output_to(log: Path) -> Iterator[None]:
     """Sends everything that the process writes to stdout and stderr to a file, tracebacks included.
 
     It works on file descriptors, so the output of C libraries and of DataLoader processes is there, too.
+    Where the file cannot be made or has no room, the output is lost and the block runs all the same.
     """
-    log.parent.mkdir(parents=True, exist_ok=True)
+    disk = io.BufferedWriter(_opened(log))
     saved = [os.dup(1), os.dup(2)]
-    disk = io.BufferedWriter(_Disk(log, "a"))
     # Line by line, so that the order of Python's and other writers' lines is kept.
     with io.TextIOWrapper(disk, "utf-8", "backslashreplace", line_buffering=True) as file:
         _redirect(file.fileno(), file.fileno())
@@ -139,6 +139,14 @@ def output_to(log: Path) -> Iterator[None]:
                 os.close(descriptor)
 
 
+def _opened(log: Path) -> io.FileIO:
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return _Disk(log, "a")
+    except OSError:  # a training is dearer than its log
+        return io.FileIO(os.devnull, "a")
+
+
 class _Disk(io.FileIO):
     """A file that takes what there is room for: a full disk must not fail a training that prints."""
 
@@ -151,7 +159,8 @@ class _Disk(io.FileIO):
 
 def _redirect(out: int, err: int) -> None:
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with contextlib.suppress(OSError):  # a log on a full disk: what it has no room for goes to the next
+            stream.flush()
     os.dup2(out, 1)
     os.dup2(err, 2)
 

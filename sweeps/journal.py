@@ -67,8 +67,9 @@ class Journal:
                     os.fsync(file.fileno())
                 sync_names(self._folder)
 
-    def drop(self, number: int) -> None:
-        """Removes the files up to a number: everything in them is written."""
+    def drop(self, number: int | None = None) -> None:
+        """Removes the files up to a number, or all so far: everything in them is written."""
+        number = self._number if number is None else number
         if self._beside is not None:
             with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
                 sync(self._beside)

@@ -143,7 +143,10 @@ def _best(spec: SweepSpec, outcome: Outcome, params: dict[str, Any]) -> list[Tex
     head = Text.assemble(("best ", "bold"), f"trial {outcome.number}  {metric} ",
                          (short_value(outcome.value), "bold green"), f"  {others}")  # fmt: skip
     head.append(f"  trained in {duration(took(outcome.timing))}", "dim")
-    return [head, *(Text(f"  {name}: {short_value(value)}") for name, value in params.items())]
+    lines = [head, *(Text(f"  {name}: {short_value(value)}") for name, value in params.items())]
+    if outcome.reason:  # such as a checkpoint for which the disk had no room
+        lines.append(Text(f"  {outcome.reason}", "yellow"))
+    return lines
 
 
 def _front(spec: SweepSpec, result: SweepResult) -> list[Text]:

@@ -188,9 +188,7 @@ class Recorder:
         if self._journal:
             with self._lock:
                 self._queue.put((0.0, Mark(self._journal.turn())))
-                for (
-                    event
-                ) in self._held.values():  # the files before will be dropped, and these are needed yet
+                for event in self._held.values():  # the files before are dropped, and these are needed yet
                     self._keep(self._journal, event)
             self._journal.sync()  # beside the loop, which does not wait for the lock meanwhile
 
@@ -226,9 +224,8 @@ class Recorder:
             began = time.monotonic()
             self._writer.flush()
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on
-            if (
-                self._trouble and not self._is_said and not self._writer.is_abandoned
-            ):  # for the second time: more than a hiccup
+            is_more_than_a_hiccup = bool(self._trouble)
+            if is_more_than_a_hiccup and not self._is_said and not self._writer.is_abandoned:
                 self._tell(f"MLflow takes nothing at the moment ({one_line(error)}); what waits is on disk")
                 self._is_said = True
             pause = 2 * self._pause_seconds if self._trouble else INTERVAL_SECONDS
@@ -239,5 +236,7 @@ class Recorder:
                 self._tell("MLflow takes records again")
                 self._is_said = False
             self._is_done = self._writer.ledger.ending is not None
-            if self._journal and self._marked:
+            if self._journal and self._is_done:  # MLflow has all, also what found no room in the journal
+                self._journal.drop()
+            elif self._journal and self._marked:
                 self._journal.drop(self._marked)

@@ -201,3 +201,24 @@ def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
 
 def test_a_device_is_described() -> None:
     assert describe_device(torch.device("cpu")) == "cpu"
+
+
+def test_a_log_on_a_full_disk_costs_the_block_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    code = (
+        "import pathlib, resource, sys\n"
+        "from sweeps.isolation import output_to\n"
+        "early = sys.stdout\n"  # as a logging handler that was made before has it
+        "with output_to(pathlib.Path('file/log.txt')):\n"
+        "    print('lost')\n"
+        "with output_to(pathlib.Path('log.txt')):\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (0, -1))\n"
+        "    early.write('late\\n')\n"
+        "    print('no room')\n"
+        "print('done')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(Path.cwd()), "PYTHONUNBUFFERED": ""},
+                          check=False)  # fmt: skip
+    assert (done.stdout, done.stderr) == ("late\ndone\n", "")
+    assert (tmp_path / "log.txt").read_text() == ""

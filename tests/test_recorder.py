@@ -27,7 +27,7 @@ from sweeps.journal import Journal
 from sweeps.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
 from sweeps.names import Text, batch_length, cut
 from sweeps.recorder import Recorder, SweepInfo, pause_after
-from sweeps.records import Assignment, Outcome, Point, Report, Started, State, Timing
+from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
 from sweeps.runs import Ledger
 
 CONFIG = {
@@ -373,6 +373,30 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     assert runs_of(info)[1][0].info.status == "FINISHED"
 
 
+class Half(Journal):
+    """There is room for assignments only, so the line of an outcome is never whole."""
+
+    def append(self, event: News) -> None:
+        if isinstance(event, Outcome):
+            raise OSError(28, "No space left on device")
+        super().append(event)
+
+    def turn(self) -> int:
+        return 0
+
+
+def test_a_journal_that_found_room_for_half_is_not_kept_once_mlflow_has_all(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    journal = Half(tmp_path / "journal")
+    recorder = Recorder(info, journal)
+    recorder.record(assignment(0))
+    assert journal.is_left
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert recorder.close(status="finished", best=None) == []
+    assert not journal.is_left  # or the next driver would take the trial for one that runs
+
+
 def test_only_the_thread_that_makes_the_database_does_without_the_disk(tmp_path: Path) -> None:
     def waits() -> bool:
         with create_engine(f"sqlite:///{tmp_path}/s.db").connect() as connection:
@@ -424,7 +448,7 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 
 SWEEP_OF_A_PROCESS = """
 import pathlib, sys
-from sweeps.records import Assignment, Outcome, Point, State
+from sweeps.records import Assignment, News, Outcome, Point, State
 from sweeps.recorder import Recorder, SweepInfo
 assert "mlflow" not in sys.modules
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
