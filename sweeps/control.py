@@ -15,7 +15,7 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.patience import StudyUnwritable, patient
+from sweeps.patience import StudyGone, StudyUnwritable, patient
 from sweeps.records import Request
 from sweeps.storage import database_lock
 
@@ -48,6 +48,7 @@ class Lease:
         self._seen: set[str] = set()
         self._beaten = 0.0
         self._taken_by: dict[str, Any] | None = None
+        self._gone: StudyGone | None = None
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
@@ -74,7 +75,10 @@ class Lease:
 
         Raises:
             LeaseLost: Another driver has the lease.
+            StudyGone: Somebody deleted the study.
         """
+        if self._gone:
+            raise self._gone
         if self._taken_by:
             raise LeaseLost(
                 f"{self._study.study_name} is being run by process {self._taken_by['pid']} on "
@@ -109,9 +113,13 @@ class Lease:
     def _work(self) -> None:
         with patient(0.0):
             while not self.is_lost and not self._released.wait(BEAT_SECONDS):
-                # The driver meets it, too, and says so.
-                with contextlib.suppress(StudyUnwritable, UserError, OSError):
+                try:
                     self._renew()
+                except StudyGone as error:  # the driver may have no word with it for hours
+                    self._gone = error
+                    return
+                except (StudyUnwritable, UserError, OSError):
+                    pass  # the driver meets it, too, and says so
 
     def _renew(self) -> None:
         """Renews the lease if it is still ours: a driver that was held up may find another in its place."""

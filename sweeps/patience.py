@@ -22,6 +22,12 @@ class StudyUnwritable(SweepFailed):
     """The study database could not be read or written for as long as was to be waited."""
 
 
+class StudyGone(StudyUnwritable, KeyError):
+    """Somebody deleted the study or its database while the sweep ran; to Optuna it is a `KeyError`."""
+
+    __str__ = SweepFailed.__str__  # a `KeyError` would show the text in quotes
+
+
 @dataclass
 class Patience:
     """What `patient` sets.

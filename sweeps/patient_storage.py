@@ -4,18 +4,25 @@ Every method of Optuna's storage is one transaction, which is rolled back when i
 repeated. A lock, a full disk and a server that is away are waited for; a damaged database is not.
 """
 
+import contextlib
+import sqlite3
 import time
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 
-from sweeps.patience import StudyUnwritable, current
+from sweeps.database_file import DatabaseFile, DatabaseGone
+from sweeps.patience import StudyGone, StudyUnwritable, current
 
 POLL_SECONDS = 0.5
+GONE = "the study was deleted from it while the sweep ran; what was trained is in MLflow and in the files"
+_BY_NAME = {"get_study_id_from_name", "get_trial_id_from_study_id_trial_number"}
+"""Where what is looked for may well not be there; all others have an id that was there."""
 POINTLESS = ("no such table", "no such column", "syntax error", "malformed", "does not exist")
 
 
@@ -24,9 +31,18 @@ class PatientStorage(RDBStorage):
 
     Raises:
         StudyUnwritable: From every method: the database could not be used for as long as `patient` says.
+        StudyGone: From every method: its file is not there any more, or a study or trial is not in it.
     """
 
     label = "the study database"
+    file: DatabaseFile | None = None
+    """Of SQLite's, where this process writes it."""
+
+    def watching(self, path: Path) -> "PatientStorage":
+        """Looks from now on whether its file is there."""
+        with contextlib.suppress(sqlite3.Error):  # another process holds it: then nobody looks
+            self.file = DatabaseFile(path)
+        return self
 
 
 def _patiently(name: str) -> Callable[..., Any]:
@@ -38,7 +54,15 @@ def _patiently(name: str) -> Callable[..., Any]:
         began, is_said = time.monotonic(), False
         while True:
             try:
+                if self.file is not None:
+                    self.file.ensure_it_is_there()
                 result = method(self, *args, **kwargs)
+            except DatabaseGone as error:
+                raise StudyGone(str(error)) from None
+            except KeyError:
+                if name in _BY_NAME:
+                    raise
+                raise StudyGone(f"{self.label}: {GONE}") from None
             except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
                 trouble = _trouble(error)
                 if trouble is None:

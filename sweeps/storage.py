@@ -15,7 +15,7 @@ from sweeps.provenance import mlflow_schema_problem
 from sweeps.servers import advisory_lock, check_driver, check_records, engine_options, has_table, with_driver
 
 if TYPE_CHECKING:
-    from optuna.storages import RDBStorage
+    from sweeps.patient_storage import PatientStorage
 
 DEFAULT = "sqlite:///sweeps.db"
 LOCK_WAIT_SECONDS = 60
@@ -120,7 +120,7 @@ def _reason(error: BaseException) -> str:
     return masked(text)[:300]
 
 
-def open_storage(url: str) -> "RDBStorage":
+def open_storage(url: str) -> "PatientStorage":
     """Opens, and if need be creates, the storage for the one driver that writes it.
 
     SQLite runs in WAL mode with `synchronous=NORMAL`: readers never block the writer, and an ask costs a
@@ -137,7 +137,7 @@ def open_storage(url: str) -> "RDBStorage":
     with folder_lock(path.parent):  # also where there is a file: another process may be making its tables
         if not path.exists():
             _create(url, path)
-        return _connect(url, path)
+        return _connect(url, path).watching(path)
 
 
 def _create(url: str, path: Path) -> None:
@@ -169,7 +169,7 @@ def study_names(url: str) -> list[str]:
         raise UserError(f"{masked(url)}: cannot be read: {_reason(error)}") from None
 
 
-def open_reading(url: str) -> "RDBStorage":
+def open_reading(url: str) -> "PatientStorage":
     """Opens a storage that exists for reading: nothing can be written through it.
 
     Raises:
@@ -260,7 +260,7 @@ def _quoted(path: Path) -> str:
     return quote(str(path))
 
 
-def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "RDBStorage":
+def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "PatientStorage":
     """Opens it with Optuna, which makes what is missing; `path` is the file of an SQLite database."""
     import sqlalchemy
     from optuna.exceptions import StorageInternalError

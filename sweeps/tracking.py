@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.database_file import DatabaseFile
 from sweeps.mlflow_setup import experiment_id, prepare_database
 from sweeps.names import Text, batch_length, cut
 from sweeps.pending import Run
 from sweeps.records import Point
 from sweeps.runs import Ledger, SweepInfo
+from sweeps.storage import sqlite_path
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -47,6 +49,7 @@ class Writer:
         self.is_abandoned = False
         self._info, self._key = info, info.key or uuid.uuid4().hex
         self._connected: MlflowClient | None = None
+        self._file: DatabaseFile | None = None
         self._experiment_id = ""
         self._is_crowned = False
 
@@ -63,6 +66,8 @@ class Writer:
 
             prepare_database(self._info.tracking_uri)
             self._connected = MlflowClient(self._info.tracking_uri)
+            if (path := sqlite_path(self._info.tracking_uri)) is not None:
+                self._file = DatabaseFile(path)
 
     @property
     def _client(self) -> "MlflowClient":
@@ -72,6 +77,8 @@ class Writer:
 
     def flush(self) -> None:
         """Writes all that waits."""
+        if self._file is not None:  # MLflow itself would write on to a file that nobody can open any more
+            self._file.ensure_it_is_there()
         ledger = self.ledger
         self._write(ledger.parent)
         for number, run in [(n, run) for n, run in ledger.open.items() if not run.is_held]:

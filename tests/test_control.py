@@ -188,7 +188,7 @@ def test_a_sweep_whose_lease_is_lost_writes_nothing_more(
 
     class TakenOver:
         def record(self, event: News) -> None:
-            if isinstance(event, Outcome) and event.number == 2:
+            if isinstance(event, Outcome) and event.number >= 2:  # one may fall between a look and a beat
                 study.set_user_attr("driver", study.user_attrs["driver"] | {"id": "other"})
 
     with pytest.raises(LeaseLost):

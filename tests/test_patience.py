@@ -1,6 +1,7 @@
 """A study database that is locked, full or damaged: waiting is said, then one line; nothing is corrupt."""
 
 import contextlib
+import gc
 import sqlite3
 import subprocess
 import sys
@@ -13,10 +14,12 @@ import optuna
 import pytest
 import sqlalchemy
 
+from sweeps.control import Lease
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.patience import DRIVER_SECONDS, StudyUnwritable, driver_seconds, hurry, patient
+from sweeps.patience import DRIVER_SECONDS, StudyGone, StudyUnwritable, driver_seconds, hurry, patient
 from sweeps.persistence import create_study
+from sweeps.records import News
 from sweeps.runner import run
 from sweeps.storage import open_storage
 from sweeps.study import Study
@@ -159,6 +162,8 @@ def test_opening_a_locked_database_is_one_line(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
+    study._storage._backend.file = None  # type: ignore[attr-defined]
+    gc.collect()  # a connection refers to itself
     with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
         database.execute("PRAGMA journal_mode=DELETE")  # whose locks keep readers out, too
     with locked(tmp_path / "s.db", 60), pytest.raises(UserError, match="database is locked"):
@@ -190,3 +195,69 @@ def test_patience_is_each_threads_own(study: optuna.Study, tmp_path: Path) -> No
         hurry(0.1)
         with locked(tmp_path / "s.db", 60), pytest.raises(StudyUnwritable):
             study.set_user_attr("key", "other")
+
+
+def test_a_database_that_is_deleted_is_put_back_with_all_of_its_sweeps(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    """Somebody types `rm sweeps.db` while a sweep runs: nothing is lost, in no sweep."""
+    ours = Study(study, SPEC)
+
+    class Removing:
+        def record(self, event: News) -> None:
+            if ours.finished == 20:
+                for path in tmp_path.glob("s.db*"):
+                    path.unlink()
+
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    with pytest.raises(StudyGone, match=r"s\.db: was deleted while the sweep ran; it is back as it was, so"):
+        run(ours, executor, [Removing()])
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
+    assert whole(tmp_path / "s.db")
+    storage = open_storage(f"sqlite:///{tmp_path}/s.db")
+    again = optuna.load_study(study_name=study.study_name, storage=storage, pruner=study.pruner)
+    assert sum(trial.state.is_finished() for trial in again.trials) == 20
+    resumed = Study(again, SPEC)
+    resumed.adopt()
+    run(resumed, ScriptedExecutor(fakes.falling, slots=2, length=4))
+    assert [trial.state.name for trial in again.trials] == ["COMPLETE"] * 60
+
+
+def test_a_database_that_is_replaced_stays_and_the_old_one_is_kept_beside_it(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    (tmp_path / "s.db").unlink()
+    (tmp_path / "s.db").write_text("another")
+    with pytest.raises(StudyGone, match="was replaced by another file while the sweep ran; what it held is"):
+        study.set_user_attr("key", "value")
+    assert (tmp_path / "s.db").read_text() == "another"
+    [kept] = tmp_path.glob("s.db.*.rescued")
+    assert whole(kept)
+
+
+def test_a_folder_that_is_deleted_ends_in_one_line(study: optuna.Study, tmp_path: Path) -> None:
+    for path in tmp_path.iterdir():
+        path.unlink()
+    tmp_path.rmdir()
+    with pytest.raises(StudyGone, match="was deleted while the sweep ran, and cannot be put back: unable to"):
+        study.ask()
+
+
+def test_a_study_that_is_deleted_ends_its_sweep_in_one_line_and_no_other(
+    study: optuna.Study, tmp_path: Path
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    other = create_study(SPEC.model_copy(update={"name": "other"}), open_storage(url), validations=4)
+    lease = Lease(study, url)
+    lease.claim()
+    optuna.delete_study(study_name=study.study_name, storage=url)
+    with pytest.raises(StudyGone) as error:
+        study.ask()
+    assert str(error.value) == (
+        f"{tmp_path}/s.db: the study was deleted from it while the sweep ran; "
+        "what was trained is in MLflow and in the files"
+    )
+    wait_for(lambda: lease._gone is not None)
+    with pytest.raises(StudyGone):  # also where no trial has anything to say for hours
+        lease.requests()
+    assert other.ask().number == 0

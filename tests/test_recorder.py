@@ -1,5 +1,6 @@
 """The recorder on the real MLflow: what went in is read back with a client of its own."""
 
+import contextlib
 import http.client
 import http.server
 import logging
@@ -29,6 +30,7 @@ from sweeps.names import Text, batch_length, cut
 from sweeps.recorder import Recorder, SweepInfo, pause_after
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
 from sweeps.runs import Ledger
+from tests.browser import wait_for
 
 CONFIG = {
     "model": {"class_path": "my.Model", "init_args": {"lr": 1e-05, "name": "größe"}},
@@ -371,6 +373,25 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     assert recorder.close(status="finished", best=0) == []
     assert len([line for line in said if "the journal cannot be written" in line]) == 1
     assert runs_of(info)[1][0].info.status == "FINISHED"
+
+
+def test_mlflows_database_is_put_back_and_what_comes_then_is_kept_for_the_next_driver(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    journal, database = Journal(tmp_path / "journal"), tmp_path / "mlflow.db"
+    recorder = Recorder(info, journal)
+    recorder.record(assignment(0))
+    recorder.record(Started(0, time.time()))
+    wait_for(lambda: 0 in runs_of(info)[1])
+    for path in tmp_path.glob("mlflow.db*"):
+        path.unlink()
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    [problem] = recorder.close(status="finished", best=None, timeout_seconds=0.5)
+    assert problem.endswith(f"{database}: was deleted while the sweep ran; it is back as it was, so "
+                            "`sweeps resume` goes on")  # fmt: skip
+    assert journal.is_left
+    with contextlib.closing(sqlite3.connect(database)) as there:
+        assert there.execute("SELECT count(*) FROM runs").fetchone() == (2,)
 
 
 class Half(Journal):
