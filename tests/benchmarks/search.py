@@ -26,7 +26,7 @@ from sweeps.runner import run
 from sweeps.spec import SweepSpec
 from sweeps.study import Study
 from tests.benchmarks import curves, search_tasks
-from tests.benchmarks.search_peers import tune
+from tests.benchmarks.search_peers import PEERS, play
 
 AT = (25, 50, 100)
 OPTUNA = {"class_path": "optuna.samplers.TPESampler", "init_args": {"group": False}}
@@ -35,7 +35,7 @@ CONTENDERS: dict[str, tuple[Any, Any]] = {
     "random": ("random", "none"),
     "optuna": (OPTUNA, OPTUNA_MEDIAN),
     "optuna gp": ("gp", "none"),
-    "ray": (None, None),
+    **dict.fromkeys(PEERS, (None, None)),
     "ours": (None, None),
     "ours, 5 first": ({"class_path": "auto", "init_args": {"n_startup_trials": 5}}, None),
     "ours, 20 first": ({"class_path": "auto", "init_args": {"n_startup_trials": 20}}, None),
@@ -99,9 +99,10 @@ def sweep(
     """
     watch = Watch()
     started = time.process_time()
-    if contender == "ray":
+    if contender in PEERS:
         best: dict[int, float] = {}
-        for number, value, is_last in tune(spec, script, slots=slots, epochs=epochs, seed=seed):
+        peer, trials = PEERS[contender](spec, epochs, seed), spec.budget.trials or 0
+        for number, value, is_last in play(peer, script, trials=trials, slots=slots):
             watch.epochs += 1
             best[number] = min(best.get(number, math.inf), value)
             if is_last:
