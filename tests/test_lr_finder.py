@@ -189,6 +189,17 @@ def test_they_are_at_most_half_of_the_trials(trials: int, count: int) -> None:
     assert len(finder.suggested(noted(of, 0.1), of)) == count
 
 
+@pytest.mark.parametrize(("own", "count"), [(0, 5), (2, 3), (4, 1), (7, 1)])
+def test_the_users_points_count_as_part_of_that_half(own: int, count: int) -> None:
+    points = [{LR: 0.1, "model.init_args.width": width} for width in range(4, 4 + own)]
+    space = {LR: RANGE, "model.init_args.width": {"type": "int", "low": 4, "high": 32}}
+    of = spec(budget={"trials": 10}, lr_finder={"configs": 6}, start_with=points, search_space=space)
+    [site] = [site for site in of.space.sites if site.config_path == LR]
+    found = [finder.Found(site.name, read([falling(0.1)] * 6), site)]
+    assert of.lr_finder
+    assert len(finder.suggested({"lr_finder": finder.stored(of, of.lr_finder, found)}, of)) == count
+
+
 def test_a_grid_keeps_its_own_configurations() -> None:
     of = spec(sampler={"class_path": "grid", "init_args": {"points": 3}}, budget={"trials": 40})
     notes = noted(of, 0.1)

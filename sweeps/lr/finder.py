@@ -160,15 +160,17 @@ def suggested(attributes: Mapping[str, Any], spec: SweepSpec) -> list[dict[str, 
 
     For each place, the centre with the suggestion, then the other tested configurations, each with the rate
     that its own test suggests: they take the place of the sampler's first ones, which are as arbitrary, and
-    make the sweep more reliable (see `tests/benchmarks/lr_finder.md`). Together they are at most half of the
-    trials, and at most `STARTS`; a grid, which has configurations of its own, gets the suggestions only.
+    make the sweep more reliable (see `tests/benchmarks/lr_finder.md`). With the user's points they are at
+    most half of the trials, and at most `STARTS`, but never fewer than the suggestions; a grid, which has
+    configurations of its own, gets only these.
     """
     findings = attributes.get("lr_finder", {}).get("findings", [])
     places = [_starts(finding, findings, spec) for finding in findings if finding["suggestion"] is not None]
     if grid_arguments(spec.sampler) is not None:
         most = len(places)
     else:
-        most = max(len(places), min(STARTS, (spec.budget.trials or 2 * STARTS) // 2))
+        half = min(STARTS, (spec.budget.trials or 2 * STARTS) // 2)
+        most = max(len(places), half - len(spec.start_with_params))
     in_turn = [start for turn in itertools.zip_longest(*places) for start in turn if start]
     return in_turn[:most]
 

@@ -1,11 +1,12 @@
-"""Three tasks as users sweep them: a wide rate, five other parameters, epochs of hundreds of steps.
+"""Four tasks as users sweep them: a wide rate, five other parameters, epochs of hundreds of steps.
 
-A multilayer perceptron and a convolutional network on 10,000 signals of MNIST-1D (its generator, more
-samples), and a model of letters (embeddings of eight, then layers, as Bengio et al. 2003 have it) on the
-documentation texts that come with Python.
+A multilayer perceptron, a convolutional network and an autoencoder on 10,000 signals of MNIST-1D (its
+generator, more samples), and a model of letters (embeddings of eight, then layers, as Bengio et al. 2003 have
+it) on the documentation texts that come with Python.
 """
 
 import functools
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,15 +18,19 @@ from torch.utils.data import BatchSampler, DataLoader, RandomSampler, TensorData
 
 from tests.benchmarks.lr_tasks import LETTERS, Arrays
 
-EPOCHS = {"mlp_mnist1d": 8, "cnn_mnist1d": 6, "letters": 5}
+EPOCHS = {"mlp_mnist1d": 8, "cnn_mnist1d": 6, "letters": 5, "autoencoder": 6}
 SAMPLES = 10_000
 LETTERS_SEEN, EMBEDDING, STRIDE = 8, 12, 7
+CODE = 6
+"""Numbers between the two halves of the autoencoder."""
 
 
 @functools.cache
 def arrays(kind: str) -> Arrays:
     """Training inputs and targets, validation inputs and targets; a quarter is held out."""
     x, y = _letters() if kind == "letters" else _signals()
+    if kind == "autoencoder":
+        y = x
     order = torch.randperm(len(x), generator=torch.Generator().manual_seed(0))
     held_out, kept = order[: len(x) // 4], order[len(x) // 4 :]
     return x[kept], y[kept], x[held_out], y[held_out]
@@ -59,13 +64,29 @@ def network(kind: str, width: int, depth: int, dropout: float) -> nn.Module:
             layers += [nn.Conv1d(channels, width // 4, 5, stride=2, padding=2), nn.ReLU()]
             channels, length = width // 4, -(-length // 2)
         return nn.Sequential(*layers, nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels * length, 10))
+    if kind == "autoencoder":
+        halves = [_layers(40, width, depth, dropout, CODE), _layers(CODE, width, depth, dropout, 40)]
+        return nn.Sequential(*itertools.chain(*halves))
     is_text = kind == "letters"
     size = LETTERS_SEEN * EMBEDDING if is_text else 40
     layers = [nn.Embedding(len(LETTERS) + 1, EMBEDDING), nn.Flatten()] if is_text else []
+    classes = len(LETTERS) + 1 if is_text else 10
+    return nn.Sequential(*layers, *_layers(size, width, depth, dropout, classes))
+
+
+def _layers(size: int, width: int, depth: int, dropout: float, results: int) -> list[nn.Module]:
+    layers: list[nn.Module] = []
     for _ in range(depth):
         layers += [nn.Linear(size, width), nn.ReLU(), nn.Dropout(dropout)]
         size = width
-    return nn.Sequential(*layers, nn.Linear(size, len(LETTERS) + 1 if is_text else 10))
+    return [*layers, nn.Linear(size, results)]
+
+
+def loss_of(kind: str, predicted: Tensor, wanted: Tensor) -> Tensor:
+    """The loss of a batch."""
+    if kind == "autoencoder":
+        return nn.functional.mse_loss(predicted, wanted)
+    return nn.functional.cross_entropy(predicted, wanted)
 
 
 class Net(LightningModule):
@@ -73,11 +94,11 @@ class Net(LightningModule):
 
     def __init__(self, kind: str, width: int = 64, depth: int = 2, dropout: float = 0.0) -> None:
         super().__init__()
-        self.net = network(kind, width, depth, dropout)
+        self.kind, self.net = kind, network(kind, width, depth, dropout)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         """The loss of a batch."""
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+        return loss_of(self.kind, self.net(batch[0]), batch[1])
 
 
 class NetData(LightningDataModule):
@@ -129,10 +150,10 @@ def training(kind: str, config: dict[str, Any], seed: int) -> Iterator[float]:
     for _ in range(EPOCHS[kind]):
         net.train()
         for some in torch.randperm(len(x))[: len(x) // batch * batch].split(batch):
-            loss = nn.functional.cross_entropy(net(x[some]), y[some])
+            loss = loss_of(kind, net(x[some]), y[some])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         net.eval()
         with torch.no_grad():
-            yield nn.functional.cross_entropy(net(x_val), y_val).item()
+            yield loss_of(kind, net(x_val), y_val).item()
