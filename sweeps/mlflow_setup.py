@@ -46,10 +46,8 @@ def prepare_database(tracking_uri: str) -> None:
     """
     path = sqlite_path(tracking_uri)
     if path is None and is_postgres(tracking_uri):
-        from mlflow import MlflowClient
-
         with advisory_lock(tracking_uri):
-            MlflowClient(tracking_uri)
+            _make_tables(tracking_uri)
     if path is None or path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,16 +56,25 @@ def prepare_database(tracking_uri: str) -> None:
             _create_database(path)
 
 
-def _create_database(path: Path) -> None:
-    from mlflow import MlflowClient
+def _make_tables(uri: str) -> None:
+    """Lets MLflow make its tables, and in them its default experiment, which nothing here uses.
 
+    MLflow writes the place of that experiment, below the working directory, into its SQL as it is. A folder
+    with both kinds of quotes in its name ends that; so the place is given as a URI.
+    """
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    SqlAlchemyStore(uri, (Path.cwd() / "mlruns").as_uri())  # type: ignore[no-untyped-call]
+
+
+def _create_database(path: Path) -> None:
     folder = path.with_name(f"{path.name}.creating")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that died here
     folder.mkdir()
     # MLflow keeps its connection to this file for good: so a copy is moved, and no name is used twice.
     draft, ready = folder / f"{uuid.uuid4().hex}.db", folder / "ready.db"
     with without_waiting_for_the_disk():
-        MlflowClient(f"sqlite:///{draft}")
+        _make_tables(f"sqlite:///{draft}")
     with (
         contextlib.closing(sqlite3.connect(draft)) as source,
         contextlib.closing(sqlite3.connect(ready)) as copy,

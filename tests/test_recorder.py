@@ -40,8 +40,13 @@ CONFIG = {
 
 @pytest.fixture(scope="session")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("database") / "folder" / "mlflow.db"
-    prepare_database(f"sqlite:///{path}")
+    here = tmp_path_factory.mktemp("database") / 'it\'s "é:x"'  # MLflow writes it into SQL as it is
+    here.mkdir()
+    path = here / "folder" / "mlflow.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        prepare_database(f"sqlite:///{path}")
+    assert list(path.parent.iterdir()) == [path]
     return path
 
 
