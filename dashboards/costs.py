@@ -24,8 +24,8 @@ class Cost:
 
     Attributes:
         wall_seconds: From the start of the first trial to the end of the last.
-        slot_seconds: The trials' time, added up.
-        fit_seconds: The part of it inside `Trainer.fit`, without waiting for answers.
+        slot_seconds: The trials' time, added up over all their attempts.
+        fit_seconds: The part of it inside `Trainer.fit`, in the last attempts without waiting for answers.
         slots: How many slots there were: see `occupied`.
         validations: Validations done.
         validations_saved: Validations that pruned trials did not do; None if no full training is known.
@@ -50,10 +50,13 @@ class Cost:
 
     @property
     def money(self) -> float | None:
-        """The slots' time at the price per hour, idle time included; in the currency of the price."""
+        """The slots' time at the price per hour, idle time included; in the currency of the price.
+
+        The attempts before a trial's last one may lie outside of `wall_seconds`: they count all the same.
+        """
         if self.price_per_hour is None:
             return None
-        return self.price_per_hour * self.slots * self.wall_seconds / 3600
+        return self.price_per_hour * max(self.slots * self.wall_seconds, self.slot_seconds) / 3600
 
 
 def occupied(trials: Iterable[Trial]) -> list[Occupied]:
@@ -103,8 +106,8 @@ def cost(sweep: Sweep) -> Cost:
     missed = [(t, planned - max(t.intermediate)) for t in _pruned(sweep)] if planned is not None else []
     return Cost(
         wall_seconds=max((stretch.end for stretch in found), default=0.0),
-        slot_seconds=sum(stretch.end - stretch.start for stretch in found),
-        fit_seconds=sum(trial.timing.get("fit_seconds", 0.0) for trial in sweep.trials),
+        slot_seconds=sum(stretch.end - stretch.start for stretch in found) + sum(map(_earlier, sweep.trials)),
+        fit_seconds=sum(_fit(trial) for trial in sweep.trials),
         slots=max((stretch.slot for stretch in found), default=0),
         validations=sum(len(trial.intermediate) for trial in sweep.trials),
         validations_saved=sum(count for _, count in missed) if planned is not None else None,
@@ -119,7 +122,16 @@ def _pruned(sweep: Sweep) -> list[Trial]:
 
 def _pace(trial: Trial) -> float:
     """Return the fit seconds that one validation of a trial took."""
-    return trial.timing.get("fit_seconds", 0.0) / len(trial.intermediate)
+    return _fit(trial) / len(trial.intermediate)
+
+
+def _fit(trial: Trial) -> float:
+    return trial.timing.get("fit_seconds", 0.0) + _earlier(trial)
+
+
+def _earlier(trial: Trial) -> float:
+    """Return the seconds of the attempts before the one that ended the trial, until its checkpoint."""
+    return trial.timing.get("earlier_seconds", 0.0)
 
 
 def _price(sweep: Sweep) -> float | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweeps.durable import sync, sync_names
-from sweeps.records import Again, Assignment, News, Outcome, Point, Report, Request, Started, State, Timing
+from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
 
 
 class Journal:
@@ -98,13 +98,12 @@ class Journal:
 
 
 def _plain(event: News) -> dict[str, Any]:
-    if isinstance(event, Assignment | Started | Again | Request):
-        return _fields(event)
-    points = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
     fields = _fields(event)
+    if isinstance(event, Report | Outcome):
+        fields["points"] = [[point.key, point.value, point.step, point.time_ms] for point in event.points]
     if isinstance(event, Outcome):
         fields["timing"] = _fields(event.timing)
-    return {**fields, "points": points}
+    return fields
 
 
 def _fields(record: News | Timing) -> dict[str, Any]:

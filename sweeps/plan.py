@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sweeps.algorithms import make_pruner
 from sweeps.files import sweep_folder
 from sweeps.lr.each import rate_search
+from sweeps.patience import driver_seconds
 from sweeps.persistence import ensure_name_is_free
 from sweeps.records import Inspection, TrialContext
 from sweeps.rehearsal import check_sampler
@@ -104,6 +105,7 @@ def context_of(spec: SweepSpec, files: Path, gpus: float, store: str = "") -> Tr
         folders=tuple(spec.folders),
         start=spec.folders[-1],
         store=store,
+        patience=driver_seconds(),
         cpus=max(1, int(spec.resources.cpus)),
         gpus=gpus,
         cli=spec.cli_call,

@@ -233,8 +233,7 @@ class RateSearch:
         low: The first rate of the range test.
         high: The last one.
         steps: Its optimizer steps.
-        bounds: The ranges that the search space gives the rate, by Optuna's names: what is found is held to
-            the one that is active.
+        bounds: The rate's ranges in the space, by Optuna's names: what is found is held to the active one.
     """
 
     parameter: str
@@ -255,6 +254,7 @@ class TrialContext:
         value: Which validation's value counts: `best` or `last`.
         files: The sweep's folder; trial 7 writes into `trial-7` there.
         store: The address of the sweep's folder where that is not on this machine, else "".
+        patience: How long to wait for the store before a trial goes on, in seconds.
         folders: Where the user's modules are looked for: names of copies where they were sent to the node.
         start: The folder that the sweep was launched in.
         cpus: Threads of torch.
@@ -270,6 +270,7 @@ class TrialContext:
     folders: tuple[str, ...]
     start: str = ""
     store: str = ""
+    patience: float = 300.0
     cpus: int = 1
     gpus: float = 0.0
     cli: CliCall = CliCall()
@@ -286,8 +287,7 @@ class Inspection:
         resolved: The configuration at the centre of the space as YAML, defaults of the classes filled in.
         batches: Training batches an epoch at the centre of the space, None if not known.
         logged: The metrics that the module logged in the probe.
-        trainer: The Trainer's settings at the centre of the space, defaults of the user's command line
-            filled in; those that are plain numbers or text.
+        trainer: The Trainer's plain settings at the centre of the space, defaults included.
         sources: The user's modules and a digest of each one's file.
     """
 

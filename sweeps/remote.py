@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps.errors import StoreAway, UserError
-from sweeps.patience import driver_seconds
+from sweeps.records import TrialContext
 from sweeps.storage import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
@@ -176,24 +176,27 @@ def reason_of(root: str, error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iterator[Path]:
+def trial_folder(context: TrialContext, number: int, *, goes_on: bool) -> Iterator[Path]:
     """The local folder that a trial writes into; with a store one of its own, whose log is sent at the end.
 
     Args:
-        files: The sweep's folder on this machine.
-        store: The address of the sweep's folder, "" if the local one is all.
+        context: What the trials of the sweep share.
         number: The trial's.
         goes_on: An earlier attempt may have left a log and checkpoints.
+
+    Raises:
+        StoreAway: The store could not be reached for as long as the context says.
     """
-    if not store:
-        yield files / f"trial-{number}"
+    if not context.store:
+        yield context.files / f"trial-{number}"
         return
-    there = RemoteFolder(store) / f"trial-{number}"
+    there = RemoteFolder(context.store) / f"trial-{number}"
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
         folder = Path(scratch)
         if goes_on:
+            until = time.monotonic() + context.patience
             for name in (LOG, RATE, "last.ckpt", "previous.ckpt"):
-                _fetch_patiently(there, name, folder)
+                _fetch_patiently(there, name, folder, until)
         try:
             yield folder
         finally:
@@ -201,22 +204,22 @@ def trial_folder(files: Path, store: str, number: int, *, goes_on: bool) -> Iter
                 there.send(folder / LOG, LOG)
 
 
-def _fetch_patiently(there: RemoteFolder, name: str, folder: Path) -> None:
+def _fetch_patiently(there: RemoteFolder, name: str, folder: Path, until: float) -> None:
     """Fetches a file once the store can be reached, which is waited for as for a study database.
 
     Raises:
-        StoreAway: It could not be reached for so long.
+        StoreAway: It could not be reached until then, on the monotonic clock.
     """
-    began, pause, patience = time.monotonic(), POLL_SECONDS / 8, driver_seconds()
+    pause = POLL_SECONDS / 8
     while True:
         try:
             there.fetch(name, folder)
         except Exception as error:  # each file system has errors of its own
-            waited = time.monotonic() - began
-            if waited >= patience or isinstance(error, ImportError | PermissionError):
+            left = until - time.monotonic()
+            if left <= 0 or isinstance(error, ImportError | PermissionError):
                 raise StoreAway(f"{there}: {reason_of(there.uri, error)}") from error
             print(f"{there}/{name}: {reason_of(there.uri, error)}; waiting")  # noqa: T201 - the worker's log
-            time.sleep(min(pause, patience - waited))
+            time.sleep(min(pause, left))
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
         else:
             return

@@ -234,6 +234,7 @@ def workers(
             need=need,
             say=say,
             timeout_seconds=spec.trial_timeout or float("inf"),
+            grace_seconds=context.patience if context.store else 0.0,
         )
         stack.callback(executor.close)
         threading.Thread(target=_import_ahead, daemon=True).start()

@@ -33,7 +33,7 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
 
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
         nonlocal is_warm
-        there = trial_folder(context.files, context.store, assignment.number, goes_on=assignment.attempt > 0)
+        there = trial_folder(context, assignment.number, goes_on=assignment.attempt > 0)
         with there as folder, isolated(), output_to(folder / "log.txt"):
             outcome = _train(assignment, reporter, context, folder)
         if not is_warm:

@@ -280,6 +280,20 @@ def test_a_trial_that_takes_too_long_is_ended_and_its_slot_goes_on() -> None:
     assert outcomes[1].state is State.COMPLETE
 
 
+@pytest.mark.parametrize(("grace", "state"), [(30.0, State.COMPLETE), (0.0, State.FAILED)])
+def test_a_trial_that_goes_on_may_wait_for_its_checkpoint_beside_its_time(
+    ray_cluster: None, grace: float, state: State
+) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.late), slots=1, timeout_seconds=1, grace_seconds=grace)
+    executor.submit(replace(assignment(0), attempt=1))
+    *_, outcome = drain(executor)
+    executor.close()
+    assert isinstance(outcome, Outcome)
+    assert outcome.state is state
+
+
 def test_time_for_which_the_driver_is_held_up_is_not_the_trials(ray_cluster: None) -> None:
     from sweeps.executors.ray import RayExecutor
 

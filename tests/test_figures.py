@@ -294,6 +294,13 @@ def test_costs_count_time_validations_saved_and_money() -> None:
     assert cost(sweep_record(trials[1:])).validations_saved is None  # no full training is known
 
 
+def test_a_trial_costs_what_all_its_attempts_took() -> None:
+    timing = {"started": 1.0, "slot_seconds": 100.0, "fit_seconds": 80.0, "wait_seconds": 0.0}
+    trials = [trial_record(0, timing=timing | {"earlier_seconds": 3500.0})]
+    found = cost(sweep_record(trials, spec={"price_per_hour": 3}))
+    assert (found.slot_seconds, found.fit_seconds, found.money) == (3600.0, 3580.0, 3.0)
+
+
 def test_saved_counts_pruned_trials_by_validation() -> None:
     trials = [timed(0, 0, 9), *(timed(n, n, 1, state="pruned") for n in (1, 2))]
     data = figures.saved_data(sweep_record(trials))

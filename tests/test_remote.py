@@ -139,7 +139,7 @@ def test_a_store_that_is_away_is_waited_for_when_a_trial_goes_on_and_is_then_no_
     assert ([report.step for report in reports], outcome.state) == ([3], State.COMPLETE)
     assert capfd.readouterr().out.count("the store is being moved; waiting") == 2
 
-    monkeypatch.setenv("SWEEPS_PATIENCE", "0.3")
+    worker = new_worker(tmp_path / "files", store=f"file://{there}", patience=0.3)
     calls, outage = itertools.count(), range(1000)
     _, outcome = train(worker, epochs=4, attempt=2)
     assert (outcome.state, outcome.lost) == (State.FAILED, True)  # and goes on as one that lost its worker

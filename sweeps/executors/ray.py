@@ -36,6 +36,7 @@ class RayExecutor:
         slots: The most slots; None for as many as fit.
         need: What each takes.
         timeout_seconds: How long a trial may take.
+        grace_seconds: How long one that goes on may wait for its checkpoint beside that.
         idle_seconds: How long a worker without work stays.
         say: Takes a line for the person who waits.
     """
@@ -47,10 +48,12 @@ class RayExecutor:
         slots: int | None,
         need: Need = Need(),  # noqa: B008 - frozen
         timeout_seconds: float = math.inf,
+        grace_seconds: float = 0.0,
         idle_seconds: float = IDLE_SECONDS,
         say: Callable[[str], None] = print,
     ) -> None:
         self._need, self._timeout_seconds, self._say = need, timeout_seconds, say
+        self._grace_seconds = grace_seconds
         self._waiting: deque[Assignment] = deque()
         self._news: deque[Event] = deque()
         self._left = time.monotonic()
@@ -243,7 +246,8 @@ class RayExecutor:
             elif self._waiting and slot.node:
                 assignment = self._waiting.popleft()
                 slot.trial = assignment.number
-                slot.deadline = time.monotonic() + self._timeout_seconds
+                grace = self._grace_seconds if assignment.attempt else 0.0
+                slot.deadline = time.monotonic() + self._timeout_seconds + grace
                 self._news.append(Started(assignment.number, time.time()))
                 slot.pending = slot.actor.exchange.remote(assignment)
         self._workers.grow(self._trials)
