@@ -106,9 +106,8 @@ class Lease:
         return {"host": platform.node(), "pid": os.getpid(), "id": self._id, "beat": time.time()}
 
     def _beat(self) -> None:
-        driver = self._driver()
-        self._study.set_user_attr("driver", driver)
-        self._beaten = driver["beat"]
+        self._study.set_user_attr("driver", self._driver())
+        self._beaten = time.monotonic()
 
     def _work(self) -> None:
         with patient(0.0):
@@ -123,7 +122,7 @@ class Lease:
 
     def _renew(self) -> None:
         """Renews the lease if it is still ours: a driver that was held up may find another in its place."""
-        is_late = time.time() - self._beaten > LEASE_SECONDS / 2
+        is_late = time.monotonic() - self._beaten > LEASE_SECONDS / 2
         with database_lock(self._url) if is_late else contextlib.nullcontext():
             attributes = self._study.user_attrs
             holder = attributes.get("driver")

@@ -58,7 +58,7 @@ class ForecastPruner(BasePruner):
         fraction: Of a new trial's chance: below it a trial is pruned. A smaller one prunes less.
     """
 
-    def __init__(self, *, n_startup_trials: int = 3, n_warmup_steps: int = 1, fraction: float = 1.0) -> None:
+    def __init__(self, *, n_startup_trials: int, n_warmup_steps: int, fraction: float = 1.0) -> None:
         for name, number in (("n_startup_trials", n_startup_trials), ("n_warmup_steps", n_warmup_steps)):
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise ValueError(f"`{name}` must be a whole number from 0 on, but got {number!r}")

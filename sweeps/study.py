@@ -44,7 +44,7 @@ class Study:
     Args:
         study: The Optuna study, with sampler and pruner.
         spec: The sweep.
-        clock: The current time in seconds; a simulation gives its own.
+        clock: Seconds from any moment on, also where the machine's clock is set; a simulation gives its own.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Study:
         study: "optuna.Study",
         spec: SweepSpec,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name = study.study_name
         self.counts: Counter[State] = Counter()

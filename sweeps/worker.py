@@ -9,6 +9,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sweeps.errors import StoreAway
@@ -51,13 +52,14 @@ class Worker:
         return function(*arguments)
 
     def _run(self, assignment: Assignment, answers: "queue.SimpleQueue[bool]") -> None:
-        started = time.time()
+        started, began = time.time(), time.monotonic()
         reporter = _Reporter(self._events, answers)
         try:
             outcome = self._trial_function(assignment, reporter)
         except BaseException as error:  # noqa: BLE001 - SystemExit included: it is the trial's end, not the worker's
             outcome = failure(assignment.number, error)
-        self._events.put(_completed(outcome, self._name, started))
+        timing = replace(outcome.timing, started=started, slot_seconds=time.monotonic() - began)
+        self._events.put(replace(outcome, worker=self._name, timing=timing))
 
 
 class _Reporter:
@@ -94,11 +96,3 @@ def failure(number: int, error: BaseException) -> Outcome:
     fault = fault_of(error)
     reason = f"out of memory: {reason}" if fault == "oom" else reason
     return Outcome(number, state, reason=reason[:1000], fault=fault, lost=isinstance(error, StoreAway))
-
-
-def _completed(outcome: Outcome, worker: str, started: float) -> Outcome:
-    """The outcome with what only the worker knows: its name, and when the trial began and ended."""
-    from dataclasses import replace
-
-    timing = replace(outcome.timing, started=started, slot_seconds=time.time() - started)
-    return replace(outcome, worker=worker, timing=timing)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.algorithms import make_pruner
+from sweeps.algorithms import DEFAULTS, make_pruner
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.forecast import Curve, ForecastPruner, forecast, scaled
@@ -21,6 +21,7 @@ from tests import fakes
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
+USUAL = DEFAULTS["ForecastPruner"]
 COMPLETE, PRUNED, RUNNING = TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING
 
 
@@ -47,7 +48,7 @@ def complete(height: float, steps: int = 8) -> FrozenTrial:
 
 
 def is_pruned(study: optuna.Study, values: Sequence[float] | dict[int, float], **settings: Any) -> bool:
-    return ForecastPruner(**settings).prune(study, trial_of(RUNNING, values))
+    return ForecastPruner(**USUAL | settings).prune(study, trial_of(RUNNING, values))
 
 
 def test_the_chance_is_that_of_bayesian_linear_regression() -> None:
@@ -122,7 +123,9 @@ TRIALS = st.lists(
 def test_it_answers_whatever_was_reported(
     trials: list[FrozenTrial], values: dict[int, float], direction: str
 ) -> None:
-    found = ForecastPruner(n_startup_trials=1).prune(study_of(trials, direction), trial_of(RUNNING, values))
+    found = ForecastPruner(**USUAL | {"n_startup_trials": 1}).prune(
+        study_of(trials, direction), trial_of(RUNNING, values)
+    )
     assert type(found) is bool
 
 
@@ -176,10 +179,10 @@ def test_what_it_remembers_changes_no_answer() -> None:
         def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
             found = super().prune(study, trial)
             asked.append(found)
-            assert ForecastPruner().prune(study, trial) == found
+            assert ForecastPruner(**USUAL).prune(study, trial) == found
             return found
 
-    pruner = Checked()
+    pruner = Checked(**USUAL)
     for _ in range(2):  # another study, too
         study = fakes.study(fakes.spec(budget={"trials": 40}, pruner="forecast"), validations=8)
         fakes.optuna_study(study).pruner = pruner

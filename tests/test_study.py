@@ -3,6 +3,7 @@
 import math
 import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,13 @@ def test_the_budget_counts_running_and_finished_trials() -> None:
     assert study.ask() is None
     assert study.finished == 4
     assert len(told(study)) == 4
+
+
+def test_who_sets_the_machines_clock_takes_no_time_from_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = fakes.study(fakes.spec(budget={"hours": 0.5}))
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 3600)
+    assert study.ask() is not None
 
 
 def test_after_the_hours_no_further_trial_is_asked() -> None:

@@ -1,6 +1,7 @@
 """One warm worker, without Ray: one message in, one event out."""
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -181,3 +182,13 @@ def test_an_answer_that_a_trial_did_not_read_is_not_the_next_trials() -> None:
     assert isinstance(failed, Outcome)
     assert isinstance(complete, Outcome)
     assert (failed.state, complete.state) == (State.FAILED, State.COMPLETE)
+
+
+def test_a_clock_that_is_set_meanwhile_changes_no_duration(monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(assignment: Assignment, reporter: Reporter) -> Outcome:
+        monkeypatch.setattr(time, "time", lambda: 0.0)  # decades back
+        return Outcome(assignment.number, State.COMPLETE, 1.0)
+
+    outcome = Worker(lambda: train, "w").exchange(fakes.assignment(0))
+    assert isinstance(outcome, Outcome)
+    assert 0 <= outcome.timing.slot_seconds < outcome.timing.started
