@@ -37,12 +37,13 @@ def lr_find(
     spec = load_spec(file, overrides=overrides or [])
     settings = command.section(spec, parameter, configs=configs, low=low, high=high, steps=steps)
     found, problems = command.lr_find(spec, settings, address)
-    output = output or Path(f"{spec.name}-lr.html")
-    write_text(output, build(spec.name, found["lr_finder"]))
     for line in finder.lines(found):
         typer.echo(line)
     for problem in problems:
         typer.echo(f"not everything is in MLflow: {problem}")
+    output = output or Path(f"{spec.name}-lr.html")
+    # Only now: where it cannot be written, what was found is not lost.
+    write_text(output, build(spec.name, found["lr_finder"]))
     typer.echo(f"{output}: the curves")
     if all(finding["suggestion"] is None for finding in found["lr_finder"]["findings"]):
         raise SweepFailed(f"{spec.name}: no learning rate was found")
