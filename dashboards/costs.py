@@ -43,20 +43,22 @@ class Cost:
     price_per_hour: float | None
 
     @property
-    def utilisation(self) -> float | None:
-        """The share of the slots' time in which a trial ran, from 0 to 1."""
-        whole = self.wall_seconds * self.slots
-        return min(self.slot_seconds / whole, 1.0) if whole else None
-
-    @property
-    def money(self) -> float | None:
-        """The slots' time at the price per hour, idle time included; in the currency of the price.
+    def paid_seconds(self) -> float:
+        """The time of all slots, idle time included.
 
         The attempts before a trial's last one may lie outside of `wall_seconds`: they count all the same.
         """
-        if self.price_per_hour is None:
-            return None
-        return self.price_per_hour * max(self.slots * self.wall_seconds, self.slot_seconds) / 3600
+        return max(self.slots * self.wall_seconds, self.slot_seconds)
+
+    @property
+    def utilisation(self) -> float | None:
+        """The share of the slots' time in which a trial ran, from 0 to 1."""
+        return self.slot_seconds / self.paid_seconds if self.paid_seconds else None
+
+    @property
+    def money(self) -> float | None:
+        """The slots' time at the price per hour; in the currency of the price."""
+        return None if self.price_per_hour is None else self.price_per_hour * self.paid_seconds / 3600
 
 
 def occupied(trials: Iterable[Trial]) -> list[Occupied]:

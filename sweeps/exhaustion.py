@@ -23,10 +23,13 @@ class Exhaustion:
 
     @property
     def is_reached(self) -> bool:
-        """Whether all was asked that there is, and nothing is enqueued beside it."""
+        """Whether all was asked that there is, and nothing is enqueued beside it, also by others."""
         import optuna
+
+        from sweeps.known_trials import look_again
 
         is_exhausted = getattr(self._study.sampler, "is_exhausted", None)
         if not self._was_told and (is_exhausted is None or not is_exhausted(self._study)):
             return False
+        look_again(self._study)
         return not self._study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.WAITING,))

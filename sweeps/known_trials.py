@@ -2,7 +2,8 @@
 
 Optuna's own cache reads all unfinished trials anew whenever a sampler or a pruner looks at the trials, since
 another process may have changed them. A driver holds the lease of its study (`sweeps.control`), so it notes
-each write here as well. A trial that somebody adds meanwhile is seen with the next one that is created.
+each write here as well. What others do all the same is seen late: a trial that somebody adds with the next
+that is created, or before a grid ends (`look_again`); one that somebody takes when this process wants it.
 """
 
 import copy
@@ -14,10 +15,13 @@ from typing import Any
 
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
+
+FINISHED = tuple(state for state in TrialState if state.is_finished())
 
 
 class KnownTrials(BaseStorage):
@@ -29,9 +33,10 @@ class KnownTrials(BaseStorage):
 
     def __init__(self, storage: BaseStorage) -> None:
         self._storage = storage
-        self._studies: dict[int, list[FrozenTrial]] = {}  # those that were looked at; trials by number
-        self._places: dict[int, tuple[int, int]] = {}  # trial id to study id and number
+        self._studies: dict[int, dict[int, FrozenTrial]] = {}  # those that were looked at; trials by id
+        self._owners: dict[int, int] = {}  # study ids by trial id
         self._lock = threading.RLock()
+        self._creating = threading.Lock()  # of its own: who reads must not wait for a locked database
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_storage": self._storage}
@@ -45,9 +50,8 @@ class KnownTrials(BaseStorage):
 
     @override
     def delete_study(self, study_id: int) -> None:
-        with self._lock:
-            self._forget(study_id)
-            self._storage.delete_study(study_id)
+        self._storage.delete_study(study_id)
+        self.look_again(study_id)
 
     @override
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
@@ -83,14 +87,15 @@ class KnownTrials(BaseStorage):
 
     @override
     def create_new_trial(self, study_id: int, template_trial: FrozenTrial | None = None) -> int:
-        with self._lock:
-            trials = self._trials(study_id)
+        with self._creating:
+            number = len(self.get_all_trials(study_id, deepcopy=False))
             trial_id = self._storage.create_new_trial(study_id, template_trial)
-            if self._is(trial_id, study_id, len(trials)):
-                self._add(study_id, _created(trial_id, len(trials), template_trial))
-            else:  # somebody else has added trials
-                self._forget(study_id)
-                self._trials(study_id)
+            is_next = self._has_number(trial_id, study_id, number)
+            with self._lock:
+                if not is_next:  # somebody else has added trials
+                    self.look_again(study_id)
+                elif study_id in self._studies:
+                    self._add(study_id, _created(trial_id, number, template_trial))
         return trial_id
 
     @override
@@ -110,7 +115,13 @@ class KnownTrials(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        if not self._storage.set_trial_state_values(trial_id, state, values):
+        try:
+            is_done = self._storage.set_trial_state_values(trial_id, state, values)
+        except UpdateFinishedTrialError:
+            self._look_again_unless(trial_id, FINISHED)
+            raise
+        if not is_done:  # it was begun before
+            self._look_again_unless(trial_id, (TrialState.RUNNING, *FINISHED))
             return False
 
         def change(trial: FrozenTrial) -> None:
@@ -155,9 +166,8 @@ class KnownTrials(BaseStorage):
     @override
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._lock:
-            if trial_id in self._places:
-                study_id, number = self._places[trial_id]
-                return self._studies[study_id][number]
+            if (study_id := self._owners.get(trial_id)) is not None:
+                return _copied(self._studies[study_id][trial_id])  # Optuna changes it in place
         return self._storage.get_trial(trial_id)
 
     @override
@@ -169,7 +179,7 @@ class KnownTrials(BaseStorage):
         self, study_id: int, deepcopy: bool = True, states: Container[TrialState] | None = None
     ) -> list[FrozenTrial]:
         with self._lock:
-            trials = self._trials(study_id)
+            trials = self._trials(study_id).values()
             chosen = list(trials) if states is None else [trial for trial in trials if trial.state in states]
         return copy.deepcopy(chosen) if deepcopy else chosen
 
@@ -177,48 +187,71 @@ class KnownTrials(BaseStorage):
     def remove_session(self) -> None:
         self._storage.remove_session()
 
-    def _trials(self, study_id: int) -> list[FrozenTrial]:
+    def look_again(self, study_id: int) -> None:
+        """Forgets the trials of a study, so that the next look is at the database."""
+        with self._lock:
+            for trial_id in self._studies.pop(study_id, {}):
+                del self._owners[trial_id]
+
+    def _look_again_unless(self, trial_id: int, states: Container[TrialState]) -> None:
+        """Looks again where the trial is known in another state: somebody else has changed it."""
+        with self._lock:
+            study_id = self._owners.get(trial_id)
+            if study_id is not None and self._studies[study_id][trial_id].state not in states:
+                self.look_again(study_id)
+
+    def _trials(self, study_id: int) -> dict[int, FrozenTrial]:
         if study_id not in self._studies:
             found = self._storage.get_all_trials(study_id, deepcopy=False)
-            self._studies[study_id] = []
+            self._studies[study_id] = {}
             for trial in sorted(found, key=lambda trial: trial.number):
                 self._add(study_id, trial)
         return self._studies[study_id]
 
-    def _is(self, trial_id: int, study_id: int, number: int) -> bool:
-        """Whether a trial got a number."""
+    def _has_number(self, trial_id: int, study_id: int, number: int) -> bool:
         try:
             return self._storage.get_trial_id_from_study_id_trial_number(study_id, number) == trial_id
         except KeyError:
             return False
 
     def _add(self, study_id: int, trial: FrozenTrial) -> None:
-        self._places[trial._trial_id] = study_id, trial.number
-        self._studies[study_id].append(trial)
-
-    def _forget(self, study_id: int) -> None:
-        for trial in self._studies.pop(study_id, []):
-            del self._places[trial._trial_id]
+        self._owners[trial._trial_id] = study_id
+        self._studies[study_id][trial._trial_id] = trial
 
     def _note(self, trial_id: int, change: Callable[[FrozenTrial], None]) -> None:
-        """Replaces a trial, since those that were given out must stay as they are."""
+        """Replaces a trial: who was given it by `get_all_trials` has it as it was."""
         with self._lock:
-            if trial_id in self._places:
-                study_id, number = self._places[trial_id]
-                trial = copy.copy(self._studies[study_id][number])
+            if (study_id := self._owners.get(trial_id)) is not None:
+                trial = copy.copy(self._studies[study_id][trial_id])
                 change(trial)
-                self._studies[study_id][number] = trial
+                self._studies[study_id][trial_id] = trial
 
 
 def _created(trial_id: int, number: int, template: FrozenTrial | None) -> FrozenTrial:
+    """A trial as the database has it once it is created."""
     trial = copy.deepcopy(template) if template else optuna.trial.create_trial(state=TrialState.RUNNING)
     trial._trial_id, trial.number = trial_id, number
     return trial
 
 
+def _copied(trial: FrozenTrial) -> FrozenTrial:
+    """A trial with dictionaries of its own."""
+    own = copy.copy(trial)
+    own.params, own.distributions = dict(trial.params), dict(trial.distributions)
+    own.user_attrs, own.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
+    own.intermediate_values = dict(trial.intermediate_values)
+    return own
+
+
 def _as_kept(value: Any) -> Any:
     """A value as it comes back from the database."""
     return json.loads(json.dumps(value))
+
+
+def look_again(study: optuna.Study) -> None:
+    """Has the next look at a study's trials be one at its database, if this process reads from memory."""
+    if isinstance(study._storage, KnownTrials):
+        study._storage.look_again(study._study_id)
 
 
 def alone(study: optuna.Study) -> optuna.Study:

@@ -299,6 +299,7 @@ def test_a_trial_costs_what_all_its_attempts_took() -> None:
     trials = [trial_record(0, timing=timing | {"earlier_seconds": 3500.0})]
     found = cost(sweep_record(trials, spec={"price_per_hour": 3}))
     assert (found.slot_seconds, found.fit_seconds, found.money) == (3600.0, 3580.0, 3.0)
+    assert (found.paid_seconds, found.utilisation) == (3600.0, 1.0)
 
 
 def test_saved_counts_pruned_trials_by_validation() -> None:

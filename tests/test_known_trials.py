@@ -11,8 +11,14 @@ import pytest
 import sqlalchemy
 from optuna.trial import FrozenTrial, TrialState
 
-from sweeps.known_trials import alone
+from sweeps.executors.scripted import ScriptedExecutor
+from sweeps.known_trials import KnownTrials, alone
+from sweeps.persistence import create_study
+from sweeps.plan import Places
+from sweeps.records import News, Outcome
+from sweeps.runner import drive
 from sweeps.storage import open_storage
+from tests import fakes
 
 
 @dataclass
@@ -115,3 +121,53 @@ def test_what_another_process_wrote_before_is_known(both: Both) -> None:
     both.study.tell(again, 3.0)
     assert [known.value for known in both.study.trials] == [3.0, 2.0]
     assert [kept.value for kept in both.elsewhere().trials] == [3.0, 2.0]
+
+
+def test_a_trial_that_somebody_else_takes_or_ends_is_not_waited_for(both: Both) -> None:
+    for rate in (0.125, 0.25):
+        both.study.enqueue_trial({"rate": rate})
+    other = both.elsewhere()
+    other.ask()
+    other.tell(other.ask(), 1.0)
+    assert both.study.ask().number == 2
+    assert both.study.get_trials(states=[TrialState.WAITING]) == []
+
+
+def test_a_trial_that_somebody_adds_to_a_grid_that_is_through_is_run(tmp_path: Path) -> None:
+    grid = {"class_path": "grid", "init_args": {"points": 3}}
+    spec, url = fakes.spec(sampler=grid, budget={"hours": 1}), f"sqlite:///{tmp_path / 's.db'}"
+    study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": {"key": "key"}})
+
+    class Adds:
+        def record(self, event: News) -> None:
+            if isinstance(event, Outcome) and event.number == 2:  # nothing will be drawn after that
+                other = optuna.load_study(study_name=study.study_name, storage=open_storage(url))
+                other.enqueue_trial({"model.init_args.x": 0.25})
+
+    done = drive(study, spec, places(tmp_path, url), ScriptedExecutor(fakes.falling, length=4), [Adds()])
+    assert done.counts.total() == 4
+
+
+def places(folder: Path, url: str) -> Places:
+    return Places(url, f"sqlite:///{folder / 'mlflow.db'}", str(folder / "artifacts"), folder / "files")
+
+
+class Looking(optuna.samplers.RandomSampler):
+    """Keeps the study that it is asked for."""
+
+    seen: optuna.Study | None = None
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self.seen = study
+
+
+def test_a_driver_with_a_thread_that_draws_reads_from_memory_what_is_in_the_database(tmp_path: Path) -> None:
+    spec, url = fakes.spec(pruner="median", budget={"trials": 30}), f"sqlite:///{tmp_path / 's.db'}"
+    study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": {"key": "key"}})
+    study.sampler = sampler = Looking(seed=1)
+    executor = ScriptedExecutor(fakes.falling, slots=4, length=4)
+    drive(study, spec, places(tmp_path, url), executor, [], asks_ahead=True)
+    assert sampler.seen is not None
+    assert isinstance(sampler.seen._storage, KnownTrials)
+    kept = optuna.load_study(study_name=study.study_name, storage=open_storage(url)).trials
+    assert [plain(trial) for trial in sampler.seen.get_trials(deepcopy=False)] == [plain(t) for t in kept]

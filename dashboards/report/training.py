@@ -76,8 +76,8 @@ def cost(page: Page, sweep: Sweep) -> list[str]:
 def _cards(found: Cost) -> list[tuple[str, str]]:
     items = [
         ("wall time", duration_text(found.wall_seconds)),
-        ("time of all slots", duration_text(found.wall_seconds * found.slots)),
-        ("of it training", _percent(found.fit_seconds, found.wall_seconds * found.slots)),
+        ("time of all slots", duration_text(found.paid_seconds)),
+        ("of it training", _percent(found.fit_seconds, found.paid_seconds)),
         ("slots", str(found.slots)),
         ("validations", f"{found.validations:,}"),
     ]
