@@ -67,6 +67,14 @@ def _make_tables(uri: str) -> None:
     SqlAlchemyStore(uri, (Path.cwd() / "mlruns").as_uri())  # type: ignore[no-untyped-call]
 
 
+def forget_connections(tracking_uri: str) -> None:
+    """Lets MLflow open its SQLite database anew: it keeps its connections to a file for good."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    # All stores of one URI share one engine.
+    SqlAlchemyStore(tracking_uri, Path.cwd().as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
+
+
 def _create_database(path: Path) -> None:
     folder = path.with_name(f"{path.name}.creating")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that died here

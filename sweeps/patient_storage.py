@@ -7,6 +7,7 @@ repeated. A lock, a full disk and a server that is away are waited for; a damage
 import contextlib
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -38,9 +39,21 @@ class PatientStorage(RDBStorage):
     file: DatabaseFile | None = None
     """Of SQLite's, where this process writes it."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Also at the process's end: who copies SQLite's file then needs nothing beside it.
+        weakref.finalize(self, self.engine.dispose)
+
+    def close(self) -> None:
+        """Closes its connections; the last one to a file puts SQLite's log into it."""
+        if self.file is not None:
+            self.file.close()
+            self.file = None
+        self.engine.dispose()
+
     def watching(self, path: Path) -> "PatientStorage":
         """Looks from now on whether its file is there."""
-        with contextlib.suppress(sqlite3.Error):  # another process holds it: then nobody looks
+        with contextlib.suppress(sqlite3.Error, OSError):  # another process holds it: then nobody looks
             self.file = DatabaseFile(path)
         return self
 
@@ -58,7 +71,8 @@ def _patiently(name: str) -> Callable[..., Any]:
                     self.file.ensure_it_is_there()
                 result = method(self, *args, **kwargs)
             except DatabaseGone as error:
-                raise StudyGone(str(error)) from None
+                goes_on = ", so `sweeps resume` goes on" if error.is_back else ""
+                raise StudyGone(f"{error}{goes_on}") from None
             except KeyError:
                 if name in _BY_NAME:
                     raise

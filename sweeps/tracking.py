@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.database_file import DatabaseFile
-from sweeps.mlflow_setup import experiment_id, prepare_database
+from sweeps.database_file import DatabaseFile, DatabaseGone
+from sweeps.mlflow_setup import experiment_id, forget_connections, prepare_database
 from sweeps.names import Text, batch_length, cut
 from sweeps.pending import Run
 from sweeps.records import Point
@@ -65,9 +65,9 @@ class Writer:
             from mlflow import MlflowClient
 
             prepare_database(self._info.tracking_uri)
-            self._connected = MlflowClient(self._info.tracking_uri)
             if (path := sqlite_path(self._info.tracking_uri)) is not None:
                 self._file = DatabaseFile(path)
+            self._connected = MlflowClient(self._info.tracking_uri)
 
     @property
     def _client(self) -> "MlflowClient":
@@ -77,8 +77,7 @@ class Writer:
 
     def flush(self) -> None:
         """Writes all that waits."""
-        if self._file is not None:  # MLflow itself would write on to a file that nobody can open any more
-            self._file.ensure_it_is_there()
+        self._ensure_its_file_is_there()
         ledger = self.ledger
         self._write(ledger.parent)
         for number, run in [(n, run) for n, run in ledger.open.items() if not run.is_held]:
@@ -98,6 +97,25 @@ class Writer:
                 self._is_crowned = True
             self._write(ledger.parent)
             self._end(ledger.parent)
+
+    def _ensure_its_file_is_there(self) -> None:
+        """Looks, for MLflow itself would write on to a file that nobody can open any more.
+
+        Raises:
+            DatabaseGone: Another file has its name, or it cannot be put back.
+        """
+        if self._file is None:
+            return
+        try:
+            self._file.ensure_it_is_there()
+        except DatabaseGone as gone:
+            if not gone.is_back:
+                raise
+            forget_connections(self._info.tracking_uri)
+            self._file.close()
+            self._connected = self._file = None
+            self.problems.append(f"{gone}, and the records go on in it")
+            self.connect()
 
     def _write(self, run: Run) -> None:
         run.is_refused = run.is_refused or self.ledger.parent.is_refused

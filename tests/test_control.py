@@ -1,5 +1,6 @@
 """What other terminals do with a running sweep, with real processes."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -175,6 +176,22 @@ def test_a_driver_that_was_held_up_leaves_the_sweep_to_the_one_that_took_it(tmp_
         held_up.requests()
     held_up.release()
     assert study.user_attrs["driver"] == other
+
+
+@pytest.mark.parametrize(("slept", "lock"), [(0.0, []), (LEASE_SECONDS, ["lock"])])
+def test_a_beat_after_the_machine_slept_is_late_though_only_the_wall_clock_shows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slept: float, lock: list[str]
+) -> None:
+    study, url = a_study(tmp_path)
+    lease, locks, now = Lease(study, url), list[str](), time.time()
+    lease._beat()
+    monkeypatch.setattr(time, "time", lambda: now + slept)
+    monkeypatch.setattr(
+        "sweeps.control.database_lock", lambda _: contextlib.nullcontext(locks.append("lock"))
+    )
+    lease._renew()
+    assert locks == lock
+    assert study.user_attrs["driver"]["beat"] == now + slept
 
 
 def test_a_sweep_whose_lease_is_lost_writes_nothing_more(

@@ -1,7 +1,8 @@
 """A study database that is locked, full or damaged: waiting is said, then one line; nothing is corrupt."""
 
 import contextlib
-import gc
+import errno
+import os
 import sqlite3
 import subprocess
 import sys
@@ -161,9 +162,8 @@ def test_a_wrong_call_is_no_trouble_of_the_databases(study: optuna.Study) -> Non
 def test_opening_a_locked_database_is_one_line(
     study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    study._storage._backend.engine.dispose()  # type: ignore[attr-defined]
-    study._storage._backend.file = None  # type: ignore[attr-defined]
-    gc.collect()  # a connection refers to itself
+    study._storage._backend.close()  # type: ignore[attr-defined]
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]  # the log is in it
     with contextlib.closing(sqlite3.connect(tmp_path / "s.db")) as database:
         database.execute("PRAGMA journal_mode=DELETE")  # whose locks keep readers out, too
     with locked(tmp_path / "s.db", 60), pytest.raises(UserError, match="database is locked"):
@@ -233,6 +233,61 @@ def test_a_database_that_is_replaced_stays_and_the_old_one_is_kept_beside_it(
     assert (tmp_path / "s.db").read_text() == "another"
     [kept] = tmp_path.glob("s.db.*.rescued")
     assert whole(kept)
+
+
+def test_where_there_are_no_links_the_copy_stays_and_is_named(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    study.set_user_attr("key", "value")
+    for path in tmp_path.iterdir():
+        path.unlink()
+    with pytest.raises(StudyGone) as error:
+        study.ask()
+    [kept] = tmp_path.iterdir()
+    assert str(error.value) == (
+        f"{tmp_path}/s.db: was deleted while the sweep ran, and cannot be put back (Operation not permitted)"
+        f"; what it held is in {kept}"
+    )
+    open_storage(f"sqlite:///{tmp_path}/s.db")  # which tidies up after processes that died
+    there = optuna.load_study(study_name=study.study_name, storage=open_storage(f"sqlite:///{kept}"))
+    assert there.user_attrs["key"] == "value"
+    assert whole(kept)
+
+
+def test_a_file_that_cannot_be_looked_at_is_not_taken_for_a_deleted_one(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(_: Path) -> os.stat_result:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "stat", stale)
+        study.set_user_attr("key", "value")
+    assert study.user_attrs["key"] == "value"
+    assert not list(tmp_path.glob("*.rescued"))
+
+
+END = """
+import atexit, gc, sys
+from sweeps.persistence import create_study
+from sweeps.storage import open_storage, study_names
+from tests import fakes
+atexit.register(gc.freeze)  # as the command line does
+url = f"sqlite:///{sys.argv[1]}/s.db"
+study = create_study(fakes.spec(), open_storage(url), validations=4)
+others = open_storage(url), study_names(url)
+study.ask()
+"""
+
+
+def test_a_process_that_ends_leaves_one_file(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", END, str(tmp_path)], check=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
+    assert whole(tmp_path / "s.db")
 
 
 def test_a_folder_that_is_deleted_ends_in_one_line(study: optuna.Study, tmp_path: Path) -> None:

@@ -380,22 +380,50 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     assert runs_of(info)[1][0].info.status == "FINISHED"
 
 
-def test_mlflows_database_is_put_back_and_what_comes_then_is_kept_for_the_next_driver(
+def has_both_runs(info: SweepInfo) -> bool:
+    client = MlflowClient(info.tracking_uri)
+    experiment = client.get_experiment_by_name(info.name)
+    return experiment is not None and len(client.search_runs([experiment.experiment_id])) == 2
+
+
+def test_mlflows_database_is_put_back_and_what_comes_then_is_recorded_in_it(
     info: SweepInfo, tmp_path: Path
 ) -> None:
     journal, database = Journal(tmp_path / "journal"), tmp_path / "mlflow.db"
     recorder = Recorder(info, journal)
     recorder.record(assignment(0))
     recorder.record(Started(0, time.time()))
-    wait_for(lambda: 0 in runs_of(info)[1])
+    wait_for(lambda: has_both_runs(info))
     for path in tmp_path.glob("mlflow.db*"):
         path.unlink()
     recorder.record(Outcome(0, State.COMPLETE, 0.5))
-    [problem] = recorder.close(status="finished", best=None, timeout_seconds=0.5)
-    assert problem.endswith(f"{database}: was deleted while the sweep ran; it is back as it was, so "
-                            "`sweeps resume` goes on")  # fmt: skip
-    assert journal.is_left
+    assert recorder.close(status="finished", best=None) == [
+        f"{database}: was deleted while the sweep ran; it is back as it was, and the records go on in it"
+    ]
+    assert not journal.is_left
     with contextlib.closing(sqlite3.connect(database)) as there:
+        assert there.execute("SELECT status FROM runs").fetchall() == [("FINISHED",), ("FINISHED",)]
+
+
+def test_what_is_recorded_once_another_file_has_mlflows_name_is_kept_for_the_next_driver(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    journal, database = Journal(tmp_path / "journal"), tmp_path / "mlflow.db"
+    recorder = Recorder(info, journal)
+    recorder.record(assignment(0))
+    recorder.record(Started(0, time.time()))
+    wait_for(lambda: has_both_runs(info))
+    database.unlink()
+    database.write_text("another")
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    [problem] = recorder.close(status="finished", best=None, timeout_seconds=0.5)
+    [kept] = tmp_path.glob("mlflow.db.*.rescued")
+    assert problem.endswith(
+        f"{database}: was replaced by another file while the sweep ran; what it held is in {kept}"
+    )
+    assert journal.is_left
+    assert database.read_text() == "another"
+    with contextlib.closing(sqlite3.connect(kept)) as there:
         assert there.execute("SELECT count(*) FROM runs").fetchone() == (2,)
 
 
@@ -474,7 +502,7 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 
 SWEEP_OF_A_PROCESS = """
 import pathlib, sys
-from sweeps.records import Assignment, News, Outcome, Point, State
+from sweeps.records import Assignment, Outcome, Point, State
 from sweeps.recorder import Recorder, SweepInfo
 assert "mlflow" not in sys.modules
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
