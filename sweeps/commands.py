@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import remote
-from sweeps.control import living_driver, send
+from sweeps.control import find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.patience import patient
 from sweeps.persistence import ensure_name_is_free, load_study, loaded_spec
@@ -84,7 +84,7 @@ def end_pause(name: str, storage: str | None) -> str:
         UserError: There is no such sweep.
     """
     study = load_study(name, study_url(storage))
-    driver = living_driver(study.user_attrs)
+    driver = find_driver(study)
     if driver is None:
         return ""
     send(study, "resume")

@@ -1,8 +1,9 @@
 """One driver a study, and how other terminals speak to it.
 
 The driver holds a lease: the study attribute `driver`, renewed every few seconds, so that a dead driver loses
-it. Other terminals write small requests, each an attribute of its own (`request:ID`), and never anything
-else; the driver reads them, and does what they ask between two events.
+it. Whether it is renewed is seen by looking twice, since clocks are set, and those of two machines differ.
+Other terminals write small requests, each an attribute of its own (`request:ID`), and never anything else; the
+driver reads them, and does what they ask between two events.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import queue
 import threading
 import time
 import uuid
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 BEAT_SECONDS = 2.0
 LEASE_SECONDS = 15.0
-"""A lease that was not renewed for so long is lost; also the clocks of two machines may differ by less."""
+"""A lease that was not renewed for so long is lost."""
+
+LOOK_SECONDS = 0.5
+"""How often it is looked whether it is renewed."""
 
 REQUEST = "request:"
 
@@ -58,6 +63,7 @@ class Lease:
         Raises:
             UserError: Another driver has it.
         """
+        find_driver(self._study)  # without the lock, which a driver that is late takes to renew it
         with database_lock(self._url):
             attributes = self._study.user_attrs
             if holder := living_driver(attributes):
@@ -147,14 +153,48 @@ def _clocks() -> tuple[float, float]:
     return time.monotonic(), time.time()
 
 
+@dataclass
+class _Watched:
+    """What this process saw of a lease: a beat, since when (monotonic seconds), and whether it was a new one."""
+
+    beat: float
+    since: float
+    is_renewed: bool = False
+
+
+_watched: dict[str, _Watched] = {}
+
+
+def find_driver(study: "optuna.Study") -> dict[str, Any] | None:
+    """The driver that holds the study's lease, or None; watches for `LEASE_SECONDS` at most where it must."""
+    while _is_driven(driver := study.user_attrs.get("driver") or {}) is None:
+        time.sleep(LOOK_SECONDS)
+    return driver if _is_driven(driver) else None
+
+
 def living_driver(attributes: dict[str, Any]) -> dict[str, Any] | None:
-    """The driver that holds the study's lease, or None: it released it, lost it, or its process is gone."""
+    """The driver that holds the study's lease, as far as the looks so far tell.
+
+    None if it released it, if its process is gone, or if nobody renewed it while this process watched.
+    """
     driver: dict[str, Any] = attributes.get("driver") or {}
-    if not driver or time.time() - driver.get("beat", 0) > LEASE_SECONDS:
-        return None
+    return None if _is_driven(driver) is False else driver
+
+
+def _is_driven(driver: dict[str, Any]) -> bool | None:
+    """Whether it has the lease; None if that needs another look."""
+    if not driver.get("beat"):
+        return False
     if driver["host"] == platform.node() and not _lives(driver["pid"]):
-        return None
-    return driver
+        return False
+    now, beat = time.monotonic(), driver["beat"]
+    watched = _watched.setdefault(driver["id"], _Watched(beat, now))
+    if watched.beat != beat:
+        watched.beat, watched.since, watched.is_renewed = beat, now, True
+    if now - watched.since > LEASE_SECONDS:
+        return False
+    # One that is new by the clocks is taken for that: should they be wrong, the next looks show it.
+    return watched.is_renewed or abs(time.time() - beat) <= LEASE_SECONDS or None
 
 
 def _lives(pid: int) -> bool:
@@ -174,7 +214,7 @@ def send(study: "optuna.Study", command: str, **arguments: Any) -> None:
         UserError: No driver is running it.
     """
     name = study.study_name
-    if living_driver(study.user_attrs) is None:
+    if find_driver(study) is None:
         raise UserError(f"{name} is not running; `sweeps resume {name}` goes on with it")
     # A storage gives attributes in any order, and `pause` and `resume` may come within one beat.
     request = {"command": command, "arguments": arguments, "sent_ns": time.time_ns()}

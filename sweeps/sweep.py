@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps import batch_size, code
 from sweeps.algorithms import make_sampler
 from sweeps.cells import grid_arguments
-from sweeps.control import living_driver
+from sweeps.control import find_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
 from sweeps.interruption import signals_raise
@@ -142,7 +142,7 @@ def resume_sweep(
     """
     url = study_url(storage)
     study = load_study(name, url)
-    if holder := living_driver(study.user_attrs):
+    if holder := find_driver(study):
         raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)

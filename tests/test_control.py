@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import platform
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ import pytest
 from dashboards import load
 from dashboards.runs import find_parent
 from sweeps.commands import ask_of_trial, parse_changes
-from sweeps.control import LEASE_SECONDS, Lease, LeaseLost, living_driver, send
+from sweeps.control import BEAT_SECONDS, LEASE_SECONDS, Lease, LeaseLost, find_driver, living_driver, send
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.persistence import create_study
@@ -150,19 +151,77 @@ def test_a_lease_is_refused_while_another_holds_it_and_free_once_released(tmp_pa
     second.release()
 
 
-def test_a_lease_of_a_dead_process_or_one_not_renewed_is_lost(tmp_path: Path) -> None:
-    dead = subprocess.Popen(["true"])
-    dead.wait()
+DRIVER = """
+import platform, sys, time
+import optuna
+from sweeps.control import Lease
+from sweeps.storage import open_storage
+shift, now = float(sys.argv[2]), time.time
+time.time = lambda: now() + shift
+platform.node = lambda: sys.argv[3]
+url = f"sqlite:///{sys.argv[1]}/s.db"
+lease = Lease(optuna.load_study(study_name="s", storage=open_storage(url)), url)
+lease.claim()
+print("claimed", flush=True)
+time.sleep(600)
+"""
+
+
+@contextlib.contextmanager
+def driver(folder: Path, ahead: float, host: str) -> Iterator["subprocess.Popen[str]"]:
+    """Another process that drives the study `s`, with a clock that is so many seconds ahead."""
+    command = [sys.executable, "-c", DRIVER, str(folder), str(ahead), host]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "claimed\n"
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+def test_a_driver_on_a_machine_with_another_clock_has_the_lease_until_it_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ahead: float
+) -> None:
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 2 * BEAT_SECONDS)
     study, url = a_study(tmp_path)
-    lease = Lease(study, url)
-    lease.claim()
-    held = study.user_attrs
-    lease.release()
-    assert living_driver(held) is not None
-    assert living_driver({"driver": held["driver"] | {"pid": dead.pid}}) is None
-    old = held["driver"] | {"host": "elsewhere", "beat": time.time() - 2 * LEASE_SECONDS}
-    assert living_driver({"driver": old}) is None
-    assert living_driver({"driver": old | {"beat": time.time()}}) is not None
+    with driver(tmp_path, ahead, "elsewhere") as process:
+        with pytest.raises(UserError, match=f"s is being run by process {process.pid} on elsewhere"):
+            Lease(study, url).claim()
+        send(study, "stop")
+        process.kill()
+        process.wait()
+        began = time.monotonic()
+        second = Lease(study, url)
+        with pytest.raises(UserError):  # it may be held up
+            second.claim()
+        wait_for(lambda: find_driver(study) is None)
+        assert time.monotonic() - began < 4 * BEAT_SECONDS
+        second.claim()
+        second.release()
+
+
+def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_was_set_back(
+    tmp_path: Path,
+) -> None:
+    study, url = a_study(tmp_path)
+    with driver(tmp_path, 3600.0, platform.node()) as process:
+        assert find_driver(study) is not None
+        process.kill()
+        process.wait()
+        assert living_driver(study.user_attrs) is None
+        lease = Lease(study, url)
+        lease.claim()
+        lease.release()
+
+
+def test_of_a_new_beat_nobody_waits_for_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, _ = a_study(tmp_path)
+    held = {"host": "elsewhere", "pid": 7, "id": "other", "beat": time.time()}
+    study.set_user_attr("driver", held)
+    monkeypatch.setattr(time, "sleep", pytest.fail)
+    assert find_driver(study) == held
 
 
 def test_a_driver_that_was_held_up_leaves_the_sweep_to_the_one_that_took_it(tmp_path: Path) -> None:

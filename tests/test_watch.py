@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps.control import LEASE_SECONDS, Lease
+from sweeps.control import Lease
 from sweeps.errors import SweepFailed, UserError
 from sweeps.interruption import Interrupted
 from sweeps.persistence import create_study
@@ -100,12 +100,12 @@ def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tm
     assert "best loss 0.25  trial 1" in text
 
 
-def test_a_driver_that_is_gone_is_said(tmp_path: Path) -> None:
+def test_a_driver_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 0.1)
     driver = Driver(tmp_path)
-    driver.inner.set_user_attr(
-        "driver", {"host": "elsewhere", "pid": 7, "beat": time.time() - LEASE_SECONDS - 1}
-    )
-    text = watched(driver.url)
+    beat = time.time() + 3600  # by another clock
+    driver.inner.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "id": "gone", "beat": beat})
+    text = watched(driver.url, pause=lambda: time.sleep(0.2))
     assert text == (
         "raised: test: its driver, process 7 on elsewhere, is gone; `sweeps resume test` goes on with it"
     )
@@ -130,7 +130,7 @@ def test_a_sweep_that_does_not_run_is_refused_and_untouched(tmp_path: Path, stat
 
 def test_a_stopped_sweep_can_go_on_and_ctrl_c_ends_the_watching_only(tmp_path: Path) -> None:
     driver = Driver(tmp_path)
-    driver.inner.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "beat": time.time()})
+    driver.inner.set_user_attr("driver", {"host": "elsewhere", "pid": 7, "id": "other", "beat": time.time()})
 
     def stopped() -> None:
         driver.study.end("interrupted")
