@@ -2,8 +2,8 @@
 
 The driver holds a lease: the study attribute `driver`, renewed every few seconds, so that a dead driver loses
 it. Whether it is renewed is seen by looking twice, since clocks are set, and those of two machines differ.
-Other terminals write small requests, each an attribute of its own (`request:ID`), and never anything else; the
-driver reads them, and does what they ask between two events.
+Other terminals write small requests, each an attribute of its own (`request:ID`), and never anything else;
+the driver reads them, and does what they ask between two events.
 """
 
 import contextlib
@@ -155,7 +155,7 @@ def _clocks() -> tuple[float, float]:
 
 @dataclass
 class _Watched:
-    """What this process saw of a lease: a beat, since when (monotonic seconds), and whether it was a new one."""
+    """A beat that this process saw, since when (monotonic seconds), and whether it saw one before."""
 
     beat: float
     since: float

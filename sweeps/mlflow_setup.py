@@ -17,6 +17,7 @@ from sweeps.servers import advisory_lock, is_postgres
 from sweeps.storage import folder_lock, sqlite_path
 
 if TYPE_CHECKING:
+    import sqlalchemy
     from mlflow import MlflowClient
 
 EXPERIMENT_NAME_LENGTH = 500
@@ -67,12 +68,12 @@ def _make_tables(uri: str) -> None:
     SqlAlchemyStore(uri, (Path.cwd() / "mlruns").as_uri())  # type: ignore[no-untyped-call]
 
 
-def forget_connections(tracking_uri: str) -> None:
-    """Lets MLflow open its SQLite database anew: it keeps its connections to a file for good."""
+def engine_of(tracking_uri: str) -> "sqlalchemy.Engine":
+    """What all of MLflow's stores of an SQLite database share; it keeps its connections for good."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    # All stores of one URI share one engine.
-    SqlAlchemyStore(tracking_uri, Path.cwd().as_uri()).engine.dispose()  # type: ignore[no-untyped-call]
+    store = SqlAlchemyStore(tracking_uri, Path.cwd().as_uri())  # type: ignore[no-untyped-call]
+    return store.engine
 
 
 def _create_database(path: Path) -> None:

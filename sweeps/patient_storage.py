@@ -17,7 +17,7 @@ import sqlalchemy
 from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 
-from sweeps.database_file import DatabaseFile, DatabaseGone
+from sweeps.database_file import Adrift, DatabaseFile, DatabaseGone
 from sweeps.patience import StudyGone, StudyUnwritable, current
 
 POLL_SECONDS = 0.5
@@ -55,6 +55,7 @@ class PatientStorage(RDBStorage):
         """Looks from now on whether its file is there."""
         with contextlib.suppress(sqlite3.Error, OSError):  # another process holds it: then nobody looks
             self.file = DatabaseFile(path)
+            self.file.guard(self.engine)
         return self
 
 
@@ -70,6 +71,8 @@ def _patiently(name: str) -> Callable[..., Any]:
                 if self.file is not None:
                     self.file.ensure_it_is_there()
                 result = method(self, *args, **kwargs)
+            except Adrift:
+                continue  # the next look says what happened
             except DatabaseGone as error:
                 goes_on = ", so `sweeps resume` goes on" if error.is_back else ""
                 raise StudyGone(f"{error}{goes_on}") from None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.database_file import DatabaseFile, DatabaseGone
-from sweeps.mlflow_setup import experiment_id, forget_connections, prepare_database
+from sweeps.mlflow_setup import engine_of, experiment_id, prepare_database
 from sweeps.names import Text, batch_length, cut
 from sweeps.pending import Run
 from sweeps.records import Point
@@ -67,6 +67,7 @@ class Writer:
             prepare_database(self._info.tracking_uri)
             if (path := sqlite_path(self._info.tracking_uri)) is not None:
                 self._file = DatabaseFile(path)
+                self._file.guard(engine_of(self._info.tracking_uri))
             self._connected = MlflowClient(self._info.tracking_uri)
 
     @property
@@ -111,8 +112,8 @@ class Writer:
         except DatabaseGone as gone:
             if not gone.is_back:
                 raise
-            forget_connections(self._info.tracking_uri)
-            self._file.close()
+            self._file.close()  # and with it what guards its connections
+            engine_of(self._info.tracking_uri).dispose()
             self._connected = self._file = None
             self.problems.append(f"{gone}, and the records go on in it")
             self.connect()

@@ -214,9 +214,7 @@ def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_
         lease.release()
 
 
-def test_of_a_new_beat_nobody_waits_for_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_a_new_beat_nobody_waits_for_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     study, _ = a_study(tmp_path)
     held = {"host": "elsewhere", "pid": 7, "id": "other", "beat": time.time()}
     study.set_user_attr("driver", held)

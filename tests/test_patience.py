@@ -62,11 +62,16 @@ SPEC = fakes.spec(budget={"trials": 60})
 PLENTY = 1_000_000
 
 
+def engine_of(study: optuna.Study) -> sqlalchemy.Engine:
+    engine: sqlalchemy.Engine = study._storage._backend.engine  # type: ignore[attr-defined]
+    return engine
+
+
 class Disk:
     """Limits the pages that a study's database may have to those that it has, until `pages` is raised."""
 
     def __init__(self, study: optuna.Study) -> None:
-        engine = study._storage._backend.engine  # type: ignore[attr-defined]
+        engine = engine_of(study)
         with engine.connect() as connection:
             self.pages = connection.exec_driver_sql("PRAGMA page_count").scalar()
         sqlalchemy.event.listen(engine, "checkout", self._limit)
@@ -221,6 +226,72 @@ def test_a_database_that_is_deleted_is_put_back_with_all_of_its_sweeps(
     resumed.adopt()
     run(resumed, ScriptedExecutor(fakes.falling, slots=2, length=4))
     assert [trial.state.name for trial in again.trials] == ["COMPLETE"] * 60
+
+
+BACK = r"s\.db: was deleted while the sweep ran; it is back as it was, so `sweeps resume` goes on"
+
+
+@pytest.fixture
+def other(study: optuna.Study, tmp_path: Path) -> optuna.Study:
+    """Another sweep's study in the same file, with connections of its own."""
+    spec = SPEC.model_copy(update={"name": "other"})
+    return create_study(spec, open_storage(f"sqlite:///{tmp_path}/s.db"), validations=4)
+
+
+def delete_database(folder: Path) -> None:
+    for path in folder.glob("s.db*"):
+        path.unlink()
+
+
+def put_back(study: optuna.Study) -> None:
+    with pytest.raises(StudyGone, match=BACK):
+        study.set_user_attr("unwritten", 1)
+
+
+def attributes_there(study: optuna.Study, folder: Path) -> dict[str, object]:
+    """The study's attributes in the file that has the name now."""
+    storage = open_storage(f"sqlite:///{folder}/s.db")
+    attributes: dict[str, object] = optuna.load_study(study_name=study.study_name, storage=storage).user_attrs
+    return attributes
+
+
+def test_a_deleted_database_of_two_sweeps_is_put_back_once_and_both_say_so(
+    study: optuna.Study, other: optuna.Study, tmp_path: Path
+) -> None:
+    delete_database(tmp_path)
+    for one in (study, other, study, other):
+        put_back(one)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.db"]
+    for one in (study, other):
+        assert "unwritten" not in attributes_there(one, tmp_path)
+
+
+def test_nothing_is_written_to_a_database_that_another_sweep_has_put_back(
+    study: optuna.Study, other: optuna.Study, tmp_path: Path
+) -> None:
+    def lose(*_: object) -> None:  # after `other` has looked, before it writes
+        delete_database(tmp_path)
+        put_back(study)
+
+    sqlalchemy.event.listen(engine_of(other), "before_cursor_execute", lose, once=True)
+    put_back(other)
+    assert "unwritten" not in attributes_there(other, tmp_path)
+
+
+def test_a_database_is_put_back_with_what_another_sweep_is_about_to_write(
+    study: optuna.Study, other: optuna.Study, tmp_path: Path
+) -> None:
+    rescue = threading.Thread(target=put_back, args=[study])
+
+    def lose(*_: object) -> None:  # after the last look of `other`
+        delete_database(tmp_path)
+        rescue.start()
+        time.sleep(0.5)
+
+    sqlalchemy.event.listen(engine_of(other), "commit", lose, once=True)
+    other.set_user_attr("key", "value")
+    rescue.join()
+    assert attributes_there(other, tmp_path)["key"] == "value"
 
 
 def test_a_database_that_is_replaced_stays_and_the_old_one_is_kept_beside_it(

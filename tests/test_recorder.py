@@ -30,6 +30,7 @@ from sweeps.names import Text, batch_length, cut
 from sweeps.recorder import Recorder, SweepInfo, pause_after
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
 from sweeps.runs import Ledger
+from sweeps.tracking import Writer
 from tests.browser import wait_for
 
 CONFIG = {
@@ -401,6 +402,50 @@ def test_mlflows_database_is_put_back_and_what_comes_then_is_recorded_in_it(
         f"{database}: was deleted while the sweep ran; it is back as it was, and the records go on in it"
     ]
     assert not journal.is_left
+    with contextlib.closing(sqlite3.connect(database)) as there:
+        assert there.execute("SELECT status FROM runs").fetchall() == [("FINISHED",), ("FINISHED",)]
+
+
+OTHER_DRIVER = """
+import sys
+from pathlib import Path
+from sweeps.database_file import DatabaseFile, DatabaseGone
+file = DatabaseFile(Path(sys.argv[1]))
+print("open", flush=True)
+input()
+try:
+    file.ensure_it_is_there()
+except DatabaseGone as gone:
+    print(gone.is_back, flush=True)
+"""
+
+
+def test_what_is_recorded_while_another_sweep_puts_mlflows_database_back_is_recorded_in_it(
+    info: SweepInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, look = tmp_path / "mlflow.db", Writer._ensure_its_file_is_there
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    recorder.record(Started(0, time.time()))
+    wait_for(lambda: has_both_runs(info))
+    command = [sys.executable, "-c", OTHER_DRIVER, str(database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+
+        def lose(writer: Writer) -> None:
+            look(writer)  # all is well, and then it is not
+            if other.poll() is None:
+                for path in tmp_path.glob("mlflow.db*"):
+                    path.unlink()
+                assert other.communicate("\n") == ("True\n", None)
+
+        monkeypatch.setattr(Writer, "_ensure_its_file_is_there", lose)
+        recorder.record(Outcome(0, State.COMPLETE, 0.5))
+        assert recorder.close(status="finished", best=None) == [
+            f"{database}: was deleted while the sweep ran; it is back as it was, and the records go on in it"
+        ]
+    assert not list(tmp_path.glob("*.rescued"))
     with contextlib.closing(sqlite3.connect(database)) as there:
         assert there.execute("SELECT status FROM runs").fetchall() == [("FINISHED",), ("FINISHED",)]
 
