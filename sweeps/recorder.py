@@ -67,7 +67,8 @@ class Recorder:
         info: What the parent run says about the sweep.
         journal: Where events are kept until they are written; what an earlier driver left there is written
             first.
-        say: Told, from this thread, when MLflow takes nothing any more and when it does again.
+        say: Told, from this thread, when MLflow takes nothing any more, when it does again, and when its
+            database was put back.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class Recorder:
         self._held: dict[int, Assignment] = {}  # drawn ahead, so not in MLflow until they start
         for event in journal.left() if journal else ():
             self._queue.put((time.time(), Replayed(event)))
-        self._writer = Writer(info)
+        self._writer = Writer(info, self._tell)
         self._pause_seconds, self._trouble = INTERVAL_SECONDS, ""
         self._is_done = False
         self._marked = 0

@@ -40,14 +40,18 @@ class Writer:
         problems: What MLflow refused for good, one line each.
         written: Grows as long as MLflow answers.
         is_abandoned: Nobody waits for it any more: it takes no further step.
+
+    Args:
+        info: What the parent run says about the sweep.
+        say: Told what was mended meanwhile.
     """
 
-    def __init__(self, info: SweepInfo) -> None:
+    def __init__(self, info: SweepInfo, say: Callable[[str], None] = lambda line: None) -> None:
         self.ledger = Ledger(info, time.time())
         self.problems: list[str] = []
         self.written = 0
         self.is_abandoned = False
-        self._info, self._key = info, info.key or uuid.uuid4().hex
+        self._info, self._key, self._say = info, info.key or uuid.uuid4().hex, say
         self._connected: MlflowClient | None = None
         self._file: DatabaseFile | None = None
         self._experiment_id = ""
@@ -115,7 +119,7 @@ class Writer:
             self._file.close()  # and with it what guards its connections
             engine_of(self._info.tracking_uri).dispose()
             self._connected = self._file = None
-            self.problems.append(f"{gone}, and the records go on in it")
+            self._say(f"{gone}, and the records go on in it")
             self.connect()
 
     def _write(self, run: Run) -> None:

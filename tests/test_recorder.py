@@ -391,14 +391,16 @@ def test_mlflows_database_is_put_back_and_what_comes_then_is_recorded_in_it(
     info: SweepInfo, tmp_path: Path
 ) -> None:
     journal, database = Journal(tmp_path / "journal"), tmp_path / "mlflow.db"
-    recorder = Recorder(info, journal)
+    said: list[str] = []
+    recorder = Recorder(info, journal, said.append)
     recorder.record(assignment(0))
     recorder.record(Started(0, time.time()))
     wait_for(lambda: has_both_runs(info))
     for path in tmp_path.glob("mlflow.db*"):
         path.unlink()
     recorder.record(Outcome(0, State.COMPLETE, 0.5))
-    assert recorder.close(status="finished", best=None) == [
+    assert recorder.close(status="finished", best=None) == []  # nothing is missing there
+    assert said == [
         f"{database}: was deleted while the sweep ran; it is back as it was, and the records go on in it"
     ]
     assert not journal.is_left
