@@ -57,6 +57,14 @@ class TrialFiles:
         if len(self._kept) > self._keep:
             self._remove(heapq.heappop(self._kept)[-1])
 
+    def has_begun(self, number: int) -> bool:
+        """Whether a worker has written anything of a trial, as far as can be seen."""
+        if self._store is None:
+            return (self.folder / f"trial-{number}").exists()
+        with contextlib.suppress(Exception):  # each file system has errors of its own
+            return not (self._store / f"trial-{number}").is_empty()
+        return True
+
     def close(self) -> None:
         """Removes the checkpoints of the failed trials: the sweep has ended."""
         for number in self._failed:

@@ -3,13 +3,15 @@
 Optuna's own cache reads all unfinished trials anew whenever a sampler or a pruner looks at the trials, since
 another process may have changed them. A driver holds the lease of its study (`sweeps.control`), so it notes
 each write here as well. What others do all the same is seen late: a trial that somebody adds with the next
-that is created, or before a grid ends (`look_again`); one that somebody takes when this process wants it.
+that is created, or before a grid ends (`look_again`); one that somebody takes or ends when this process
+wants it or writes to it.
 """
 
 import copy
 import json
 import threading
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -102,7 +104,8 @@ class KnownTrials(BaseStorage):
     def set_trial_param(
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
-        self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution)
+        with self._noticing_its_end(trial_id):
+            self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
         def change(trial: FrozenTrial) -> None:
             value = distribution.to_external_repr(param_value_internal)
@@ -115,11 +118,8 @@ class KnownTrials(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        try:
+        with self._noticing_its_end(trial_id):
             is_done = self._storage.set_trial_state_values(trial_id, state, values)
-        except UpdateFinishedTrialError:
-            self._look_again_unless(trial_id, FINISHED)
-            raise
         if not is_done:  # it was begun before
             self._look_again_unless(trial_id, (TrialState.RUNNING, *FINISHED))
             return False
@@ -138,7 +138,8 @@ class KnownTrials(BaseStorage):
 
     @override
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value)
+        with self._noticing_its_end(trial_id):
+            self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value)
 
         def change(trial: FrozenTrial) -> None:
             trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
@@ -147,7 +148,8 @@ class KnownTrials(BaseStorage):
 
     @override
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._storage.set_trial_user_attr(trial_id, key, value)
+        with self._noticing_its_end(trial_id):
+            self._storage.set_trial_user_attr(trial_id, key, value)
 
         def change(trial: FrozenTrial) -> None:
             trial.user_attrs = {**trial.user_attrs, key: _as_kept(value)}
@@ -156,7 +158,8 @@ class KnownTrials(BaseStorage):
 
     @override
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        self._storage.set_trial_system_attr(trial_id, key, value)
+        with self._noticing_its_end(trial_id):
+            self._storage.set_trial_system_attr(trial_id, key, value)
 
         def change(trial: FrozenTrial) -> None:
             trial.system_attrs = {**trial.system_attrs, key: _as_kept(value)}
@@ -192,6 +195,15 @@ class KnownTrials(BaseStorage):
         with self._lock:
             for trial_id in self._studies.pop(study_id, {}):
                 del self._owners[trial_id]
+
+    @contextmanager
+    def _noticing_its_end(self, trial_id: int) -> Iterator[None]:
+        """Looks again where somebody else has ended a trial that is written to; the error goes on."""
+        try:
+            yield
+        except UpdateFinishedTrialError:
+            self._look_again_unless(trial_id, FINISHED)
+            raise
 
     def _look_again_unless(self, trial_id: int, states: Container[TrialState]) -> None:
         """Looks again where the trial is known in another state: somebody else has changed it."""

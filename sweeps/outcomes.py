@@ -1,21 +1,11 @@
-"""A trial as the study keeps it: while it runs, and its outcome, beside Optuna's own state and value."""
+"""The outcome of a trial as the study keeps it, beside Optuna's own state and value."""
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps.records import Assignment, Outcome, State, Timing
+from sweeps.records import Outcome, State, Timing
 
 if TYPE_CHECKING:
     import optuna
-
-
-@dataclass
-class Running:
-    """A trial that was asked and not told: its last assignment, and what happened to it so far."""
-
-    trial: "optuna.Trial"
-    assignment: Assignment
-    known_step: int = 0
 
 
 def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.oom import Shrinking
 from sweeps.records import Assignment, Outcome, State
+from sweeps.running import Running
 from sweeps.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -46,8 +47,18 @@ class Retrying:
         config = self._spec.space.configure(self._spec.base, params)
         self._shrinking.recall(params, config, failed)
 
-    def again(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
-        """The next attempt after one that failed; None if the trial has failed for good."""
+    def again(self, running: Running, outcome: Outcome) -> Assignment | None:
+        """The next attempt after one that failed, also in the study; None if the trial is at its end."""
+        with running.unless_taken():
+            if again := self._next(running.trial, running.assignment, outcome):
+                attempt = running.assignment.attempt + 1
+                running.trial.set_user_attr("attempt", attempt)
+                running.trial.set_user_attr("config", again.config)
+                running.assignment = replace(again, attempt=attempt, known_step=running.known_step)
+                return running.assignment
+        return None
+
+    def _next(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
         if outcome.state is not State.FAILED:
             return None
         if outcome.fault == "oom" and self._shrinking.is_on:

@@ -101,6 +101,7 @@ def _loop(
         event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)
         if event is None:
             continue
+        event = study.as_it_stands(event)
         _show(recorders, event)
         news: News = event
         match event:
@@ -216,7 +217,7 @@ def drive(
     lease = Lease(optuna_study, where.storage)
     lease.claim()
     optuna_study = alone(optuna_study)
-    study = Study(optuna_study, spec)
+    study = Study(optuna_study, spec, say=say or (lambda line: None))
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
     journal = Journal(where.files / "journal", write_ahead_log(where.storage))
     is_resumed = resumed_with is not None
@@ -225,7 +226,7 @@ def drive(
         mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
         optuna_study.set_user_attr("lightning_sweeps", mark)
         study.change_budget(spec.budget)  # it may have been asked for with `resume`
-        for outcome in study.adopt(journal.left()):
+        for outcome in study.adopt(journal.left(), files.has_begun):
             files.record(outcome)
     study.end("running")
     recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)

@@ -15,10 +15,11 @@ from sweeps.errors import SweepFailed, UserError
 from sweeps.exhaustion import Exhaustion
 from sweeps.front import Front
 from sweeps.giving_up import Failures
-from sweeps.outcomes import EXCLUDED, Running, last_step, outcome_attributes, outcome_of
+from sweeps.outcomes import EXCLUDED, last_step, outcome_of
 from sweeps.persistence import stored_spec
-from sweeps.records import Again, Assignment, News, Outcome, Report, Request, State
+from sweeps.records import Again, Assignment, Event, News, Outcome, Report, Request, State
 from sweeps.retrying import ATTRIBUTE, Retrying
+from sweeps.running import Running
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import Stopping, in_order_of_their_ends
 
@@ -45,6 +46,7 @@ class Study:
         study: The Optuna study, with sampler and pruner.
         spec: The sweep.
         clock: Seconds from any moment on, also where the machine's clock is set; a simulation gives its own.
+        say: Gets what a person should know, a line at a time.
     """
 
     def __init__(
@@ -53,11 +55,12 @@ class Study:
         spec: SweepSpec,
         *,
         clock: Callable[[], float] = time.monotonic,
+        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = study.study_name
         self.counts: Counter[State] = Counter()
         self.front = Front(spec.objectives)
-        self._study, self._spec, self._clock = study, spec, clock
+        self._study, self._spec, self._clock, self._say = study, spec, clock, say
         self._running: dict[int, Running] = {}
         self._again: deque[Assignment] = deque()
         self.is_paused = self.is_stopping = False
@@ -165,11 +168,15 @@ class Study:
         running.trial.set_user_attr("config", running.assignment.config)
         return running.assignment
 
-    def adopt(self, journaled: Iterable[News] = ()) -> list[Outcome]:
+    def adopt(
+        self, journaled: Iterable[News] = (), has_begun: Callable[[int], bool] = lambda number: True
+    ) -> list[Outcome]:
         """Takes over what an earlier driver left: counts what ended, and lets go on what it was training.
 
         Args:
             journaled: Events that were written to disk and maybe not to the study.
+            has_begun: Whether there is anything of a trial that has no validation; one that was only drawn
+                starts as a new one does.
 
         Returns:
             The outcomes of the trials that ended.
@@ -191,9 +198,12 @@ class Study:
                 self._retrying.recall(frozen.params, failed)
         ended += self._catch_up(journaled)
         running = [self._running[a.number] for a in self._again if a.number in self._running]
-        self._again = deque(self._fitted(replace(r.assignment, known_step=r.known_step)) for r in running)
         for one in running:
-            one.trial.set_user_attr("attempt", one.assignment.attempt)
+            attempt = one.assignment.attempt
+            attempt = attempt if attempt > 1 or one.known_step or has_begun(one.trial.number) else 0
+            self._fitted(replace(one.assignment, attempt=attempt, known_step=one.known_step))
+            one.trial.set_user_attr("attempt", attempt)
+        self._again = deque(one.assignment for one in running)
         return ended
 
     def _catch_up(self, journaled: Iterable[News]) -> list[Outcome]:
@@ -233,51 +243,43 @@ class Study:
             self.change_budget(self.budget.model_copy(update={"trials": self.budget.trials + 1}))
 
     def should_stop(self, report: Report) -> bool:
-        """Whether the trial ends here: it diverged, or the pruner says so.
+        """Whether the trial ends here: it diverged, the pruner says so, or another program has ended it.
 
         The pruner is not asked at the last validation: the training is paid for, the trial is complete.
         """
         if not math.isfinite(report.value):
             return True
-        trial = self._keep(report)
+        running = self._keep(report)
         # Some pruners answer with a NumPy boolean.
-        return self._prunes and not report.last and bool(trial.should_prune())
+        is_pruned = self._prunes and not report.last and bool(running.trial.should_prune())
+        return is_pruned or running.is_taken
 
-    def _keep(self, report: Report) -> "optuna.Trial":
+    def _keep(self, report: Report) -> Running:
         running = self._running[report.number]
-        if report.step > running.known_step:  # a trial that goes on may say again what is known
-            if len(self._spec.objectives) == 1:
-                running.trial.report(report.value, report.step)
-            else:  # Optuna takes no reports then, since it cannot prune; resume and the readers need them
-                values = running.trial.user_attrs.get("validations", {}) | {str(report.step): report.value}
-                running.trial.set_user_attr("validations", values)
-            running.known_step = report.step
-        return running.trial
+        running.keep(report, is_alone=len(self._spec.objectives) == 1)
+        return running
+
+    def as_it_stands(self, event: Event) -> Event:
+        """The event; of a trial that another program ended, the outcome that the study has."""
+        if isinstance(event, Outcome) and (running := self._running[event.number]).is_taken:
+            return running.as_it_ended(event)
+        return event
 
     def tell(self, outcome: Outcome) -> Outcome | Again:
         """Ends a trial, or lets it go on from its checkpoint where the specification grants a retry."""
-        running = self._running[outcome.number]
-        if again := self._retrying.again(running.trial, running.assignment, outcome):
-            attempt = running.assignment.attempt + 1
-            running.trial.set_user_attr("attempt", attempt)
-            running.trial.set_user_attr("config", again.config)
-            running.assignment = replace(again, attempt=attempt, known_step=running.known_step)
-            self._again.append(running.assignment)
-            return Again(outcome.number, attempt, again.change, outcome.reason)
-        self._end(outcome)
-        return outcome
+        if again := self._retrying.again(self._running[outcome.number], outcome):
+            self._again.append(again)
+            return Again(outcome.number, again.attempt, again.change, outcome.reason)
+        return self._end(outcome)
 
-    def _end(self, outcome: Outcome) -> None:
-        import optuna
-
-        states = optuna.trial.TrialState
-        told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
-        trial = self._running.pop(outcome.number).trial
-        for key, kept in outcome_attributes(outcome).items():
-            trial.set_user_attr(key, kept)
-        values = list(outcome.values) if outcome.state is State.COMPLETE else None
-        self._study.tell(trial, values, state=told.get(outcome.state, states.PRUNED))
+    def _end(self, outcome: Outcome) -> Outcome:
+        running = self._running.pop(outcome.number)
+        outcome = running.end(self._study, outcome)
+        if running.is_taken:
+            self._say(f"trial {outcome.number} was ended by another program and counts as {outcome.state}; "
+                      "only a sweep's driver may write its study, `sweeps trial kill` asks it")  # fmt: skip
         self._count(outcome)
+        return outcome
 
     def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
@@ -287,11 +289,8 @@ class Study:
 
     def abandon(self, reason: str) -> list[Outcome]:
         """Ends the trials still running as failed, since nothing trains them any more."""
-        outcomes = [Outcome(number, State.FAILED, reason=reason) for number in sorted(self._running)]
-        for outcome in outcomes:
-            self._end(outcome)
         self._again.clear()
-        return outcomes
+        return [self._end(Outcome(number, State.FAILED, reason=reason)) for number in sorted(self._running)]
 
     def end(self, state: SweepState) -> None:
         """Notes how the sweep ended, and why before its budget was used."""

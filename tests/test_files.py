@@ -8,6 +8,7 @@ import pytest
 from sweeps.errors import UserError
 from sweeps.files import TrialFiles, sweep_folder
 from sweeps.records import Again, Outcome, Report, State
+from sweeps.remote import RemoteFolder
 from tests import fakes
 
 CHECKPOINTS = ("best.ckpt", "last.ckpt", "previous.ckpt", "new.ckpt")
@@ -101,6 +102,18 @@ def test_a_sweeps_folder_is_absolute_and_not_yet_made(
     monkeypatch.chdir(tmp_path)
     assert sweep_folder("a/b", "test") == tmp_path / "a" / "b" / "test"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_trial_has_begun_once_a_worker_has_written_something_of_it(tmp_path: Path, bucket: str) -> None:
+    objectives = fakes.spec().objectives
+    here, there = TrialFiles(tmp_path, objectives), TrialFiles(tmp_path, objectives, store=bucket)
+    (tmp_path / "log.txt").touch()
+    (tmp_path / "trial-0").mkdir()
+    RemoteFolder(f"{bucket}/trial-1").send(tmp_path / "log.txt", "log.txt")
+    assert [here.has_begun(number) for number in range(2)] == [True, False]
+    assert [there.has_begun(number) for number in range(2)] == [False, True]
+    away = TrialFiles(tmp_path, objectives, store="no-such-protocol://bucket")
+    assert away.has_begun(0)  # nobody can tell, and there may be a checkpoint
 
 
 def test_an_empty_folder_may_be_there(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ DOORS = {
     "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
     "optuna": {"sweeps.algorithms", "sweeps.rehearsal", "sweeps.auto", "sweeps.columns",
                "sweeps.warm_start", "sweeps.patient_storage", "sweeps.known_trials", "sweeps.grid",
-               "sweeps.exhaustion",
+               "sweeps.exhaustion", "sweeps.running",
                "sweeps.forecast", "sweeps.study", "sweeps.persistence", "sweeps.storage", "sweeps.control",
                "dashboards.results", "dashboards.storages", "dashboards.figures.studies",
                "dashboards.figures.importances", "dashboards.figures.space", "dashboards.figures.comparison",

@@ -1,5 +1,6 @@
 """The driver's memory of its trials beside the database that they are in; Optuna's suite runs on it, too."""
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -9,15 +10,17 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.known_trials import KnownTrials, alone
 from sweeps.persistence import create_study
 from sweeps.plan import Places
-from sweeps.records import News, Outcome
+from sweeps.records import News, Outcome, Report, State
 from sweeps.runner import drive
 from sweeps.storage import open_storage
+from sweeps.study import Study
 from tests import fakes
 
 
@@ -147,6 +150,54 @@ def test_a_trial_that_somebody_adds_to_a_grid_that_is_through_is_run(tmp_path: P
 
     done = drive(study, spec, places(tmp_path, url), ScriptedExecutor(fakes.falling, length=4), [Adds()])
     assert done.counts.total() == 4
+
+
+@pytest.mark.parametrize("step", [2, 4], ids=["in the middle", "after the last report"])
+@pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAIL])
+def test_a_trial_that_another_program_ends_counts_as_it_says_and_the_sweep_goes_on(
+    tmp_path: Path, state: TrialState, step: int
+) -> None:
+    spec, url = fakes.spec(budget={"trials": 5}), f"sqlite:///{tmp_path / 's.db'}"
+    study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": {"key": "key"}})
+    said: list[str] = []
+    seen: list[News] = []
+
+    class Ends:
+        def record(self, event: News) -> None:
+            seen.append(event)
+            if isinstance(event, Report) and (event.number, event.step) == (1, step):
+                other = optuna.load_study(study_name=study.study_name, storage=open_storage(url))
+                other.tell(1, -3.0 if state is TrialState.COMPLETE else None, state=state)
+
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    done = drive(study, spec, places(tmp_path, url), executor, [Ends()], say=said.append)
+    ours = State.COMPLETE if state is TrialState.COMPLETE else State.FAILED
+    assert done.counts == Counter({State.COMPLETE: 4}) + Counter([ours])
+    assert done.best is not None
+    assert (done.best.value == -3.0) is (ours is State.COMPLETE)
+    [line] = [line for line in said if "another program" in line]
+    assert line.startswith(f"trial 1 was ended by another program and counts as {ours}; ")
+    steps = [event.step for event in seen if isinstance(event, Report) and event.number == 1]
+    assert steps[-1] == min(step + 1, 4)  # and no further
+    kept = optuna.load_study(study_name=study.study_name, storage=open_storage(url)).trials
+    assert [trial.state for trial in kept] == [TrialState.COMPLETE, state, *[TrialState.COMPLETE] * 3]
+    if step == 2:  # later, MLflow has what the worker said by then
+        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+        experiment = client.get_experiment_by_name(spec.name)
+        [run] = client.search_runs([experiment.experiment_id], "tags.trial_number = '1'")
+        value = -3.0 if ours is State.COMPLETE else None
+        assert (run.data.tags["state"], run.data.metrics.get("objective")) == (ours, value)
+
+
+def test_a_trial_that_another_program_ends_is_not_tried_again(tmp_path: Path) -> None:
+    spec, url = fakes.spec(budget={"trials": 1}), f"sqlite:///{tmp_path / 's.db'}"
+    study = Study(alone(create_study(spec, open_storage(url), validations=4)), spec)
+    assignment = study.ask()
+    assert assignment is not None
+    optuna.load_study(study_name=study.name, storage=open_storage(url)).tell(0, 1.0)
+    told = study.tell(Outcome(0, State.FAILED, reason="its worker is gone", lost=True))
+    assert isinstance(told, Outcome)
+    assert (told.state, told.value, study.finished, study.ask()) == (State.COMPLETE, 1.0, 1, None)
 
 
 def places(folder: Path, url: str) -> Places:

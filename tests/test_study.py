@@ -4,6 +4,7 @@ import math
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -406,6 +407,21 @@ def test_what_was_running_is_adopted_with_its_number_parameters_and_last_step() 
     assert (again.number, again.params, again.config) == (cut.number, cut.params, cut.config)
     assert (again.attempt, again.known_step) == (1, 2)
     assert fakes.optuna_study(later).trials[cut.number].intermediate_values == {1: 0.5, 2: 0.4}
+
+
+def test_a_trial_that_was_drawn_ahead_and_never_begun_is_a_new_one_for_the_next_driver() -> None:
+    spec = fakes.spec()
+    study = fakes.study(spec)
+    begun, reported, drawn = ask(study), ask(study), ask(study)
+    study.should_stop(Report(reported.number, 1, 0.5))
+    for attempt in (1, 2):
+        again = fakes.Study(fakes.optuna_study(study), spec)
+        again.adopt((), lambda number: number == begun.number)
+        assert [ask(again) for _ in range(3)] == [
+            replace(begun, attempt=attempt),
+            replace(reported, attempt=attempt, known_step=1),
+            drawn,
+        ]
 
 
 def test_an_outcome_that_only_the_journal_has_ends_its_trial_and_a_failure_goes_on() -> None:
