@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
 
 
+class ExperimentDeleted(Exception):
+    """Somebody deleted the sweep's experiment in MLflow while the sweep ran."""
+
+
 class Writer:
     """Brings MLflow's runs up to what the ledger says; lives in the recorder's thread.
 
@@ -122,6 +126,27 @@ class Writer:
             self._say(f"{gone}, and the records go on in it")
             self.connect()
 
+    def _ensure_its_experiment_is_there(self) -> None:
+        """Looks, since MLflow refuses whatever belongs to an experiment that somebody deleted.
+
+        Raises:
+            ExperimentDeleted: It was; what is to be written waits until it is restored.
+        """
+        from mlflow.exceptions import MlflowException
+
+        if not self._experiment_id:
+            return
+        try:
+            if self._client.get_experiment(self._experiment_id).lifecycle_stage == "active":
+                return
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # as after `mlflow gc`
+                raise
+        raise ExperimentDeleted(
+            f"the experiment {self._info.name!r} was deleted there; `mlflow experiments restore -x "
+            f"{self._experiment_id}` brings it back now, `sweeps resume` at the end"
+        )
+
     def _write(self, run: Run) -> None:
         run.is_refused = run.is_refused or self.ledger.parent.is_refused
         if not run.run_id and not run.is_refused:
@@ -147,6 +172,7 @@ class Writer:
         except Exception as error:
             if not _is_final(error):
                 raise
+            self._ensure_its_experiment_is_there()
             self.note(f"{run.name}: {what}", error)
         self.written += 1
 
@@ -266,4 +292,5 @@ def _is_final(error: Exception) -> bool:
 def one_line(error: Exception) -> str:
     """An exception as one line of a report."""
     lines = str(error).strip().splitlines() or [""]
-    return cut(f"{type(error).__name__}: {lines[0]}", 300)
+    kind = "" if isinstance(error, DatabaseGone | ExperimentDeleted) else f"{type(error).__name__}: "
+    return cut(f"{kind}{lines[0]}", 300)

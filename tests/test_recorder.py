@@ -426,7 +426,8 @@ def test_what_is_recorded_while_another_sweep_puts_mlflows_database_back_is_reco
     info: SweepInfo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database, look = tmp_path / "mlflow.db", Writer._ensure_its_file_is_there
-    recorder = Recorder(info)
+    said: list[str] = []
+    recorder = Recorder(info, say=said.append)
     recorder.record(assignment(0))
     recorder.record(Started(0, time.time()))
     wait_for(lambda: has_both_runs(info))
@@ -444,7 +445,8 @@ def test_what_is_recorded_while_another_sweep_puts_mlflows_database_back_is_reco
 
         monkeypatch.setattr(Writer, "_ensure_its_file_is_there", lose)
         recorder.record(Outcome(0, State.COMPLETE, 0.5))
-        assert recorder.close(status="finished", best=None) == [
+        assert recorder.close(status="finished", best=None) == []
+        assert said == [
             f"{database}: was deleted while the sweep ran; it is back as it was, and the records go on in it"
         ]
     assert not list(tmp_path.glob("*.rescued"))
@@ -472,6 +474,46 @@ def test_what_is_recorded_once_another_file_has_mlflows_name_is_kept_for_the_nex
     assert database.read_text() == "another"
     with contextlib.closing(sqlite3.connect(kept)) as there:
         assert there.execute("SELECT count(*) FROM runs").fetchone() == (2,)
+
+
+@pytest.mark.parametrize("is_restored", [True, False], ids=["restored meanwhile", "left to resume"])
+def test_what_is_recorded_while_the_experiment_is_deleted_waits_for_it_and_is_said_once(
+    info: SweepInfo, tmp_path: Path, is_restored: bool
+) -> None:
+    info, journal = replace(info, key="k"), Journal(tmp_path / "journal")
+    said: list[str] = []
+    recorder = Recorder(info, journal, said.append)
+    recorder.record(assignment(0))
+    recorder.record(Report(0, 1, 0.5, points=points("loss", 3)))
+    wait_for(lambda: has_both_runs(info) and history(info, runs_of(info)[1][0], "loss"))
+    client = MlflowClient(info.tracking_uri)
+    experiment = client.get_experiment_by_name(info.name)
+    client.delete_experiment(experiment.experiment_id)
+    recorder.record(Report(0, 2, 0.4, points=points("loss", 2, first=3)))
+    wait_for(lambda: bool(said))
+    recorder.record(Outcome(0, State.COMPLETE, 0.4))
+    recorder.record(assignment(1))
+    recorder.record(Outcome(1, State.COMPLETE, 0.3))
+    why = (
+        f"the experiment {info.name!r} was deleted there; `mlflow experiments restore -x "
+        f"{experiment.experiment_id}` brings it back now, `sweeps resume` at the end"
+    )
+    assert said == [f"MLflow takes nothing at the moment ({why}); what waits is on disk"]
+    if is_restored:
+        client.restore_experiment(experiment.experiment_id)
+        assert recorder.close(status="finished", best=1) == []
+    else:
+        assert recorder.close(status="finished", best=1, timeout_seconds=2) == [
+            f"3 runs are not fully written: {why}"
+        ]
+        assert journal.is_left
+        after = Recorder(replace(info, is_resumed=True), Journal(tmp_path / "journal"))
+        assert after.close(status="finished", best=1) == []
+    parent, children = runs_of(info)
+    assert history(info, children[0], "loss") == as_history(*points("loss", 5))
+    assert [children[number].info.status for number in (0, 1)] == ["FINISHED", "FINISHED"]
+    assert (parent.info.status, parent.data.tags["best_trial"]) == ("FINISHED", "1")
+    assert not (tmp_path / "journal").exists()
 
 
 class Half(Journal):
