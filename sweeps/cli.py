@@ -184,7 +184,14 @@ def status(name: Name, storage: Storage = None, as_json: AsJson = False) -> None
     from dashboards import load, tables
     from dashboards.records import to_json
 
-    sweep = load(_database(storage), name)
+    try:
+        sweep = load(_database(storage), name)
+    except ResultsError:
+        from sweeps.preparing import check_it_is_not
+        from sweeps.storage import study_url
+
+        check_it_is_not(name, study_url(storage))
+        raise
     _print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
 
 

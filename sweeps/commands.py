@@ -14,8 +14,9 @@ from sweeps.control import find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.patience import patient
 from sweeps.persistence import ensure_name_is_free, load_study, loaded_spec
+from sweeps.preparing import stopped
 from sweeps.remote import RemoteFolder, is_remote
-from sweeps.storage import expand, study_url
+from sweeps.storage import expand, study_names, study_url
 
 CHANGES = {"trials": int, "hours": float, "concurrency": int}
 POLL_SECONDS = 0.3
@@ -28,6 +29,12 @@ def ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
         UserError: There is no such sweep, or nothing is running it.
     """
     send(load_study(name, study_url(storage)), command, **arguments)
+
+
+def end_preparation(name: str, storage: str | None) -> bool:
+    """Ends a launch of which there is no study yet; False if there is one, or no launch."""
+    url = study_url(storage)
+    return name not in study_names(url) and stopped(name, url)
 
 
 @contextlib.contextmanager

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from sweeps.algorithms import make_pruner, make_sampler
 from sweeps.errors import UserError
+from sweeps.preparing import check_it_is_not
 from sweeps.provenance import run_with
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked, open_reading, open_storage, study_names
@@ -130,6 +131,7 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if name not in (names := study_names(url)):
+        check_it_is_not(name, url)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f", did you mean {near[0]!r}?" if near else ""
         raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")

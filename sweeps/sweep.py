@@ -34,6 +34,7 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
+from sweeps.preparing import preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
 from sweeps.runner import Observer, SweepResult, drive
@@ -83,6 +84,7 @@ def run_sweep(
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
     with (
+        preparing(spec.name, where.storage) as it_is_there,
         workers(spec, where, address, say) as (executor, context, validations, sources, asks_ahead),
         patient(say=say),
     ):
@@ -108,6 +110,7 @@ def run_sweep(
             spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources,
             starts=finder.suggested(notes, spec), searched=narrow,
         )  # fmt: skip
+        it_is_there()
         for line in finder.lines(notes):
             say(f"learning rate {line}")
         spec = narrow
