@@ -2,9 +2,9 @@
 
 The journal is a row of files with one JSON line an event. Its writer turns to a new file now and then and
 drops the files whose events are all written. A file that is full is synced (see `sweeps.durable`): a power
-cut takes the events of the last seconds, or of half a minute while MLflow is away. A driver that takes a
-sweep over replays what is left; a last line that a crash cut short is left out, since the training it came
-from will report it again.
+cut takes the events of the last seconds, also while MLflow is away. A driver that takes a sweep over replays
+what is left; a last line that a crash cut short is left out, since the training it came from will report it
+again.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from sweeps.durable import sync, sync_names
-from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
+from sweeps.records import Assignment, Event, News, Outcome, Point, Report, Started, State, Timing
 
 
 class Journal:
@@ -23,12 +23,12 @@ class Journal:
 
     Args:
         folder: Where its files are; made with the first event.
-        beside: What else keeps the events, and must be on the disk before the journal may drop them: the
-            write-ahead log of the study database.
+        beside: The write-ahead log of the study database, which keeps the events, too.
+        trials: How many the study knows; a power cut may have taken later ones, which will be others.
     """
 
-    def __init__(self, folder: Path, beside: Path | None = None) -> None:
-        self._folder, self._beside = folder, beside
+    def __init__(self, folder: Path, beside: Path | None = None, trials: int | None = None) -> None:
+        self._folder, self._beside, self._trials = folder, beside, trials
         self._full: list[IO[bytes]] = []
         self._number = max((int(path.stem) for path in self._files()), default=0) + 1
         self._first = self._number
@@ -67,26 +67,31 @@ class Journal:
                     os.fsync(file.fileno())
                 sync_names(self._folder)
 
-    def drop(self, number: int | None = None) -> None:
-        """Removes the files up to a number, or all so far: everything in them is written."""
-        number = self._number if number is None else number
+    def sync_study(self) -> None:
+        """Waits until the disk has what the study was told; MLflow must not know more than that."""
         if self._beside is not None:
             with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
                 sync(self._beside)
+
+    def drop(self, number: int | None = None) -> None:
+        """Removes the files up to a number, or all so far: everything in them is written."""
+        number = self._number if number is None else number
         for path in self._files():
             if int(path.stem) <= number:
                 path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there are files left, or there never were any
             self._folder.rmdir()
 
-    def left(self) -> Iterator[News]:
+    def left(self) -> Iterator[Assignment | Event]:
         """The events that an earlier driver wrote and could not bring to MLflow, oldest first."""
         for path in self._files():
             if int(path.stem) >= self._first:
                 return
             for line in path.read_text("utf-8", "replace").splitlines():
                 with contextlib.suppress(ValueError):
-                    yield _event(json.loads(line))
+                    event = _event(json.loads(line))
+                    if self._trials is None or event.number < self._trials:
+                        yield event
 
     @property
     def is_left(self) -> bool:
@@ -111,7 +116,7 @@ def _fields(record: News | Timing) -> dict[str, Any]:
     return {name: getattr(record, name) for name in type(record).__dataclass_fields__}
 
 
-def _event(plain: dict[str, Any]) -> News:
+def _event(plain: dict[str, Any]) -> Assignment | Event:
     """An event from its plain form.
 
     Raises:

@@ -41,6 +41,9 @@ class Replayed:
 Item = News | Ending | Mark | Replayed
 
 INTERVAL_SECONDS, LONGEST_INTERVAL_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 10.0, 30.0
+SYNC_SECONDS = 2.0
+"""How long events wait for the disk while MLflow is slow or away; otherwise its writer sees to it."""
+
 MOST_PROBLEMS = 20
 
 WAIT_SECONDS = 60.0
@@ -84,15 +87,19 @@ class Recorder:
         self._writer = Writer(info, self._tell)
         self._pause_seconds, self._trouble = INTERVAL_SECONDS, ""
         self._is_done = False
-        self._marked = 0
+        self._marked, self._marked_at, self._has_news = 0, time.monotonic(), False
+        self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._work, name="mlflow-recorder", daemon=True)
         self._thread.start()
+        if journal:
+            threading.Thread(target=self._keep_safe, args=[journal], name="journal", daemon=True).start()
 
     def record(self, event: News) -> None:
         """Takes one event of the sweep; does not wait for MLflow nor raise. After `close` it is forgotten."""
         with self._lock:  # a file of the journal holds exactly what is in the queue before its mark
             if self._journal:
                 self._keep(self._journal, event)
+                self._has_news = True
             if isinstance(event, Assignment) and event.attempt == 0:
                 self._held[event.number] = event
             elif not isinstance(event, Request):
@@ -183,11 +190,20 @@ class Recorder:
                 self._mark()
                 self._gather()
                 self._flush()
+        self._is_over.set()
+
+    def _keep_safe(self, journal: Journal) -> None:
+        """Sees to it that the disk has what is recorded, also while the writer waits for MLflow."""
+        while not self._is_over.wait(SYNC_SECONDS):
+            if self._has_news and time.monotonic() - self._marked_at > SYNC_SECONDS:
+                journal.sync_study()
+                self._mark()
 
     def _mark(self) -> None:
         """Marks in the queue where the journal turns to a new file."""
         if self._journal:
             with self._lock:
+                self._has_news, self._marked_at = False, time.monotonic()
                 self._queue.put((0.0, Mark(self._journal.turn())))
                 for event in self._held.values():  # the files before are dropped, and these are needed yet
                     self._keep(self._journal, event)
@@ -222,6 +238,8 @@ class Recorder:
     def _flush(self) -> None:
         try:
             self._writer.connect()
+            if self._journal:
+                self._journal.sync_study()
             began = time.monotonic()
             self._writer.flush()
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on

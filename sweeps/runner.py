@@ -219,7 +219,8 @@ def drive(
     optuna_study = alone(optuna_study)
     study = Study(optuna_study, spec, say=say or (lambda line: None))
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
-    journal = Journal(where.files / "journal", write_ahead_log(where.storage))
+    known = len(optuna_study.get_trials(deepcopy=False))
+    journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
     is_resumed = resumed_with is not None
     if is_resumed:
         mark = optuna_study.user_attrs["lightning_sweeps"]

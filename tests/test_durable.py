@@ -4,12 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
+from mlflow import MlflowClient
 
 from sweeps.checkpoints import BEST, LAST, PREVIOUS, Saver
+from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.journal import Journal
-from sweeps.records import Started
+from sweeps.persistence import create_study
+from sweeps.plan import Places
+from sweeps.recorder import Recorder, SweepInfo
+from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
-from sweeps.storage import write_ahead_log
+from sweeps.runner import drive
+from sweeps.storage import open_storage, write_ahead_log
+from sweeps.tracking import Writer
+from tests import fakes
+from tests.browser import wait_for
 from tests.test_resume import curve, train
 
 
@@ -53,22 +62,79 @@ def test_a_checkpoint_is_on_the_disk_before_it_gets_its_names_and_the_names_afte
     assert [(tmp_path / name).read_text() for name in (BEST, LAST, PREVIOUS)] == ["2", "2", "1"]
 
 
-def test_events_leave_the_journal_when_the_study_has_them_on_its_disk(
-    tmp_path: Path, steps: list[tuple[str, ...]]
-) -> None:
+INFO = SweepInfo("s", "loss", "minimize", "sqlite:///unused", "", "", Path())
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Journal:
     beside = write_ahead_log(f"sqlite:///{tmp_path}/sweeps.db")
     assert beside is not None
     beside.touch()
-    written = Journal(tmp_path / "journal", beside)
-    written.append(Started(0, 1.0))
-    number = written.turn()
-    written.append(Started(1, 2.0))
-    written.sync()
-    written.drop(number)
-    file = f"{number:08}.jsonl"
-    assert steps == [("sync", file), ("sync", "journal"), ("sync", "sweeps.db-wal"), ("remove", file)]
-    assert [event.number for event in Journal(tmp_path / "journal").left()] == [1]
+    return Journal(tmp_path / "journal", beside)
+
+
+def test_mlflow_hears_of_and_the_journal_drops_what_the_study_has_on_its_disk(
+    journal: Journal, steps: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Writer, "connect", lambda _: None)
+    monkeypatch.setattr(Writer, "flush", lambda _: steps.append(("flush",)))
+    recorder = Recorder(INFO, journal)
+    recorder.record(Started(0, 1.0))
+    assert recorder.close(status="finished", best=None) == []
+    log, first = ("sync", "sweeps.db-wal"), "00000001.jsonl"
+    assert all(steps[at - 1] == log for at, step in enumerate(steps) if step == ("flush",))
+    order = [
+        steps.index(("sync", first)),
+        len(steps) - 1 - steps[::-1].index(log),
+        steps.index(("remove", first)),
+    ]
+    assert order == sorted(order)
     assert write_ahead_log("postgresql://host/database") is None
+
+
+def test_while_mlflow_is_away_the_disk_has_events_within_seconds(
+    journal: Journal, steps: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(_: Writer) -> None:
+        raise OSError("away")
+
+    monkeypatch.setattr("sweeps.recorder.SYNC_SECONDS", 0.1)
+    monkeypatch.setattr("sweeps.recorder.INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr(Writer, "connect", away)
+    recorder = Recorder(INFO, journal)
+    wait_for(lambda: bool(recorder.trouble))  # the next try is a minute away
+    del steps[:]
+    for number in range(2):
+        recorder.record(Started(number, 1.0))
+        wait_for(lambda: steps[-1:] == [("sync", "journal")])
+        assert [kind for kind, _ in steps] == ["sync", "sync", "sync"]
+        assert steps[0] == ("sync", "sweeps.db-wal")  # the study knows each trial that the journal knows
+        assert steps[1][1].endswith(".jsonl")
+        del steps[:]
+    recorder.abandon()
+
+
+def test_events_of_trials_that_a_power_cut_took_from_the_study_are_left_out(tmp_path: Path) -> None:
+    written = Journal(tmp_path)
+    for number in range(3):
+        written.append(Started(number, 1.0))
+    assert [event.number for event in Journal(tmp_path, trials=2).left()] == [0, 1]
+
+
+def test_a_driver_records_nothing_of_trials_that_a_power_cut_took_from_the_study(tmp_path: Path) -> None:
+    spec = fakes.spec(budget={"trials": 2}, files=str(tmp_path))
+    url, uri = f"sqlite:///{tmp_path}/s.db", f"sqlite:///{tmp_path}/mlflow.db"
+    study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": {"key": "key"}})
+    journal = Journal(tmp_path / "journal")
+    journal.append(Assignment(0, {"model.init_args.x": 7.0}, {}))
+    journal.append(Report(0, 1, 0.5, points=(Point("earlier", 0.5, 1, 1),)))
+    where = Places(url, uri, str(tmp_path / "artifacts"), tmp_path)
+    drive(study, spec, where, ScriptedExecutor(fakes.falling, slots=1, length=4), [], resumed_with={})
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name(spec.name)
+    assert experiment is not None
+    runs = client.search_runs([experiment.experiment_id], "tags.trial_number = '0'")
+    assert ["earlier" in run.data.metrics for run in runs] == [False]
 
 
 def test_two_checkpoints_that_are_damaged_in_a_row_leave_a_third(tmp_path: Path) -> None:
