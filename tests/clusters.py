@@ -41,6 +41,13 @@ class Nodes:
         """Ends a node, or kills it without a word."""
         self._do("kill" if kill else "remove", number)
 
+    def raylets(self) -> list[int]:
+        """The processes that stand for its nodes."""
+        found = subprocess.run(
+            ["pgrep", "-f", f"raylet/raylet .*{self._folder}"], capture_output=True, text=True
+        )
+        return [int(line) for line in found.stdout.split()]
+
     def close(self) -> None:
         """Ends everything."""
         self._process.communicate(timeout=60)

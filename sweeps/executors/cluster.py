@@ -208,11 +208,12 @@ def nodes() -> dict[str, NodeState]:
     """The living nodes of the connected cluster; `ray.cluster_resources` counts dead ones for a while.
 
     Raises:
-        ClusterLost: It has ended.
+        ClusterLost: It has ended, or this machine's part of it has.
     """
     ensure_it_lives()
     states = ray.nodes()  # type: ignore[no-untyped-call]
-    if (local.is_running or _joined) and not any(node["Alive"] for node in states):
+    here = ray.get_runtime_context().get_node_id()
+    if not any(node["Alive"] and node["NodeID"] == here for node in states):  # nothing that is asked begins
         raise ClusterLost("Ray's own process on this machine was killed; `sweeps resume` goes on")
     free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
     return {

@@ -29,9 +29,6 @@ QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
 # Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
 ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
-is_running = False
-"""This process has started a cluster, to which no other node will come."""
-
 
 @contextlib.contextmanager
 def started(**options: Any) -> Iterator[None]:
@@ -40,14 +37,11 @@ def started(**options: Any) -> Iterator[None]:
     Args:
         options: See `start`.
     """
-    global is_running
     reaper = Reaper()
     try:
         start(**options)
-        is_running = True
         yield
     finally:
-        is_running = False
         ray.shutdown()
         reaper.close()
 
