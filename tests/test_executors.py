@@ -280,14 +280,17 @@ def test_a_trial_that_takes_too_long_is_ended_and_its_slot_goes_on() -> None:
     assert outcomes[1].state is State.COMPLETE
 
 
-@pytest.mark.parametrize(("grace", "state"), [(30.0, State.COMPLETE), (0.0, State.FAILED)])
+@pytest.mark.parametrize(
+    ("grace", "attempt", "state"),
+    [(30.0, 1, State.COMPLETE), (0.0, 1, State.FAILED), (30.0, 0, State.FAILED)],
+)
 def test_a_trial_that_goes_on_may_wait_for_its_checkpoint_beside_its_time(
-    ray_cluster: None, grace: float, state: State
+    ray_cluster: None, grace: float, attempt: int, state: State
 ) -> None:
     from sweeps.executors.ray import RayExecutor
 
     executor = RayExecutor(fakes.Scripted(fakes.late), slots=1, timeout_seconds=1, grace_seconds=grace)
-    executor.submit(replace(assignment(0), attempt=1))
+    executor.submit(replace(assignment(0), attempt=attempt))
     *_, outcome = drain(executor)
     executor.close()
     assert isinstance(outcome, Outcome)

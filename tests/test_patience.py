@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import optuna
@@ -18,7 +19,16 @@ import sqlalchemy
 from sweeps.control import Lease
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.patience import DRIVER_SECONDS, StudyGone, StudyUnwritable, driver_seconds, hurry, patient
+from sweeps.patience import (
+    DEFAULT_SECONDS,
+    DRIVER_SECONDS,
+    StudyGone,
+    StudyUnwritable,
+    current,
+    driver_seconds,
+    hurry,
+    patient,
+)
 from sweeps.persistence import create_study
 from sweeps.records import News
 from sweeps.runner import run
@@ -226,6 +236,21 @@ def test_a_database_that_is_deleted_is_put_back_with_all_of_its_sweeps(
     resumed.adopt()
     run(resumed, ScriptedExecutor(fakes.falling, slots=2, length=4))
     assert [trial.state.name for trial in again.trials] == ["COMPLETE"] * 60
+
+
+def test_threads_that_start_while_a_driver_waits_share_its_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    def seconds_of_a_new_thread() -> float:
+        with ThreadPoolExecutor(1) as pool:
+            return pool.submit(lambda: current().seconds).result()
+
+    monkeypatch.setenv("SWEEPS_PATIENCE", "7.5")
+    with patient():
+        assert seconds_of_a_new_thread() == 7.5
+        with patient(1.0):  # this thread's own
+            assert seconds_of_a_new_thread() == 7.5
+        hurry(2.0)
+        assert seconds_of_a_new_thread() == 2.0
+    assert seconds_of_a_new_thread() == DEFAULT_SECONDS
 
 
 BACK = r"s\.db: was deleted while the sweep ran; it is back as it was, so `sweeps resume` goes on"

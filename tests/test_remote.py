@@ -1,6 +1,7 @@
 """Files on an object store, and what becomes of a checkpoint that was cut. A sweep: `test_cluster.py`."""
 
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from sweeps.loading import load_spec
 from sweeps.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
+from tests import fakes
 from tests.stores import BUCKET, key, names
 from tests.test_cli import sweep_file
 from tests.test_trial import Run, new_worker, run
@@ -144,6 +146,27 @@ def test_a_store_that_is_away_is_waited_for_when_a_trial_goes_on_and_is_then_no_
     _, outcome = train(worker, epochs=4, attempt=2)
     assert (outcome.state, outcome.lost) == (State.FAILED, True)  # and goes on as one that lost its worker
     assert outcome.reason == f"StoreAway: file://{there}/trial-0: the store is being moved"
+
+
+def test_a_store_that_refuses_a_trial_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> bool:
+        raise PermissionError("no key")
+
+    monkeypatch.setattr(RemoteFolder, "fetch", refused)
+    worker = new_worker(tmp_path / "files", store=f"file://{tmp_path}/store", patience=300.0)
+    began = time.monotonic()
+    _, outcome = train(worker, epochs=1, attempt=1)
+    assert (outcome.reason, outcome.lost) == (f"StoreAway: file://{tmp_path}/store/trial-0: no key", True)
+    assert time.monotonic() - began < 100
+
+
+def test_a_trial_waits_for_the_store_as_long_as_the_driver_for_its_database(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_PATIENCE", "7.5")
+    assert context_of(fakes.spec(), tmp_path, 0.0, "s3://bucket/sweep").patience == 7.5
 
 
 @pytest.mark.parametrize(
