@@ -32,7 +32,7 @@ PRIOR_PRECISION = 1.0
 
 
 class ForecastPruner(BasePruner):
-    """Prunes a trial once it is less likely to become the best one than a new trial is.
+    """Prunes a trial once to train it to its end is a worse bet than to train a new one.
 
     At validation s, each complete trial i shows a change c_i from x_i, its best value until s, to its end.
     The changes are a line in x with normal deviations, and by Bayesian linear regression the end of a
@@ -43,30 +43,41 @@ class ForecastPruner(BasePruner):
         v = (sum((c_i - mean(c) - b (x_i - mean(x)))^2) + b^2 + 2 r) / (n + 1)
 
     and r is the share of the training that is left. So it prunes little while few trials are complete, and
-    far from where they stood. The trial is pruned if the chance that its end is better than the best so far
-    is below 1 / (m + 1): of m trials that ended and a new one, drawn like them, each is as likely the best.
+    far from where they stood. The chance that its end is better than the best so far costs the share r of a
+    training; of m trials that ended and a new one, drawn like them, each is as likely the best, and that
+    chance of 1 / (m + 1) costs a whole training. The trial is pruned if it gives less for the same cost.
+    The best quarter of all trials at a validation is never pruned: what the complete ones do is learned from
+    those that were let go on, and slow starters would be missing among them.
     Values count as asinh((value - best) / spread), where spread is how far the complete trials' values lie
     from their median, in the median: evenly near the best, by orders of magnitude far from it, whatever the
     objective's scale, zero and sign.
 
     Source: the conjugate prior of linear regression, Gelman et al., Bayesian Data Analysis (2013), 14.8
-    (stat.columbia.edu/~gelman/book).
+    (stat.columbia.edu/~gelman/book); the best share that goes on is that of asynchronous successive halving
+    (Li et al. 2020, arXiv:1810.05934).
 
     Args:
         n_startup_trials: So many complete trials must have gone on from the validation, or nothing is pruned.
         n_warmup_steps: The first validation at which a trial may be pruned.
         fraction: Of a new trial's chance: below it a trial is pruned. A smaller one prunes less.
+        keep: The share of the trials, those that stand best at a validation, that is not pruned there.
+
+    Raises:
+        ValueError: An argument is out of range.
     """
 
-    def __init__(self, *, n_startup_trials: int, n_warmup_steps: int, fraction: float = 1.0) -> None:
+    def __init__(
+        self, *, n_startup_trials: int, n_warmup_steps: int, fraction: float = 1.0, keep: float = 0.25
+    ) -> None:
         for name, number in (("n_startup_trials", n_startup_trials), ("n_warmup_steps", n_warmup_steps)):
             if isinstance(number, bool) or not isinstance(number, int) or number < 0:
                 raise ValueError(f"`{name}` must be a whole number from 0 on, but got {number!r}")
-        is_number = isinstance(fraction, int | float) and not isinstance(fraction, bool)
-        if not is_number or not 0 < fraction < math.inf:
+        if not _is_number(fraction) or not 0 < fraction < math.inf:
             raise ValueError(f"`fraction` must be a number above 0, but got {fraction!r}")
+        if not _is_number(keep) or not 0 <= keep < 1:
+            raise ValueError(f"`keep` must be a number from 0 to below 1, but got {keep!r}")
         self._n_startup_trials, self._n_warmup_steps = n_startup_trials, n_warmup_steps
-        self._fraction = fraction
+        self._fraction, self._keep = fraction, keep
         self._study: Study | None = None
         self._curves: dict[int, Curve] = {}
         self._forecasts: dict[int, Forecast | None] = {}
@@ -76,26 +87,33 @@ class ForecastPruner(BasePruner):
         step = trial.last_step
         if step is None or step < self._n_warmup_steps:
             return False
-        ended = study.get_trials(deepcopy=False, states=ENDED)
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        self._learn(study, [t for t in ended if t.state is TrialState.COMPLETE], sign)
+        self._learn(study, study.get_trials(deepcopy=False, states=ENDED), sign)
+        curves = [curve for curve in self._curves.values() if curve.steps]
         if step not in self._forecasts:
-            curves = list(self._curves.values())
             self._forecasts[step] = forecast(curves, step, max(1, self._n_startup_trials))
         found = self._forecasts[step]
         if found is None:
             return False
-        tried = sum(1 for t in ended if t.intermediate_values)
-        return found.chance(Curve.of(trial, sign).until(step)) < self._fraction / (tried + 1)
+        value, of_a_new_one = Curve.of(trial, sign).until(step), 1 / (len(curves) + 1)
+        if found.chance(value) >= self._fraction * of_a_new_one * found.left:
+            return False
+        better = sum(curve.steps[-1] >= step and curve.until(step) < value for curve in curves)
+        return better >= self._keep * len(curves)
 
-    def _learn(self, study: "Study", complete: Sequence[FrozenTrial], sign: float) -> None:
-        """Keeps the curves of the complete trials, which change no more, and what follows from them."""
+    def _learn(self, study: "Study", ended: Sequence[FrozenTrial], sign: float) -> None:
+        """Keeps the curves of the trials that ended, which change no more, and what follows from them."""
         if study is not self._study:
             self._study, self._curves, self._forecasts = study, {}, {}
-        if len(complete) != len(self._curves):
-            new = [t for t in complete if t.number not in self._curves]
-            self._curves |= {t.number: Curve.of(t, sign) for t in new}
-            self._forecasts = {}
+        if len(ended) != len(self._curves):
+            new = {t.number: Curve.of(t, sign) for t in ended if t.number not in self._curves}
+            if any(math.isfinite(curve.end) for curve in new.values()):
+                self._forecasts = {}
+            self._curves |= new
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)
@@ -105,7 +123,7 @@ class Curve:
     Attributes:
         steps: Its validations, in order.
         best: The best finite value until each.
-        end: Its value; NaN if it has none yet.
+        end: Its value; NaN if it is not complete.
     """
 
     steps: tuple[int, ...]
@@ -147,6 +165,7 @@ class Forecast:
         squares: S of the formula.
         variance: v of the formula.
         trials: Complete trials.
+        left: r of the formula.
     """
 
     best: float
@@ -157,6 +176,7 @@ class Forecast:
     squares: float
     variance: float
     trials: int
+    left: float
 
     def chance(self, value: float) -> float:
         """The chance, 0 to 1, that a trial whose best value so far this is ends below the best one."""
@@ -195,7 +215,7 @@ def forecast(curves: Sequence[Curve], step: int, least: int) -> Forecast | None:
     prior = PRIOR_PRECISION * slope**2 + PRIOR_TRIALS * PRIOR_VARIANCE * left
     variance = (float(rest @ rest) + prior) / (len(known) - 1 + PRIOR_TRIALS)
     return Forecast(
-        best, spread, float(stood.mean()), float(changes.mean()), slope, squares, variance, len(known)
+        best, spread, float(stood.mean()), float(changes.mean()), slope, squares, variance, len(known), left
     )
 
 

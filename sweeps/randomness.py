@@ -14,8 +14,8 @@ def random_state() -> dict[str, Any]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     return {
         # As tensors: each number by itself would take a third of the time of saving a small model.
-        "python": [version, torch.tensor(numbers), gauss],
-        "numpy": [name, torch.tensor(np.asarray(keys, np.int64)), position, has_gauss, cached],
+        "python": [version, torch.from_numpy(np.array(numbers, np.int64)), gauss],
+        "numpy": [name, torch.from_numpy(np.array(keys, np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": cuda,
     }

@@ -133,7 +133,7 @@ class SweepSpec(_Section):
     start_with: list[dict[str, Any]] = []
     lr_finder: LrFinder | None = None
     sampler: str | Component = "auto"
-    pruner: str | Component = "median"
+    pruner: str | Component = "forecast"
     resources: Resources = Resources()
     keep_checkpoints: Annotated[int, Field(ge=0)] = 1
     retries: Retries = Retries()

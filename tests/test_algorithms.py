@@ -143,7 +143,7 @@ def test_hyperbands_upper_bound_is_the_full_training_unless_given() -> None:
 @pytest.mark.parametrize(
     ("pruner", "text", "first"),
     [
-        pytest.param("median", "from 2 on but the last, once 5 trials", 2, id="the default"),
+        pytest.param("median", "from 2 on but the last, once 5 trials", 2, id="median"),
         pytest.param(component("median", n_warmup_steps=4), "from 4 on but the last, once 5 trials", 4,
                      id="a later start"),
         pytest.param(component("percentile", percentile=30.0, n_warmup_steps=0, n_startup_trials=2),

@@ -78,9 +78,28 @@ def test_it_ends_what_is_far_behind_and_lets_go_on_what_may_still_win() -> None:
     assert not is_pruned(study, falling(0.9)[:1])
     assert not is_pruned(study, falling(1.05)[:6])
     assert not is_pruned(study, falling(1.2)[:1]), "so early, it may"
-    assert is_pruned(study, falling(1.2)[:7])
-    assert not is_pruned(study, falling(1.2)[:7], fraction=1e-6)
+    assert is_pruned(study, falling(1.5)[:7])
+    assert not is_pruned(study, falling(1.5)[:7], fraction=1e-6)
     assert not is_pruned(study, falling(20.0)[:1], n_warmup_steps=2)
+
+
+def test_what_is_left_of_a_training_is_worth_its_share_of_a_new_ones_chance() -> None:
+    trials = [complete(height) for height in (1.0, 1.1, 1.3, 1.6, 2.0, 2.2, 2.6, 3.0)]
+    found = forecast([Curve.of(trial, 1.0) for trial in trials], 6, 3)
+    assert found is not None
+    even = found.chance(falling(1.6)[5]) * (8 + 1) / (2 / 8)  # two of eight validations are left
+    assert is_pruned(study_of(trials), falling(1.6)[:6], fraction=1.01 * even)
+    assert not is_pruned(study_of(trials), falling(1.6)[:6], fraction=0.99 * even)
+
+
+def test_the_best_quarter_at_a_validation_goes_on_whatever_its_chance() -> None:
+    alike = [trial_of(COMPLETE, [2.0, 1.0 + e, 1.0 + e, 1.0 + e], 1.0 + e) for e in (0.0, 1e-3, 2e-3, 3e-3)]
+    behind = [trial_of(PRUNED, [6.0, 5.0])] * 13
+    assert not is_pruned(study_of([*alike, *behind]), [2.0, 1.5]), "four of seventeen are better"
+    assert is_pruned(study_of([*alike, *behind]), [2.0, 1.5], keep=0.2)
+    assert is_pruned(study_of([*alike, *behind[:12]]), [2.0, 1.5]), "four of sixteen"
+    earlier = [trial_of(PRUNED, [0.5])] * 13
+    assert not is_pruned(study_of([*alike, *earlier]), [2.0, 1.5]), "these never came so far"
 
 
 def test_slow_starters_that_became_the_best_keep_their_like_alive() -> None:
@@ -197,6 +216,8 @@ def test_what_it_remembers_changes_no_answer() -> None:
         pytest.param("n_warmup_steps", True, "a whole number from 0 on, but got True", id="no step"),
         pytest.param("fraction", 0, "a number above 0, but got 0", id="no chance"),
         pytest.param("fraction", math.inf, "a number above 0, but got inf", id="no number"),
+        pytest.param("keep", 1, "a number from 0 to below 1, but got 1", id="all"),
+        pytest.param("keep", "some", "a number from 0 to below 1, but got 'some'", id="no share"),
     ],
 )
 def test_a_setting_that_it_does_not_take_is_one_line(name: str, value: Any, rule: str) -> None:

@@ -53,7 +53,7 @@ def worse_than_some(assignment: Assignment) -> Iterator[Step]:
 
 
 def test_a_list_of_one_objective_is_that_objective() -> None:
-    assert spec(LOSS) == fakes.spec(pruner="median")
+    assert spec(LOSS) == fakes.spec(pruner="forecast")
 
 
 def test_nothing_prunes_several_objectives_unless_the_file_asks_for_it() -> None:

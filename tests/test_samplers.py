@@ -310,7 +310,7 @@ def test_what_is_no_grid_is_one_line(sampler: Any, space: dict[str, Any], messag
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        pytest.param({"sampler": "auto", "pruner": "median"}, [], id="the defaults"),
+        pytest.param({"sampler": "auto", "pruner": "forecast"}, [], id="the defaults"),
         pytest.param(
             {"sampler": "gp", "pruner": "median"}, ["gp learns nothing from pruned trials"], id="gp"
         ),

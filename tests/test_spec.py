@@ -39,7 +39,7 @@ def test_a_file_is_read_and_every_other_key_has_its_default(tmp_path: Path) -> N
     spec = load_spec(written(tmp_path))
     assert spec.objective.metric == "val_loss"
     assert spec.budget.trials == 8
-    assert (spec.sampler, spec.pruner) == ("auto", "median")
+    assert (spec.sampler, spec.pruner) == ("auto", "forecast")
     assert (spec.keep_checkpoints, spec.seed_everything) == (1, 0)
     assert spec.file == str(tmp_path / "sweep.yaml")
 

@@ -1,15 +1,18 @@
 """Real learning curves for the search benchmark; `python -m tests.benchmarks.curves` trains them again.
 
-That takes about 10 minutes on one core. Two spaces on a full grid, so that a search may propose any of its
+That takes about 20 minutes on one core. Spaces on a full grid, so that a search may propose any of its
 points and gets what was really measured there: no surrogate, no nearest neighbour. 240 configurations, 27
 epochs (three rungs of three), one seed:
 
 - `digits`: one hidden layer on scikit-learn's 8x8 digits, 1,437 images to train and 360 to validate;
 - `mnist1d`: two 1-D convolutions on MNIST-1D (Greydanus and Kobak 2024, arxiv.org/abs/2011.14439), 4,000
-  sequences to train and 1,000 to validate.
+  sequences to train and 1,000 to validate;
+- `moons`, `friedman`, `diabetes`, `cancer`, `wine`: one hidden layer on scikit-learn's data, four fifths of
+  600, 1,500, 442, 569 and 178 rows to train.
 
-The optimizer is a choice with a learning rate of its own in each branch. A table holds the validation losses,
-one line a configuration; after a loss that is not finite, training ends.
+The optimizer is a choice with a learning rate of its own in each branch. A table holds the validation
+losses, one line a configuration; after a loss that is not finite, training ends. The loss is cross-entropy,
+or the mean squared error over the variance.
 """
 
 import argparse
@@ -28,6 +31,7 @@ RATE_LEVELS = 8
 HIDDEN = (8, 16, 32, 64, 128)
 CHANNELS = (4, 8, 16, 24, 32)
 BATCHES = {"digits": (16, 32, 64), "mnist1d": (64, 128, 256)}
+SMALL = ("moons", "friedman", "diabetes", "cancer", "wine")
 GRID = [(o, r, w, b) for o, r, w, b in itertools.product(RATES, range(RATE_LEVELS), range(5), range(3))]
 """Every configuration: the optimizer's name and the levels of learning rate, width and batch size."""
 
@@ -61,63 +65,103 @@ def load(task: str) -> dict[tuple[str, int, int, int], list[float]]:
     return {(r[0], int(r[1]), int(r[2]), int(r[3])): [float(v) for v in r[4:]] for r in rows}
 
 
+def late(curves: dict[Any, list[float]]) -> dict[Any, list[float]]:
+    """The curves, each up to 8 epochs late: so long it stays where it begins. So they cross."""
+    random, found = np.random.default_rng(1), {}
+    for key, curve in curves.items():
+        begins = int(random.integers(0, 9))
+        whole = len(curve) == EPOCHS
+        found[key] = ([curve[0]] * begins + curve)[:EPOCHS] if whole else curve
+    return found
+
+
 def train(task: str, data: Any, optimizer: str, rate: int, width: int, batch: int) -> list[float]:
     """Trains one configuration.
 
     Returns:
-        The mean cross-entropy on the validation data after each epoch.
+        The loss on the validation data after each epoch.
     """
     import torch
     from torch import nn
-    from torch.nn import functional
 
     torch.manual_seed(0)
     x, y, x_val, y_val = data
-    if task == "digits":
-        model = nn.Sequential(nn.Linear(64, HIDDEN[width]), nn.ReLU(), nn.Linear(HIDDEN[width], 10))
-    else:
+    if task == "mnist1d":
         c = CHANNELS[width]
         model = nn.Sequential(
             nn.Unflatten(1, (1, 40)), nn.Conv1d(1, c, 5, stride=2, padding=2), nn.ReLU(),
             nn.Conv1d(c, c, 3, stride=2, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(10 * c, 10),
         )  # fmt: skip
+    else:
+        outputs = 1 if y.is_floating_point() else int(y.max()) + 1
+        hidden = HIDDEN[width]
+        model = nn.Sequential(nn.Linear(x.shape[1], hidden), nn.ReLU(), nn.Linear(hidden, outputs))
     low, high = RATES[optimizer]
     lr = low * (high / low) ** (rate / (RATE_LEVELS - 1))
     weights = list(model.parameters())
     made: torch.optim.Optimizer = torch.optim.SGD(weights, lr, momentum=0.9)
     if optimizer == "adamw":
         made = torch.optim.AdamW(weights, lr)
-    size, losses = BATCHES[task][batch], []
+    size, losses = BATCHES.get(task, BATCHES["digits"])[batch], []
     for _ in range(EPOCHS):
         order = torch.randperm(len(x))
         for chosen in order.split(size):
             made.zero_grad()
-            functional.cross_entropy(model(x[chosen]), y[chosen]).backward()
+            loss_of(model(x[chosen]), y[chosen]).backward()
             made.step()
         with torch.no_grad():
-            losses.append(float(functional.cross_entropy(model(x_val), y_val)))
+            unit = y_val.var(correction=0) if y_val.is_floating_point() else 1.0
+            losses.append(float(loss_of(model(x_val), y_val) / unit))
         if not math.isfinite(losses[-1]):
             break
     return losses
 
 
+def loss_of(outputs: Any, targets: Any) -> Any:
+    """Mean squared error of a number, cross-entropy of a class."""
+    from torch.nn import functional
+
+    if targets.is_floating_point():
+        return functional.mse_loss(outputs.squeeze(-1), targets)
+    return functional.cross_entropy(outputs, targets)
+
+
 def data_of(task: str) -> Any:
-    """Training inputs and labels, then those for validation, as tensors."""
+    """Training inputs and targets, then those for validation, as tensors."""
     import torch
 
-    if task == "digits":
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        order = np.random.default_rng(0).permutation(len(digits.target))
-        x, y = digits.data[order] / 16, digits.target[order]
-        parts = [x[:1437], y[:1437], x[1437:], y[1437:]]
-    else:
+    if task == "mnist1d":
         from mnist1d.data import get_dataset_args, make_dataset
 
         made = make_dataset(get_dataset_args())
         parts = [made["x"], made["y"], made["x_test"], made["y_test"]]
-    return [torch.tensor(p, dtype=torch.long if p.ndim == 1 else torch.float32) for p in parts]
+    else:
+        x, y = rows_of(task)
+        order = np.random.default_rng(0).permutation(len(y))
+        x, y, train = x[order], y[order], 1437 if task == "digits" else int(0.8 * len(y))
+        parts = [x[:train], y[:train], x[train:], y[train:]]
+    classes = np.issubdtype(parts[1].dtype, np.integer)
+    kinds = [torch.float32, torch.long if classes else torch.float32]
+    return [torch.tensor(part, dtype=kinds[part.ndim == 1]) for part in parts]
+
+
+def rows_of(task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Inputs, shape (rows, columns), and targets of scikit-learn's data, standardised but for digits."""
+    from sklearn import datasets
+
+    if task == "digits":
+        digits = datasets.load_digits()
+        return digits.data / 16, digits.target
+    x, y = {
+        "moons": lambda: datasets.make_moons(600, noise=0.3, random_state=0),
+        "friedman": lambda: datasets.make_friedman1(1500, noise=1.0, random_state=0),
+        "diabetes": lambda: datasets.load_diabetes(return_X_y=True),
+        "cancer": lambda: datasets.load_breast_cancer(return_X_y=True),
+        "wine": lambda: datasets.load_wine(return_X_y=True),
+    }[task]()
+    if not np.issubdtype(y.dtype, np.integer):
+        y = (y - y.mean()) / y.std()
+    return (x - x.mean(0)) / (x.std(0) + 1e-9), y
 
 
 def main() -> None:
@@ -125,7 +169,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=list(BATCHES))
+    parser.add_argument("tasks", nargs="*", default=[*BATCHES, *SMALL])
     torch.set_num_threads(1)
     for task in parser.parse_args().tasks:
         data = data_of(task)

@@ -132,9 +132,15 @@ def tabular(contender: str, task: str, *, kind: str, noise: bool, slots: int, se
     return {"regret": regrets, "ask": seconds}
 
 
+def curve_table(task: str) -> dict[Any, list[float]]:
+    """The learning curves of a task; of one that is called `NAME, late`, up to 8 epochs late."""
+    name, _, kind = task.partition(", ")
+    return curves.late(curves.load(name)) if kind == "late" else curves.load(name)
+
+
 def pruned(contender: str, task: str, *, trials: int, slots: int, seed: int) -> dict[str, Any]:
     """One sweep over learning curves: the best loss at the end of each trial, and the epochs used by then."""
-    table = curves.load(task)
+    table = curve_table(task)
     spec = spec_of(contender, curves.search_space(), trials=trials, epochs=curves.EPOCHS, seed=seed)
 
     def script(assignment: Assignment) -> Iterator[Step]:
@@ -226,8 +232,8 @@ def curve_runs(arguments: argparse.Namespace, contender: str, task: str, slots: 
 
 def show_curves(arguments: argparse.Namespace) -> None:
     """Prints, for each task and contender, the epochs to random search's and the grid's final quality."""
-    for task, slots in itertools.product(curves.BATCHES, arguments.slots):
-        table = curves.load(task)
+    for task, slots in itertools.product(arguments.tasks, arguments.slots):
+        table = curve_table(task)
         finals = np.sort([min(filter(math.isfinite, c), default=math.inf) for c in table.values()])
         grid_epochs = sum(map(len, table.values()))
         random = curve_runs(arguments, "random", task, slots)
@@ -274,6 +280,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--slots", type=int, nargs="*", default=[4])
     parser.add_argument("--trials", type=int, default=100, help="Of a sweep over learning curves.")
+    parser.add_argument("--tasks", nargs="*", default=list(curves.BATCHES), help="Learning curves of these.")
     parser.add_argument("--kind", choices=["levels", "lists"], default="levels", help="Numbers or choices.")
     parser.add_argument("--noise", action="store_true", help="A trial gives one seed's value, not the mean.")
     arguments = parser.parse_args()
