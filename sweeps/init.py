@@ -133,6 +133,7 @@ def _arguments(cls: Any) -> Iterator[_Argument]:
 
 def _not_none(kind: Any, default: Any) -> Any:
     """The type without `| None`; where none is written, the default's."""
+    kind = getattr(kind, "__value__", kind)  # of a name that Python 3.12's `type` statement gave it
     if typing.get_origin(kind) in (typing.Union, UnionType):
         others = [other for other in typing.get_args(kind) if other is not NoneType]
         return others[0] if len(others) == 1 else Any

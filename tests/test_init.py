@@ -16,6 +16,9 @@ from typing import Literal, Optional
 
 import lightning.pytorch as pl
 from tests.modules import Line
+from typing_extensions import TypeAliasType
+
+Norm = TypeAliasType("Norm", Literal["batch", "layer"])
 
 
 class Kind(enum.Enum):
@@ -27,7 +30,8 @@ class Wide(Line):
     def __init__(
         self, kind: Kind = Kind.PLAIN, act: Literal["relu", "gelu"] = "relu", use_norm=False, hidden=64,
         dropout: float | None = 0.2, weight_decay: float = 1e-4, scale: Optional[float] = 2.0,
-        in_features: int = 1, num_classes: int = 2, num_workers: int = 4, note: str = "a: b # c", **kwargs,
+        in_features: int = 1, num_classes: int = 2, num_workers: int = 4, note: str = "a: b # c",
+        norm: Norm = "batch", **kwargs,
     ) -> None:
         super().__init__(**kwargs)
 
@@ -76,6 +80,7 @@ def test_names_types_and_defaults_become_ranges() -> None:
         "num_classes": "[...]",
         "num_workers": "[...]",
         "note": "[...]",
+        "norm": '["batch", "layer"]',
         "lr": "{type: float, low: 0.005, high: 0.5, log: true}",
         "width": "{type: int, low: 1, high: 16}",
         "name": "[...]",
@@ -85,7 +90,7 @@ def test_names_types_and_defaults_become_ranges() -> None:
         "in_features", "num_classes", "num_workers", "note", "name"
     ]  # fmt: skip
     spec = load_spec({"name": "wide"} | _read("\n".join(lines)))
-    assert len(spec.space.names) == 9
+    assert len(spec.space.names) == 10
 
 
 def _read(text: str) -> dict[str, object]:
