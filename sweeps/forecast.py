@@ -7,6 +7,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -98,8 +99,9 @@ class ForecastPruner(BasePruner):
         value, of_a_new_one = Curve.of(trial, sign).until(step), 1 / (len(curves) + 1)
         if found.chance(value) >= self._fraction * of_a_new_one * found.left:
             return False
-        better = sum(curve.steps[-1] >= step and curve.until(step) < value for curve in curves)
-        return better >= self._keep * len(curves)
+        better = (curve for curve in curves if curve.steps[-1] >= step and curve.until(step) < value)
+        enough = math.ceil(self._keep * len(curves))
+        return sum(1 for _ in islice(better, enough)) == enough
 
     def _learn(self, study: "Study", ended: Sequence[FrozenTrial], sign: float) -> None:
         """Keeps the curves of the trials that ended, which change no more, and what follows from them."""
