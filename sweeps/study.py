@@ -249,9 +249,10 @@ class Study:
         """
         if not math.isfinite(report.value):
             return True
-        running = self._keep(report)
-        # Some pruners answer with a NumPy boolean.
-        is_pruned = self._prunes and not report.last and bool(running.trial.should_prune())
+        running, is_pruned = self._keep(report), False
+        if self._prunes and not report.last:
+            with running.unless_taken():  # some pruners write to the trial
+                is_pruned = bool(running.trial.should_prune())  # some answer with a NumPy boolean
         return is_pruned or running.is_taken
 
     def _keep(self, report: Report) -> Running:

@@ -223,3 +223,22 @@ def test_a_driver_with_a_thread_that_draws_reads_from_memory_what_is_in_the_data
     assert isinstance(sampler.seen._storage, KnownTrials)
     kept = optuna.load_study(study_name=study.study_name, storage=open_storage(url)).trials
     assert [plain(trial) for trial in sampler.seen.get_trials(deepcopy=False)] == [plain(t) for t in kept]
+
+
+def test_a_trial_that_another_program_ends_while_the_pruner_looks_ends_the_training_only(
+    tmp_path: Path,
+) -> None:
+    spec, url = fakes.spec(pruner="successive_halving"), f"sqlite:///{tmp_path / 's.db'}"
+    made = create_study(spec, open_storage(url), validations=4)
+
+    class EndsFirst(optuna.pruners.SuccessiveHalvingPruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            optuna.load_study(study_name=made.study_name, storage=open_storage(url)).tell(trial.number, 1.0)
+            return super().prune(study, trial)
+
+    made.pruner = EndsFirst(min_resource=1)
+    study = Study(alone(made), spec)
+    assert study.ask() is not None
+    assert study.should_stop(Report(0, 1, 2.0))
+    assert study.tell(Outcome(0, State.PRUNED, value=2.0)) is not None
+    assert study.counts == {State.COMPLETE: 1}
