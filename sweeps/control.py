@@ -49,6 +49,7 @@ class Lease:
     def __init__(self, study: "optuna.Study", url: str) -> None:
         self._study, self._url = study, url
         self._id = uuid.uuid4().hex
+        _ours.add(self._id)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._seen: set[str] = set()
         self._beaten = (0.0, 0.0)
@@ -164,6 +165,9 @@ class _Watched:
 
 _watched: dict[str, _Watched] = {}
 
+_ours: set[str] = set()
+"""The leases of this process; a driver before it may have had its number, as in a container that restarts."""
+
 
 def find_driver(study: "optuna.Study") -> dict[str, Any] | None:
     """The driver that holds the study's lease, or None; watches for `LEASE_SECONDS` at most where it must."""
@@ -185,7 +189,7 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
     """Whether it has the lease; None if that needs another look."""
     if not driver.get("beat"):
         return False
-    if driver["host"] == platform.node() and not _lives(driver["pid"]):
+    if driver["host"] == platform.node() and not _lives(driver):
         return False
     now, beat = time.monotonic(), driver["beat"]
     watched = _watched.setdefault(driver["id"], _Watched(beat, now))
@@ -197,9 +201,11 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
     return watched.is_renewed or abs(time.time() - beat) <= LEASE_SECONDS or None
 
 
-def _lives(pid: int) -> bool:
+def _lives(driver: dict[str, Any]) -> bool:
+    if driver["pid"] == os.getpid():
+        return driver["id"] in _ours
     try:
-        os.kill(pid, 0)
+        os.kill(driver["pid"], 0)
     except ProcessLookupError:
         return False
     except PermissionError:

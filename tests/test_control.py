@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import platform
 import subprocess
 import sys
@@ -212,6 +213,16 @@ def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_
         lease = Lease(study, url)
         lease.claim()
         lease.release()
+
+
+def test_a_driver_before_with_the_number_of_this_process_is_dead(tmp_path: Path) -> None:
+    study, url = a_study(tmp_path)
+    before = {"host": platform.node(), "pid": os.getpid(), "id": "before", "beat": time.time()}
+    study.set_user_attr("driver", before)
+    lease = Lease(study, url)
+    lease.claim()  # as in a container that restarts
+    assert find_driver(study) == study.user_attrs["driver"]
+    lease.release()
 
 
 def test_of_a_new_beat_nobody_waits_for_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
