@@ -30,23 +30,31 @@ def preparing(name: str, url: str) -> Iterator[Callable[[], None]]:
     Raises:
         UserError: Another process is launching it.
     """
-    import fcntl
-
     with ExitStack() as stack:
         path = _path(name, url)
-        if path is not None:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-            stack.callback(os.close, handle)
-            for _ in range(LOOKS):
-                with suppress(BlockingIOError):
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                time.sleep(LOOK_SECONDS)
-            else:
-                check_it_is_not(name, url)
-            os.pwrite(handle, f"{os.getpid():<10}".encode(), 0)
-            stack.callback(path.unlink, missing_ok=True)
+        for _ in range(LOOKS if path else 0):
+            if path and (handle := _locked(path)) is not None:
+                stack.callback(os.close, handle)
+                stack.callback(path.unlink, missing_ok=True)
+                break
+            check_it_is_not(name, url)
+            time.sleep(LOOK_SECONDS)
         yield stack.close
+
+
+def _locked(path: Path) -> int | None:
+    """The file, locked and with this process's number in it; None if that is not to be had now."""
+    import fcntl
+
+    with suppress(OSError), ExitStack() as stack:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        stack.callback(os.close, handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.stat()):  # else who had the lock has removed the file
+            os.pwrite(handle, f"{os.getpid():<10}".encode(), 0)
+            stack.pop_all()
+            return handle
+    return None
 
 
 def check_it_is_not(name: str, url: str) -> None:
@@ -66,14 +74,17 @@ def stopped(name: str, url: str) -> bool:
     """Ends the launch of a sweep that is being prepared, of which nothing is left; False if there is none."""
     pid = _launcher(name, url)
     if pid:
-        os.kill(pid, signal.SIGTERM)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
     return bool(pid)
 
 
 def _launcher(name: str, url: str) -> int:
     """The process that launches a sweep; 0 if none of this machine and user does."""
-    import fcntl  # not on Windows, where only the commands that read are of use
-
+    try:
+        import fcntl
+    except ImportError:  # on Windows, where only the commands that read are of use
+        return 0
     path = _path(name, url)
     if path is None or not path.exists():
         return 0
@@ -89,4 +100,4 @@ def _path(name: str, url: str) -> Path | None:
     from sweeps.executors.sharing import runtime_folder
 
     folder = runtime_folder()
-    return folder and folder / f"launch-{hashlib.sha256(f'{name} {url}'.encode()).hexdigest()[:16]}"
+    return folder and folder / f"launch-{hashlib.sha256(os.fsencode(f'{name} {url}')).hexdigest()[:16]}"

@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import signal
 import sys
 import threading
 import uuid
@@ -18,7 +19,7 @@ from sweeps.cells import grid_arguments
 from sweeps.control import find_driver
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.interruption import signals_raise
+from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.lr import finder
 from sweeps.outcomes import is_in_budget
 from sweeps.patience import patient
@@ -222,12 +223,17 @@ def workers(
     That is the trials' context, the number of validations of a full training, the user's modules, and
     whether to ask ahead.
     """
-    from sweeps.executors.cluster import cluster, nodes
-    from sweeps.executors.ray import RayExecutor
-
     with ExitStack() as stack:
-        folders = stack.enter_context(cluster(address, spec.folders, say))
-        stack.enter_context(signals_raise())  # after Ray, which sets a handler of its own
+        with signals_raise():
+            from sweeps.executors.cluster import cluster, nodes
+            from sweeps.executors.ray import RayExecutor
+
+            try:
+                folders = stack.enter_context(cluster(address, spec.folders, say))
+            except SystemExit:  # of a handler of SIGTERM that Ray sets while it starts
+                raise Interrupted(signal.SIGTERM) from None
+            raise_again()
+        stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
         count, need = slots_of([node.total for node in nodes().values()], spec)
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         environment = {} if code.is_copy(folders) else dict(os.environ)

@@ -1,5 +1,6 @@
 """A launch that has no study yet: other terminals see it and end it."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -12,9 +13,9 @@ import yaml
 from sweeps.errors import UserError
 from sweeps.executors.sharing import runtime_folder
 from sweeps.persistence import load_study
-from sweeps.preparing import check_it_is_not, preparing, stopped
+from sweeps.preparing import _path, check_it_is_not, preparing, stopped
 from tests.browser import wait_for
-from tests.conftest import sweeps
+from tests.conftest import DIGITS, sweeps
 
 MODULE = """
 import time
@@ -91,3 +92,43 @@ def test_a_launch_is_known_as_long_as_it_lives_and_has_no_study() -> None:
     with preparing("some", URL):
         pass
     assert not list(folder.glob("launch-*"))
+
+
+def test_a_launch_that_starts_its_workers_is_ended_as_any_other(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "sweeps.cli", "launch", str(DIGITS), "--name", "s"], cwd=tmp_path,
+        stderr=subprocess.PIPE, text=True,
+    ) as launch:  # fmt: skip
+        wait_for(lambda: stopped("s", f"sqlite:///{tmp_path / 'sweeps.db'}"), 60)
+        said = launch.communicate(timeout=60)[1]
+    assert said.endswith(
+        "s was interrupted before its first trial; nothing of it is left, so launch it again\n"
+    )
+    assert launch.returncode == 128 + signal.SIGTERM
+
+
+def test_a_launch_is_seen_though_the_one_before_removes_the_file_that_it_has_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    path, lock = _path("some", URL), fcntl.flock
+    assert path is not None
+
+    def late(handle: int, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        path.unlink()
+        lock(handle, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with preparing("some", URL), pytest.raises(UserError, match="some is being launched"):
+        check_it_is_not("some", URL)
+
+
+def test_what_cannot_be_locked_is_no_reason_not_to_launch(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = _path("some", URL)
+    assert path is not None
+    path.mkdir()
+    with preparing("some", URL):
+        check_it_is_not("some", URL)
+    path.rmdir()
+    monkeypatch.setitem(sys.modules, "fcntl", None)  # as on Windows, where sweeps are only looked at
+    check_it_is_not("some", URL)
