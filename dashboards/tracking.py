@@ -120,7 +120,7 @@ def get(server: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[
     """Send one GET request, or a POST request with JSON, and return status and body.
 
     Raises:
-        OSError: There was no connection.
+        OSError: There was no connection, or what answered does not speak HTTP.
     """
     url = urlsplit(server)
     # Not urllib.request: it would send requests for this very machine to the user's proxy.
@@ -138,6 +138,8 @@ def get(server: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[
         )
         response = connection.getresponse()
         return response.status, response.read()
+    except http.client.HTTPException as error:
+        raise ConnectionError(f"what answers is no HTTP server ({type(error).__name__})") from None
     finally:
         connection.close()
 

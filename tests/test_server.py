@@ -276,6 +276,22 @@ def test_a_server_that_refuses_or_is_down_is_one_line() -> None:
         httpd.shutdown()
     with pytest.raises(ResultsError, match="does not answer"):
         server.start(f"http://127.0.0.1:{ports.free()}", "x")
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # Ray's processes, for one, speak otherwise
+        threading.Thread(target=_speak_otherwise, args=(listener,), daemon=True).start()
+        with pytest.raises(ResultsError, match="does not answer: what answers is no HTTP server"):
+            server.start(f"http://127.0.0.1:{listener.getsockname()[1]}", "x")
+
+
+def _speak_otherwise(listener: socket.socket) -> None:
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(1000)
+        connection.sendall(b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\n")
+
+
+def test_a_free_port_is_none_that_the_system_gives_to_others() -> None:
+    first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    assert all(1024 < ports.free() < min(first, 6000) for _ in range(50))
 
 
 _SERVE = """
