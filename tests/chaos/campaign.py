@@ -48,7 +48,7 @@ def chosen(count: int, dice: random.Random) -> list[list[Point]]:
     found: list[list[Point]] = []
     while (left := count - sum(map(len, found))) > 0:
         once = [[point] for point in points.ALL]
-        twice = [[dice.choice(points.LOOP), point] for point in points.RESUME]
+        twice = [[dice.choice(points.BEGUN), point] for point in points.RESUME]
         round_ = once + twice
         dice.shuffle(round_)
         for kills in round_:

@@ -166,7 +166,10 @@ RESUME = [
     Point("resume", f"{MLFLOW}.log_batch", "after", 1),
     Point("resume", f"{EXECUTOR}.submit", "after", 1),
 ]
-"""Of the second driver: the first was killed in the middle."""
+"""Of the second driver: the first was killed while trials ran, see `BEGUN`."""
+
+BEGUN = REPORT + TELL[:1] + RECORD[:5]
+"""Killed here, trials are left that have begun and not ended."""
 
 LOOP = ASK + SUBMIT + REPORT + TELL + RECORD
 ALL = CREATE + LOOP + END
