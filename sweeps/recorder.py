@@ -189,7 +189,8 @@ class Recorder:
             while not self._is_done and not self._writer.is_abandoned:
                 self._mark()
                 self._gather()
-                self._flush()
+                if not self._writer.is_abandoned:  # else it has no further word for MLflow
+                    self._flush()
         self._is_over.set()
 
     def _keep_safe(self, journal: Journal) -> None:

@@ -96,7 +96,10 @@ def test_mlflow_hears_of_and_the_journal_drops_what_the_study_has_on_its_disk(
 def test_while_mlflow_is_away_the_disk_has_events_within_seconds(
     journal: Journal, steps: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tries = []
+
     def away(_: Writer) -> None:
+        tries.append(1)
         raise OSError("away")
 
     monkeypatch.setattr("sweeps.recorder.SYNC_SECONDS", 0.1)
@@ -113,6 +116,8 @@ def test_while_mlflow_is_away_the_disk_has_events_within_seconds(
         assert steps[1][1].endswith(".jsonl")
         del steps[:]
     recorder.abandon()
+    recorder._thread.join(10)
+    assert len(tries) == 1, "who is abandoned has no further word for MLflow"
 
 
 def test_events_of_trials_that_a_power_cut_took_from_the_study_are_left_out(tmp_path: Path) -> None:
