@@ -13,11 +13,12 @@ import queue
 import threading
 import time
 import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.patience import StudyGone, StudyUnwritable, patient
+from sweeps.patience import StudyGone, StudyUnwritable, hurry, patient
 from sweeps.records import Request
 from sweeps.storage import database_lock
 
@@ -100,9 +101,24 @@ class Lease:
         """Gives the lease back; one that another driver has is left to it."""
         self._released.set()
         self._thread.join()
-        if self.is_lost:
-            return
-        self._study.set_user_attr("driver", self._driver() | {"beat": 0})
+        with self._if_ours() as attributes:
+            if attributes:
+                self._study.set_user_attr("driver", self._driver() | {"beat": 0})
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Has it while the block runs, however that ends: the process may live on, and would renew it.
+
+        Raises:
+            UserError: Another driver has it.
+        """
+        self.claim()
+        try:
+            yield
+        finally:
+            hurry()
+            with contextlib.suppress(StudyUnwritable, UserError, OSError):  # then it is lost by itself
+                self.release()
 
     @property
     def is_lost(self) -> bool:
@@ -128,7 +144,14 @@ class Lease:
                     pass  # the driver meets it, too, and says so
 
     def _renew(self) -> None:
-        """Renews the lease if it is still ours: a driver that was held up may find another in its place."""
+        with self._if_ours() as attributes:
+            if attributes:
+                self._beat()
+        self._read_requests(attributes)
+
+    @contextlib.contextmanager
+    def _if_ours(self) -> Iterator[dict[str, Any]]:
+        """Gives the study's attributes; none if a driver that was held up finds another in its place."""
         # Either clock: one stands still while the machine sleeps, and the other may be set.
         is_late = any(
             now - then > LEASE_SECONDS / 2 for now, then in zip(_clocks(), self._beaten, strict=True)
@@ -138,9 +161,7 @@ class Lease:
             holder = attributes.get("driver")
             if holder and holder["id"] != self._id:
                 self._taken_by = holder
-                return
-            self._beat()
-        self._read_requests(attributes)
+            yield {} if self._taken_by else attributes
 
     def _read_requests(self, attributes: dict[str, Any]) -> None:
         found = {key: value for key, value in attributes.items() if key.startswith(REQUEST)}

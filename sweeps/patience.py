@@ -14,6 +14,9 @@ from sweeps.errors import SweepFailed
 
 DEFAULT_SECONDS = 60.0
 DRIVER_SECONDS = 300.0
+LAST_SECONDS = 10.0
+"""How long a sweep that ends waits."""
+
 VARIABLE = "SWEEPS_PATIENCE"
 """The environment variable with the seconds that a driver waits."""
 
@@ -77,7 +80,7 @@ def current() -> Patience:
     return _local.patience
 
 
-def hurry(seconds: float) -> None:
+def hurry(seconds: float = LAST_SECONDS) -> None:
     """Lets this thread wait no longer than this from now on."""
     _local.patience.seconds = min(_local.patience.seconds, seconds)
 

@@ -34,9 +34,6 @@ TICK_SECONDS = 1.0
 POLL_SECONDS = 0.003
 """How long it waits while a slot is free and the trial for it is being drawn."""
 
-LAST_WAIT_SECONDS = 10.0
-"""How long a sweep that ends waits for its study database."""
-
 
 class Observer(Protocol):
     """Sees every event of a sweep, in order; it must neither block nor raise."""
@@ -215,56 +212,54 @@ def drive(
     from sweeps.known_trials import alone  # Optuna is imported when it is needed
 
     lease = Lease(optuna_study, where.storage)
-    lease.claim()
-    optuna_study = alone(optuna_study)
-    study = Study(optuna_study, spec, say=say or (lambda line: None))
-    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
-    known = len(optuna_study.get_trials(deepcopy=False))
-    journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
-    is_resumed = resumed_with is not None
-    if is_resumed:
-        mark = optuna_study.user_attrs["lightning_sweeps"]
-        mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
-        optuna_study.set_user_attr("lightning_sweeps", mark)
-        study.change_budget(spec.budget)  # it may have been asked for with `resume`
-        for outcome in study.adopt(journal.left(), files.has_begun):
-            files.record(outcome)
-    study.end("running")
-    recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
-    observers = [files, *observers]
-    state: Status = "failed"
-    problems: list[str] = []
-    try:
-        run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
-        if study.best is None and study.counts[State.FAILED] == study.finished > 0:
-            raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
-        state = "interrupted" if study.is_stopping else "finished"
-    except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost):
-        state = "interrupted"
-        raise
-    finally:
-        executor.close()
-        hurry(LAST_WAIT_SECONDS)
-        if lease.is_lost:  # nothing of it is ours any more
-            recorder.abandon()
-        else:
-            problems = _end(state, study, where, recorder, files, observers)
-        with suppress(StudyUnwritable):
-            lease.release()
-        if where.store:
-            forget(where.files)
-    return SweepResult(
-        spec.name,
-        study.best,
-        dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
-        study.counts,
-        masked(where.store) or where.files,
-        problems,
-        is_stopped=state == "interrupted",
-        front=tuple(study.front.outcomes),
-        stop_reason=study.stop_reason,
-        journal=where.files / "journal" if journal.is_left else None,
-    )
+    with lease.held():
+        optuna_study = alone(optuna_study)
+        study = Study(optuna_study, spec, say=say or (lambda line: None))
+        files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
+        known = len(optuna_study.get_trials(deepcopy=False))
+        journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
+        is_resumed = resumed_with is not None
+        if is_resumed:
+            mark = optuna_study.user_attrs["lightning_sweeps"]
+            mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
+            optuna_study.set_user_attr("lightning_sweeps", mark)
+            study.change_budget(spec.budget)  # it may have been asked for with `resume`
+            for outcome in study.adopt(journal.left(), files.has_begun):
+                files.record(outcome)
+        study.end("running")
+        recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
+        observers = [files, *observers]
+        state: Status = "failed"
+        problems: list[str] = []
+        try:
+            run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
+            if study.best is None and study.counts[State.FAILED] == study.finished > 0:
+                raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
+            state = "interrupted" if study.is_stopping else "finished"
+        except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost):
+            state = "interrupted"
+            raise
+        finally:
+            executor.close()
+            hurry()
+            if lease.is_lost:  # nothing of it is ours any more
+                recorder.abandon()
+            else:
+                problems = _end(state, study, where, recorder, files, observers)
+            if where.store:
+                forget(where.files)
+        return SweepResult(
+            spec.name,
+            study.best,
+            dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
+            study.counts,
+            masked(where.store) or where.files,
+            problems,
+            is_stopped=state == "interrupted",
+            front=tuple(study.front.outcomes),
+            stop_reason=study.stop_reason,
+            journal=where.files / "journal" if journal.is_left else None,
+        )
 
 
 def _end(

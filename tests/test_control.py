@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -244,6 +245,44 @@ def test_a_driver_that_was_held_up_leaves_the_sweep_to_the_one_that_took_it(tmp_
         held_up.requests()
     held_up.release()
     assert study.user_attrs["driver"] == other
+
+
+def test_a_driver_that_was_held_up_until_its_end_leaves_the_lease_to_the_one_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.BEAT_SECONDS", 60.0)  # so it has no look of its own before
+    study, url = a_study(tmp_path)
+    held_up = Lease(study, url)
+    held_up.claim()
+    other = study.user_attrs["driver"] | {"id": "other"}
+    study.set_user_attr("driver", other)
+    held_up.release()
+    assert study.user_attrs["driver"] == other
+
+
+@pytest.mark.parametrize("instant", ["before the first trial", "while it trains", "at its end"])
+def test_whatever_ends_a_sweep_its_lease_is_not_renewed_any_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, instant: str
+) -> None:
+    spec = fakes.spec(budget={"trials": 3}, files=str(tmp_path / "files"))
+    url, uri = f"sqlite:///{tmp_path}/s.db", f"sqlite:///{tmp_path}/mlflow.db"
+    where = Places(url, uri, str(tmp_path / "artifacts"), tmp_path / "files")
+    study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": {"key": "key"}})
+    executor, before = ScriptedExecutor(fakes.falling, slots=2, length=4), {*threading.enumerate()}
+
+    def cut(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    if instant == "before the first trial":
+        monkeypatch.setattr("sweeps.runner.TrialFiles", cut)
+    elif instant == "while it trains":
+        monkeypatch.setattr(executor, "submit", cut)
+    else:
+        monkeypatch.setattr(executor, "close", cut)
+    with pytest.raises(KeyboardInterrupt):
+        drive(study, spec, where, executor, [])
+    assert living_driver(study.user_attrs) is None
+    assert not any(thread.name == "lease" for thread in {*threading.enumerate()} - before)
 
 
 @pytest.mark.parametrize(("slept", "lock"), [(0.0, []), (LEASE_SECONDS, ["lock"])])
