@@ -25,6 +25,7 @@ class Run:
         status: MLflow's status to end it with; "" while it goes on.
         ended_ms: Its end, in milliseconds since the epoch.
         run_id: MLflow's id, once it is created.
+        artifact_uri: Where its artifacts are, likewise.
         is_sent: Its creation was sent; whether MLflow did it is unknown while `run_id` is empty.
         is_doubtful: Its creation was sent twice: the first one may yet be done, late.
         is_refused: MLflow will not have it; nothing more is sent.
@@ -43,6 +44,7 @@ class Run:
     status: str = ""
     ended_ms: int = 0
     run_id: str = ""
+    artifact_uri: str = ""
     is_sent: bool = False
     is_doubtful: bool = False
     is_refused: bool = False

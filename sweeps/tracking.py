@@ -4,7 +4,6 @@ MLflow is imported late, for it takes seconds. Only `MlflowClient` with explicit
 active run.
 """
 
-import posixpath
 import tempfile
 import time
 import uuid
@@ -13,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.artifacts import store
 from sweeps.database_file import DatabaseFile, DatabaseGone
 from sweeps.mlflow_setup import engine_of, experiment_id, prepare_database
 from sweeps.names import Text, batch_length, cut
@@ -188,7 +188,7 @@ class Writer:
             run.is_doubtful = run.is_doubtful or run.is_sent
             run.is_sent = True
             created = self._client.create_run(self._experiment_id, run.started_ms, tags, run.name)
-            run.run_id = created.info.run_id
+            run.run_id, run.artifact_uri = created.info.run_id, created.info.artifact_uri
 
     def _key_of(self, run: Run) -> str:
         return f"{self._key}-{run.tags.get('trial_number', 'parent')}"
@@ -211,7 +211,7 @@ class Writer:
         run.best_tags |= {tag for tag in there.data.tags if tag.startswith("best.")}
         if there.info.status != "RUNNING":
             self._client.update_run(there.info.run_id, status="RUNNING")
-        run.run_id = there.info.run_id
+        run.run_id, run.artifact_uri = there.info.run_id, there.info.artifact_uri
 
     def _log(self, run: Run, batch: list[Point | Text]) -> None:
         from mlflow.entities import Metric, Param, RunTag
@@ -240,10 +240,7 @@ class Writer:
                 raise
 
     def _store(self, run: Run, place: str, content: str | Path) -> None:
-        if isinstance(content, str):
-            self._client.log_text(run.run_id, content, place)
-        else:
-            self._client.log_artifact(run.run_id, str(content), posixpath.dirname(place) or None)
+        store(run.artifact_uri, self._info.tracking_uri, place, content)
 
     def _end(self, run: Run) -> None:
         if run.status and run.run_id:

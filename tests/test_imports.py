@@ -23,7 +23,7 @@ DOORS = {
               "sweeps.isolation", "sweeps.check", "sweeps.randomness", "sweeps.lr.range_test",
               "sweeps.trying"},
     "jsonargparse": {"sweeps.inspection"},
-    "mlflow": {"sweeps.tracking", "sweeps.mlflow_setup", "dashboards.tracking"},
+    "mlflow": {"sweeps.tracking", "sweeps.artifacts", "sweeps.mlflow_setup", "dashboards.tracking"},
     "optuna": {"sweeps.algorithms", "sweeps.rehearsal", "sweeps.auto", "sweeps.columns",
                "sweeps.warm_start", "sweeps.patient_storage", "sweeps.known_trials", "sweeps.grid",
                "sweeps.exhaustion", "sweeps.running",

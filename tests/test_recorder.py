@@ -22,6 +22,7 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run as MlflowRun
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 
 from sweeps.journal import Journal
@@ -99,6 +100,28 @@ def as_history(*logged: Point) -> list[tuple[float, int, int]]:
 
 def assignment(number: int, **params: object) -> Assignment:
     return Assignment(number, params or {"lr": 0.1}, CONFIG)
+
+
+def test_mlflow_is_not_asked_where_each_runs_artifacts_are(
+    info: SweepInfo, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    get_run = SqlAlchemyStore.get_run
+
+    def noted(store: SqlAlchemyStore, run_id: str) -> MlflowRun:
+        asked.append(run_id)
+        return get_run(store, run_id)
+
+    monkeypatch.setattr(SqlAlchemyStore, "get_run", noted)
+    recorder = Recorder(info)
+    for number in range(3):
+        recorder.record(assignment(number))
+        recorder.record(Outcome(number, State.COMPLETE, 0.25))
+    assert recorder.close(status="finished", best=None) == []
+    assert asked == []
+    _, children = runs_of(info)
+    texts = [artifact(info, run, "config.yaml").read_text("utf-8") for run in children.values()]
+    assert [yaml.safe_load(text) for text in texts] == [CONFIG] * 3
 
 
 def test_what_was_recorded_can_be_read_back(info: SweepInfo) -> None:
