@@ -44,7 +44,7 @@ class Patience:
     say: Callable[[str], None] | None = None
 
 
-_of_new_threads = Patience()
+_of_new_threads = _usual = Patience()
 
 
 class _Local(threading.local):
@@ -81,8 +81,9 @@ def current() -> Patience:
 
 
 def hurry(seconds: float = LAST_SECONDS) -> None:
-    """Lets this thread wait no longer than this from now on."""
-    _local.patience.seconds = min(_local.patience.seconds, seconds)
+    """Lets the block of `patient` wait no longer than this from now on; outside of one nothing changes."""
+    if (patience := current()) is not _usual:
+        patience.seconds = min(patience.seconds, seconds)
 
 
 def driver_seconds() -> float:

@@ -18,7 +18,7 @@ from optuna.exceptions import StorageInternalError
 from optuna.storages import BaseStorage, RDBStorage
 
 from sweeps.database_file import Adrift, DatabaseFile, DatabaseGone
-from sweeps.patience import StudyGone, StudyUnwritable, current
+from sweeps.patience import StudyGone, StudyUnwritable, current, hurry
 
 POLL_SECONDS = 0.5
 GONE = "the study was deleted from it while the sweep ran; what was trained is in MLflow and in the files"
@@ -87,7 +87,7 @@ def _patiently(name: str) -> Callable[..., Any]:
                 reason, may_pass = trouble
                 waited = time.monotonic() - began
                 if not may_pass or waited >= patience.seconds:
-                    patience.seconds = 0.0  # what is left to do must not wait as long again
+                    hurry(0.0)  # what is left to do must not wait as long again
                     raise StudyUnwritable(_given_up(self.label, reason, waited)) from error
                 if patience.say and not is_said:
                     patience.say(f"{self.label}: {reason}; waiting for up to {patience.seconds:g} s")

@@ -253,6 +253,11 @@ def test_threads_that_start_while_a_driver_waits_share_its_patience(monkeypatch:
     assert seconds_of_a_new_thread() == DEFAULT_SECONDS
 
 
+def test_who_hurries_outside_of_a_sweep_hurries_nobody_else() -> None:
+    hurry(0.0)
+    assert current().seconds == DEFAULT_SECONDS
+
+
 BACK = r"s\.db: was deleted while the sweep ran; it is back as it was, so `sweeps resume` goes on"
 
 
