@@ -145,9 +145,7 @@ class DatabaseFile:
                 copy.unlink()  # a part of it
             return f", and cannot be put back: {error}"
         try:
-            for end in ("-wal", "-shm"):  # they would be taken for the copy's
-                if not path.exists():
-                    path.with_name(path.name + end).unlink(missing_ok=True)
+            forget_logs(path)
             os.link(copy, path)  # unless there is one by now
         except FileExistsError:
             return f"; what it held is in {copy}"
@@ -160,6 +158,13 @@ class DatabaseFile:
             with contextlib.suppress(OSError, sqlite3.Error):  # the copy has no such note
                 self._locking.execute(f"PRAGMA user_version = {_note_of(path)}")
         return ""
+
+
+def forget_logs(path: Path) -> None:
+    """Removes what a file that is gone has left beside its name: SQLite would write it into the next one."""
+    for end in ("-wal", "-shm", "-journal"):
+        if not path.exists():
+            path.with_name(path.name + end).unlink(missing_ok=True)
 
 
 def _note_of(path: Path) -> int:

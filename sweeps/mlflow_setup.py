@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.database_file import forget_logs
 from sweeps.names import cut
 from sweeps.runs import SweepInfo
 from sweeps.servers import advisory_lock, is_postgres
@@ -69,10 +70,14 @@ def _make_tables(uri: str) -> None:
 
 
 def engine_of(tracking_uri: str) -> "sqlalchemy.Engine":
-    """What all of MLflow's stores of an SQLite database share; it keeps its connections for good."""
+    """What all of MLflow's stores of an SQLite database share in this process, however many sweeps it runs.
+
+    It keeps its connections for good: those to an earlier file of that name are closed here.
+    """
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     store = SqlAlchemyStore(tracking_uri, Path.cwd().as_uri())  # type: ignore[no-untyped-call]
+    store.engine.dispose()
     return store.engine
 
 
@@ -90,6 +95,7 @@ def _create_database(path: Path) -> None:
     ):
         source.backup(copy)
         copy.execute("PRAGMA journal_mode=WAL")
+    forget_logs(path)
     ready.replace(path)
     shutil.rmtree(folder, ignore_errors=True)
 

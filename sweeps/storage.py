@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps.database_file import forget_logs
 from sweeps.errors import UserError
 from sweeps.provenance import mlflow_schema_problem
 from sweeps.servers import advisory_lock, check_driver, check_records, engine_options, has_table, with_driver
@@ -146,6 +147,7 @@ def _create(url: str, path: Path) -> None:
         left.unlink(missing_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     _connect(url, draft).engine.dispose()  # the last connection to close puts the log into the file
+    forget_logs(path)
     draft.replace(path)
 
 
@@ -194,8 +196,7 @@ def check_storage(url: str) -> None:
         raise UserError(f"{path}: no permission to write it; name another database with --storage")
     if path.is_dir():
         raise UserError(f"{path}: a folder; name a database file in it, such as {path / 'sweeps.db'}")
-    tables = _tables(path, OPTUNA_TABLES)
-    if tables:
+    if tables := _tables(path, OPTUNA_TABLES):
         raise UserError(f"{path}: not an Optuna database (it holds {_some(tables)}); "
                         "name another with --storage")  # fmt: skip
 
@@ -267,8 +268,7 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
 
     from sweeps.patient_storage import PatientStorage
 
-    arguments = engine_options(url)
-    address = url
+    arguments, address = engine_options(url), url
     if path is not None:
         # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
         arguments = {

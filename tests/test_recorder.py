@@ -652,6 +652,20 @@ def test_two_processes_may_create_the_same_database(info: SweepInfo, tmp_path: P
     assert list(elsewhere.iterdir()) == []
 
 
+def test_a_database_that_is_removed_between_two_sweeps_of_a_process_is_made_anew(info: SweepInfo) -> None:
+    path = Path(info.tracking_uri.removeprefix("sqlite:///"))
+    for name in ("one", "two"):
+        recorder = Recorder(replace(info, name=name))
+        recorder.record(assignment(0))
+        recorder.record(Outcome(0, State.COMPLETE, 0.5))
+        assert recorder.close(status="finished", best=0) == []
+        with contextlib.closing(sqlite3.connect(path)) as database:
+            there = database.execute("SELECT name FROM experiments ORDER BY experiment_id").fetchall()
+        assert there == [("Default",), (name,)]
+        assert path.with_name(f"{path.name}-wal").stat().st_size > 0  # MLflow has it open
+        path.unlink()
+
+
 class Unreliable(http.server.BaseHTTPRequestHandler):
     """Passes requests on, or swallows a request, or the answer to one, or does one only after the next."""
 

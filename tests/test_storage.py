@@ -253,6 +253,19 @@ def test_a_database_that_is_just_being_made_is_waited_for(here: Path) -> None:
     assert refused == []
 
 
+def test_what_a_removed_database_leaves_beside_it_does_not_get_into_the_next_one(here: Path) -> None:
+    path = here / "x.db"
+    killed = open_storage(url_of(path))
+    optuna.create_study(study_name="old", storage=killed)
+    assert (here / "x.db-wal").stat().st_size > 0
+    path.unlink()  # and only this, as who does not know of the rest
+    again = open_storage(url_of(path))
+    assert optuna.get_all_study_names(again) == []
+    optuna.create_study(study_name="new", storage=again)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
 def _create(url: str, barrier: Barrier, name: str) -> None:
     barrier.wait()
     optuna.create_study(storage=open_storage(url), study_name=name)
