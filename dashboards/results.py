@@ -10,8 +10,9 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dashboards.errors import ResultsError
@@ -232,7 +233,16 @@ def _is_driven(driver: dict[str, Any]) -> bool:
     """Whether the driver's process lives, as far as its lease and this machine can say."""
     if time.time() - driver.get("beat", 0.0) > LEASE_SECONDS:
         return False
-    return driver.get("host") != socket.gethostname() or _is_alive(driver.get("pid"))
+    is_near = driver.get("host") == socket.gethostname() and driver.get("space", here := _space()) == here
+    return not is_near or _is_alive(driver.get("pid"))
+
+
+def _space() -> str:
+    """Return where a process has its number: this start of the machine and, on Linux, this container."""
+    with suppress(OSError):
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
 
 
 def _is_alive(pid: int | None) -> bool:

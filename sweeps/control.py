@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
@@ -126,7 +127,8 @@ class Lease:
         return self._taken_by is not None
 
     def _driver(self) -> dict[str, Any]:
-        return {"host": platform.node(), "pid": os.getpid(), "id": self._id, "beat": time.time()}
+        return {"host": platform.node(), "space": _space(), "pid": os.getpid(), "id": self._id,
+                "beat": time.time()}  # fmt: skip
 
     def _beat(self) -> None:
         self._study.set_user_attr("driver", self._driver())
@@ -210,7 +212,9 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
     """Whether it has the lease; None if that needs another look."""
     if not driver.get("beat"):
         return False
-    if driver["host"] == platform.node() and not _lives(driver):
+    has_our_name = driver["host"] == platform.node()
+    is_near = has_our_name and driver.get("space", _space()) == _space()
+    if is_near and not _lives(driver):
         return False
     now, beat = time.monotonic(), driver["beat"]
     watched = _watched.setdefault(driver["id"], _Watched(beat, now))
@@ -218,8 +222,18 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
         watched.beat, watched.since, watched.is_renewed = beat, now, True
     if now - watched.since > LEASE_SECONDS:
         return False
+    if has_our_name and not is_near:  # another container, or this one before it was started again
+        return watched.is_renewed or None
     # One that is new by the clocks is taken for that: should they be wrong, the next looks show it.
     return watched.is_renewed or abs(time.time() - beat) <= LEASE_SECONDS or None
+
+
+def _space() -> str:
+    """Where a process has its number: this start of the machine and, on Linux, this container."""
+    with contextlib.suppress(OSError):
+        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
+    return ""
 
 
 def _lives(driver: dict[str, Any]) -> bool:

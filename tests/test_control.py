@@ -1,6 +1,7 @@
 """What other terminals do with a running sweep, with real processes."""
 
 import contextlib
+import itertools
 import json
 import os
 import platform
@@ -224,6 +225,37 @@ def test_a_driver_before_with_the_number_of_this_process_is_dead(tmp_path: Path)
     lease.claim()  # as in a container that restarts
     assert find_driver(study) == study.user_attrs["driver"]
     lease.release()
+
+
+@pytest.mark.parametrize("pid", [os.getpid(), 2**22 - 3], ids=["a number as ours", "a number that is free"])
+def test_a_driver_in_a_container_with_this_machines_name_is_judged_by_its_beats(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: int
+) -> None:
+    study, _ = a_study(tmp_path)
+    beats = itertools.count()
+
+    def beat(_: float) -> None:
+        held = {"host": platform.node(), "space": "a container", "pid": pid, "id": f"of {pid}"}
+        study.set_user_attr("driver", held | {"beat": time.time() + next(beats)})
+
+    beat(0.0)
+    assert living_driver(study.user_attrs) is not None
+    monkeypatch.setattr(time, "sleep", beat)
+    assert find_driver(study) == study.user_attrs["driver"]
+    assert next(beats) == 2  # one look more
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 0.0)  # and then it is dead
+    assert find_driver(study) is None
+
+
+def test_a_container_that_is_started_again_goes_on_once_its_driver_before_is_seen_to_be_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 1.0)
+    study, url = a_study(tmp_path)
+    before = {"host": platform.node(), "space": "before", "pid": 1, "id": "before it", "beat": time.time()}
+    study.set_user_attr("driver", before)
+    with Lease(study, url).held():
+        assert study.user_attrs["driver"]["id"] != "before it"
 
 
 def test_of_a_new_beat_nobody_waits_for_the_next_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

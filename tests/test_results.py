@@ -115,6 +115,12 @@ def test_the_json_form_is_plain_json_without_nan(copy: Path, url: bool) -> None:
         pytest.param("running", {"host": HERE, "pid": os.getpid(), "beat": -3600}, "running", id="alive"),
         pytest.param("running", {"host": HERE, "pid": 2**22 - 3, "beat": -3600}, "interrupted", id="dead"),
         pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": -3600}, "running", id="elsewhere"),
+        pytest.param(
+            "running",
+            {"host": HERE, "space": "a container", "pid": 2**22 - 3, "beat": -3600},
+            "running",
+            id="in a container with this machine's name",
+        ),
         pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": 60}, "interrupted", id="lost"),
         pytest.param("running", {"host": HERE, "pid": os.getpid(), "beat": 60}, "interrupted", id="hangs"),
         pytest.param("running", None, "interrupted", id="never driven"),
