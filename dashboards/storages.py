@@ -7,7 +7,7 @@ is looked for first. SQLite connections refuse to write, and none outlives the q
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,20 +109,6 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def is_sqlite(path: Path) -> bool:
-    """Whether SQLite can make something of a file, which may also be empty.
-
-    Only SQLite may open it: who opens and closes it in another way drops the locks of all connections that
-    this process has to it (sqlite.org/howtocorrupt.html, 2.2), and a sweep of this process may write it.
-    """
-    try:
-        with closing(connect_readonly(path)) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.DatabaseError as error:
-        return error.sqlite_errorcode != sqlite3.SQLITE_NOTADB
-    return True
-
-
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
@@ -150,7 +136,9 @@ def _check_file(path: Path, label: str) -> None:
         )
     if not os.access(path, os.R_OK):
         raise ResultsError(f"{label}: not readable by this user; ask its owner for read permission")
-    if not is_sqlite(path):
+    with path.open("rb") as file:
+        magic = file.read(16)
+    if magic not in (b"", b"SQLite format 3\x00"):
         raise ResultsError(f"{label}: not an SQLite database; name one that `sweeps launch` wrote")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from dashboards.errors import ResultsError
-from dashboards.storages import connect_readonly, is_sqlite, sqlite_path
+from dashboards.storages import connect_readonly, sqlite_path
 from dashboards.uris import expand, hide_password, is_url
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -158,8 +158,9 @@ def _authorization(user: str | None, password: str | None) -> Mapping[str, str]:
 def _check_file(path: Path, label: str) -> None:
     if not path.is_file():
         raise ResultsError(f"{label}: no such MLflow database; run a sweep that records there first")
-    if not is_sqlite(path):
-        raise ResultsError(f"{label}: not an SQLite database")
+    with path.open("rb") as file:
+        if file.read(16) not in (b"", b"SQLite format 3\x00"):
+            raise ResultsError(f"{label}: not an SQLite database")
 
 
 def _check_schema(found: str | None, label: str) -> None:

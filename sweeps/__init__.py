@@ -13,9 +13,9 @@ What came of a sweep is read by `dashboards`; what may vary is said in `search_s
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sweeps.driver import SweepResult
     from sweeps.invalid import InvalidConfig
     from sweeps.loading import load_spec
-    from sweeps.runner import SweepResult
     from sweeps.spec import SweepSpec
     from sweeps.sweep import resume_sweep, run_sweep
 
@@ -32,6 +32,6 @@ def __getattr__(name: str) -> Any:
         "InvalidConfig": "sweeps.invalid",
         "SweepSpec": "sweeps.spec",
         "load_spec": "sweeps.loading",
-        "SweepResult": "sweeps.runner",
+        "SweepResult": "sweeps.driver",
     }
     return getattr(import_module(homes.get(name, "sweeps.sweep")), name)

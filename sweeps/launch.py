@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from sweeps.advice import advice
+from sweeps.driver import SweepResult
 from sweeps.errors import SweepFailed
 from sweeps.live_report import LiveReport
 from sweeps.outcomes import counted, outcome_of
@@ -16,7 +17,6 @@ from sweeps.persistence import load_study
 from sweeps.plan import schedule_of
 from sweeps.progress import Progress, duration, short_value, took
 from sweeps.records import Outcome, State
-from sweeps.runner import SweepResult
 from sweeps.spec import SweepSpec
 from sweeps.storage import masked, study_url
 from sweeps.sweep import going_on, resume_sweep, run_sweep

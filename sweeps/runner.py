@@ -1,32 +1,15 @@
-"""A sweep from its first event to its last: the loop, and what stands around it."""
+"""The loop of a sweep: asks, submits, answers and tells until the budget is used."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol
 
 from sweeps.asking import Asker
-from sweeps.control import Lease, LeaseLost
-from sweeps.errors import ClusterLost, SweepFailed, UserError
+from sweeps.errors import UserError
 from sweeps.executors import Executor
-from sweeps.files import TrialFiles
 from sweeps.interruption import Interrupted, raise_again
-from sweeps.journal import Journal
-from sweeps.parent_run import sweep_info
-from sweeps.patience import StudyUnwritable, hurry
-from sweeps.plan import Places
-from sweeps.recorder import Recorder
-from sweeps.records import Assignment, News, Outcome, Report, Request, State
-from sweeps.remote import fetch_best, forget
-from sweeps.runs import Status
-from sweeps.spec import SweepSpec
-from sweeps.storage import masked, write_ahead_log
+from sweeps.records import Assignment, Event, News, Outcome, Report, Request, State
 from sweeps.study import Study
-
-if TYPE_CHECKING:
-    import optuna
 
 TICK_SECONDS = 1.0
 """How long the loop waits for an event before it looks at requests."""
@@ -83,38 +66,70 @@ def _loop(
     observers: Sequence[Observer],
     desk: Desk | None,
 ) -> None:
+    def hand_out() -> None:
+        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
+            _submit(assignment, executor, recorders, observers)
+
     while True:
         raise_again()
         for request in desk.requests() if desk else ():
             if request.command == "kill" and (ready := asker.withdraw(request.arguments["number"])):
                 _submit(ready, executor, recorders, observers)  # it ends as any other does
             obey(request, study, executor)
-            _show(observers, request)
-        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
-            _submit(assignment, executor, recorders, observers)
+            show(observers, request)
+        hand_out()
         waits = executor.has_free_slot and asker.is_drawing
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
         event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)
-        if event is None:
-            continue
-        event = study.as_it_stands(event)
-        _show(recorders, event)
-        news: News = event
-        match event:
-            case Report():
-                executor.reply(event.number, stop=study.should_stop(event))
-            case Outcome():
-                news = study.tell(event)
-        _show(observers, news)
+        events = [event] if event else []
+        try:
+            if asker.is_ahead:
+                _take_ends(events, executor, hand_out)
+        finally:  # what was taken is told, whatever happens meanwhile
+            for event in events:
+                _answer(event, study, executor, recorders, observers)
+
+
+def _take_ends(events: list[Event], executor: Executor, hand_out: Callable[[], None]) -> None:
+    """Takes the ends that came together with one, so that their slots get trials before all is written.
+
+    Not those behind a report, whose trial waits for the answer. After a failure it is first seen whether the
+    sweep goes on.
+    """
+    if not events or not isinstance(events[0], Outcome):
+        return
+    while not isinstance(events[-1], Report) and (event := executor.next_event(0.0)):
+        events.append(event)
+        has_failed = any(isinstance(e, Outcome) and e.state is State.FAILED for e in events)
+        if executor.has_free_slot and not has_failed:
+            hand_out()
+
+
+def _answer(
+    event: Event,
+    study: Study,
+    executor: Executor,
+    recorders: Sequence[Observer],
+    observers: Sequence[Observer],
+) -> None:
+    event = study.as_it_stands(event)
+    show(recorders, event)
+    news: News = event
+    match event:
+        case Report():
+            executor.reply(event.number, stop=study.should_stop(event))
+        case Outcome():
+            news = study.tell(event)
+    show(observers, news)
 
 
 def _submit(
     assignment: Assignment, executor: Executor, recorders: Sequence[Observer], observers: Sequence[Observer]
 ) -> None:
-    _show(recorders, assignment)
+    show(recorders, assignment)
     executor.submit(assignment)
-    _show(observers, assignment)
+    show(observers, assignment)
 
 
 def obey(request: Request, study: Study, executor: Executor) -> None:
@@ -145,141 +160,7 @@ def obey(request: Request, study: Study, executor: Executor) -> None:
                 executor.resize(changes["concurrency"])
 
 
-def _show(observers: Sequence[Observer], event: News) -> None:
+def show(observers: Sequence[Observer], event: News) -> None:
+    """Tells all of them."""
     for observer in observers:
         observer.record(event)
-
-
-@dataclass(frozen=True)
-class SweepResult:
-    """What a sweep came to.
-
-    Attributes:
-        name: The sweep's name, which is also the study's.
-        best: The outcome of the best complete trial, None if none is complete; of several objectives, the
-            best in the first.
-        best_params: Its parameters.
-        counts: How many trials ended in which state.
-        files: The sweep's folder; the best trial's checkpoint is `trial-N/best.ckpt` there.
-        problems: What could not be recorded in MLflow, one line each.
-        front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
-        is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
-        journal: Where what MLflow did not take in time is kept; None if it has everything.
-        stop_reason: Which rule of `stop_when` ended it; "" if none did.
-    """
-
-    name: str
-    best: Outcome | None
-    best_params: dict[str, Any]
-    counts: Counter[State]
-    files: Path | str
-    problems: list[str]
-    is_stopped: bool = False
-    front: tuple[Outcome, ...] = ()
-    stop_reason: str = ""
-    journal: Path | None = None
-
-
-def drive(
-    optuna_study: "optuna.Study",
-    spec: SweepSpec,
-    where: Places,
-    executor: Executor,
-    observers: Sequence[Observer],
-    *,
-    say: Callable[[str], None] | None = None,
-    resumed_with: dict[str, Any] | None = None,
-    asks_ahead: bool = False,
-) -> SweepResult:
-    """Runs a study to its end, recorded; the caller has made or found the study, and the workers.
-
-    Args:
-        optuna_study: The study, with sampler and pruner.
-        spec: The sweep.
-        where: Where it keeps what.
-        executor: The workers.
-        observers: See every event, in order.
-        say: Gets what a person should know meanwhile, a line at a time.
-        resumed_with: An earlier driver has begun the sweep, and this one runs it with these versions.
-        asks_ahead: Draw the next trial while the loop goes on.
-
-    Raises:
-        UserError: Another driver runs it.
-        SweepFailed: The trials fail, or the workers' cluster is gone; what was done until then is kept.
-        Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
-        LeaseLost: Another driver has taken the sweep over while this one was held up.
-    """
-    from sweeps.known_trials import alone  # Optuna is imported when it is needed
-
-    lease = Lease(optuna_study, where.storage)
-    with lease.held():
-        optuna_study = alone(optuna_study)
-        study = Study(optuna_study, spec, say=say or (lambda line: None))
-        files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
-        known = len(optuna_study.get_trials(deepcopy=False))
-        journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
-        is_resumed = resumed_with is not None
-        if is_resumed:
-            mark = optuna_study.user_attrs["lightning_sweeps"]
-            mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
-            optuna_study.set_user_attr("lightning_sweeps", mark)
-            study.change_budget(spec.budget)  # it may have been asked for with `resume`
-            for outcome in study.adopt(journal.left(), files.has_begun):
-                files.record(outcome)
-        study.end("running")
-        recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
-        observers = [files, *observers]
-        state: Status = "failed"
-        problems: list[str] = []
-        try:
-            run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
-            if study.best is None and study.counts[State.FAILED] == study.finished > 0:
-                raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
-            state = "interrupted" if study.is_stopping else "finished"
-        except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost):
-            state = "interrupted"
-            raise
-        finally:
-            executor.close()
-            hurry()
-            if lease.is_lost:  # nothing of it is ours any more
-                recorder.abandon()
-            else:
-                problems = _end(state, study, where, recorder, files, observers)
-            if where.store:
-                forget(where.files)
-        return SweepResult(
-            spec.name,
-            study.best,
-            dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
-            study.counts,
-            masked(where.store) or where.files,
-            problems,
-            is_stopped=state == "interrupted",
-            front=tuple(study.front.outcomes),
-            stop_reason=study.stop_reason,
-            journal=where.files / "journal" if journal.is_left else None,
-        )
-
-
-def _end(
-    state: Status,
-    study: Study,
-    where: Places,
-    recorder: Recorder,
-    files: TrialFiles,
-    observers: Sequence[Observer],
-) -> list[str]:
-    """Notes the end in the study and in MLflow; gives what MLflow did not take."""
-    if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
-        for outcome in study.abandon("the sweep ended before this trial did"):
-            _show([recorder, *observers], outcome)
-        files.close()
-    front = [outcome.number for outcome in study.front.outcomes]
-    if where.store:
-        fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
-    problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
-    # Without its database the study stays as it is: as if the driver had been killed.
-    with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
-        study.end(state)  # last: what dies before goes on with `resume`
-    return problems

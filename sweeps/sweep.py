@@ -17,6 +17,7 @@ from sweeps import batch_size, code
 from sweeps.algorithms import make_sampler
 from sweeps.cells import grid_arguments
 from sweeps.control import find_driver
+from sweeps.driver import SweepResult, drive
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
 from sweeps.interruption import Interrupted, raise_again, signals_raise
@@ -38,7 +39,7 @@ from sweeps.plan import (
 from sweeps.preparing import preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
-from sweeps.runner import Observer, SweepResult, drive
+from sweeps.runner import Observer
 from sweeps.spec import Budget, SweepSpec
 from sweeps.stopping import stop_reason
 from sweeps.storage import absolute, masked, open_storage, study_url

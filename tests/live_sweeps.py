@@ -9,11 +9,12 @@ from pathlib import Path
 from dashboards import load
 from dashboards.errors import ResultsError
 from dashboards.runs import find_parent
+from sweeps.driver import SweepResult, drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import Places
 from sweeps.records import Event
-from sweeps.runner import Observer, SweepResult, drive
+from sweeps.runner import Observer
 from sweeps.spec import SweepSpec
 from sweeps.storage import open_storage
 from tests import fakes

@@ -20,12 +20,13 @@ from dashboards import load
 from dashboards.runs import find_parent
 from sweeps.commands import ask_of_trial, parse_changes
 from sweeps.control import BEAT_SECONDS, LEASE_SECONDS, Lease, LeaseLost, find_driver, living_driver, send
+from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import Places
 from sweeps.records import News, Outcome, Request
-from sweeps.runner import drive, obey, run
+from sweeps.runner import obey, run
 from sweeps.storage import open_storage
 from sweeps.study import Study
 from tests import fakes
@@ -306,7 +307,7 @@ def test_whatever_ends_a_sweep_its_lease_is_not_renewed_any_more(
         raise KeyboardInterrupt
 
     if instant == "before the first trial":
-        monkeypatch.setattr("sweeps.runner.TrialFiles", cut)
+        monkeypatch.setattr("sweeps.driver.TrialFiles", cut)
     elif instant == "while it trains":
         monkeypatch.setattr(executor, "submit", cut)
     else:

@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.checkpoints import BEST, LAST, PREVIOUS, Saver
+from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.journal import Journal
 from sweeps.persistence import create_study
@@ -14,7 +15,6 @@ from sweeps.plan import Places
 from sweeps.recorder import Recorder, SweepInfo
 from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
-from sweeps.runner import drive
 from sweeps.storage import open_storage, write_ahead_log
 from sweeps.tracking import Writer
 from tests import fakes

@@ -93,7 +93,7 @@ def test_a_module_has_under_300_lines_and_says_where_it_belongs(path: Path) -> N
         "sweeps",
         "sweeps.cli",
         "sweeps.spec",
-        "sweeps.runner",
+        "sweeps.driver",
         "sweeps.recorder",
         "search_spaces",
         "dashboards",

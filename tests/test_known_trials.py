@@ -13,12 +13,12 @@ import sqlalchemy
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial, TrialState
 
+from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.known_trials import KnownTrials, alone
 from sweeps.persistence import create_study
 from sweeps.plan import Places
 from sweeps.records import News, Outcome, Report, State
-from sweeps.runner import drive
 from sweeps.storage import open_storage
 from sweeps.study import Study
 from tests import fakes

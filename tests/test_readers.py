@@ -12,7 +12,7 @@ from rich.console import Console
 from dashboards import load
 from dashboards.runs import find_runs
 from dashboards.tracking import get
-from sweeps.runner import SweepResult
+from sweeps.driver import SweepResult
 from sweeps.storage import open_storage
 from sweeps.watch import watch
 from tests import fakes

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import pytest
 
 from dashboards.errors import ResultsError
 from dashboards.results import Counts, SweepSummary, list_sweeps, load, to_json
-from dashboards.tracking import check_database
 from dashboards.uris import expand, hide_password
 from tests.studies import Ended, add_sweep
 
@@ -212,29 +210,6 @@ def test_what_is_no_database_of_sweeps_is_refused_unchanged(tmp_path: Path, make
     assert "\n" not in str(caught.value)
     assert (path.read_bytes() if path.is_file() else None) == before
     assert [file.name for file in tmp_path.iterdir()] == ["sweeps.db"]
-
-
-LOOKS = """
-import sqlite3, sys
-with sqlite3.connect(sys.argv[1]) as database:
-    database.execute("SELECT count(*) FROM sqlite_master").fetchall()
-database.close()
-"""
-
-
-@pytest.mark.parametrize("read", [list_sweeps, lambda path: check_database(f"sqlite:///{path}")],
-                         ids=["studies", "records"])  # fmt: skip
-def test_who_reads_in_the_process_of_a_sweep_leaves_it_its_locks(tmp_path: Path, read) -> None:
-    """SQLite takes its log away with the last connection: without its locks it overlooks the sweep's."""
-    path = tmp_path / "sweeps.db"
-    add_sweep(path, "s", [])
-    with closing(sqlite3.connect(path)) as sweep:
-        sweep.execute("PRAGMA journal_mode=WAL")
-        sweep.execute("CREATE TABLE things (x)")
-        with suppress(ResultsError):  # it is not MLflow's
-            read(path)
-        subprocess.run([sys.executable, "-c", LOOKS, str(path)], check=True)
-        assert path.with_name("sweeps.db-wal").exists()
 
 
 @pytest.mark.parametrize(

@@ -25,11 +25,11 @@ from pathlib import Path
 from typing import Any
 
 from sweeps import load_spec
+from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.persistence import create_study
 from sweeps.plan import places
 from sweeps.records import Assignment, Event, News, Outcome, Point, Report
-from sweeps.runner import drive
 from sweeps.storage import open_storage
 
 DIGITS = Path(__file__).parents[2] / "sweeps" / "examples" / "digits.yaml"

@@ -27,13 +27,13 @@ from typing import Any
 import optuna
 
 from sweeps import load_spec
+from sweeps.driver import drive
 from sweeps.executors import Reporter, TrialFunction
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
 from sweeps.persistence import create_study
 from sweeps.plan import places
 from sweeps.records import Assignment, News, Outcome, Point, Report, State, Timing
-from sweeps.runner import drive
 from sweeps.storage import open_storage
 
 DIGITS = Path(__file__).parents[2] / "sweeps" / "examples" / "digits.yaml"

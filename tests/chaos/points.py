@@ -72,7 +72,7 @@ def arm(point: Point) -> None:
     setattr(owner, name, wrapped)
 
 
-STUDY, RUNNER = "sweeps.study:Study", "sweeps.runner"
+STUDY = "sweeps.study:Study"
 OPTUNA, TRIAL = "optuna.study:Study", "optuna.trial:Trial"
 RECORDER, JOURNAL = "sweeps.recorder:Recorder", "sweeps.journal:Journal"
 EXECUTOR, FILES = "sweeps.executors.ray:RayExecutor", "sweeps.files:TrialFiles"
