@@ -6,6 +6,7 @@ minute after a cluster whose driver was killed. So a worker watches over itself 
 its own watches over a cluster (`Reaper`): it is this file, run as a script, and imports nothing large.
 """
 
+import calendar
 import contextlib
 import os
 import select
@@ -22,6 +23,9 @@ from typing import Any
 LOOK_SECONDS = 1.0
 GRACE_SECONDS, END_SECONDS = 3.0, 20.0
 """How long a cluster's processes may take to end by themselves, and until when they are looked for."""
+
+NAME = "session_%Y-%m-%d_%H-%M-%S"
+"""How the name begins that Ray gives to the folder of a cluster, in local time."""
 
 KILL_WITH_PARENT = 1
 """Linux's PR_SET_PDEATHSIG, in <sys/prctl.h>."""
@@ -126,9 +130,16 @@ def _written_files(process: Path) -> Iterator[str]:
 
 def _now() -> str:
     """The beginning of the name that Ray would give to the folder of a cluster now."""
-    return time.strftime("session_%Y-%m-%d_%H-%M-%S")
+    return time.strftime(NAME)
+
+
+def _last(since: str, seconds: float) -> str:
+    """The last name that a folder can have got in so many seconds, though clocks are set, also back."""
+    began = calendar.timegm(time.strptime(since, NAME))
+    return max(_now(), time.strftime(NAME, time.gmtime(began + seconds)))
 
 
 if __name__ == "__main__":
+    began = time.monotonic()
     wait_for(driver := int(sys.argv[1]))
-    reap(driver, sys.argv[2], _now())
+    reap(driver, sys.argv[2], _last(sys.argv[2], time.monotonic() - began))

@@ -187,6 +187,32 @@ def test_only_what_a_cluster_started_belongs_to_it(
     assert found is belongs
 
 
+SET_BACK = """
+import os, subprocess, sys, time
+from datetime import datetime, timedelta
+from pathlib import Path
+from sweeps import orphans
+began = (datetime.now() + timedelta(hours=1)).strftime(orphans.NAME)
+orphans._now = lambda: began  # and then the clock was set back
+reaper = orphans.Reaper()
+logs = Path(sys.argv[1]) / f"{began}_123456_{os.getpid()}" / "logs"
+logs.mkdir(parents=True)
+sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+child = subprocess.Popen(sleeps, stdout=(logs / "it").open("w"))
+print(child.pid, flush=True)
+time.sleep(600)
+"""
+
+
+def test_what_is_left_of_a_cluster_ends_though_the_clock_was_set_back_meanwhile(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SET_BACK, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdout is not None
+        child = int(driver.stdout.readline())
+        driver.kill()
+    wait_for(all_gone([child]), 30)
+
+
 FORKS = """
 import multiprocessing, time
 from sweeps.orphans import Reaper
