@@ -72,7 +72,9 @@ def patient(seconds: float | None = None, say: Callable[[str], None] | None = No
     try:
         yield
     finally:
-        _local.patience, _of_new_threads = before
+        _local.patience = before[0]
+        if seconds is None:  # else it was not set here, and may be by another thread meanwhile
+            _of_new_threads = before[1]
 
 
 def current() -> Patience:

@@ -253,6 +253,25 @@ def test_threads_that_start_while_a_driver_waits_share_its_patience(monkeypatch:
     assert seconds_of_a_new_thread() == DEFAULT_SECONDS
 
 
+def test_a_thread_that_waits_no_more_leaves_the_others_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWEEPS_PATIENCE", "7.5")
+    began, ends = threading.Event(), threading.Event()
+
+    def wait_for_nothing() -> None:
+        with patient(0.0):
+            began.set()
+            ends.wait()
+
+    other = threading.Thread(target=wait_for_nothing)
+    other.start()
+    began.wait()
+    with patient():
+        ends.set()
+        other.join()
+        with ThreadPoolExecutor(1) as pool:
+            assert pool.submit(lambda: current().seconds).result() == 7.5
+
+
 def test_who_hurries_outside_of_a_sweep_hurries_nobody_else() -> None:
     hurry(0.0)
     assert current().seconds == DEFAULT_SECONDS
