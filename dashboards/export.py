@@ -49,6 +49,10 @@ def export(sweep: Sweep, format: str = "lightning", top: int = 1, *, number: int
     if number is not None:
         trials = [trial for trial in sweep.ranking() if trial.number == number]
         if not trials:
+            if all(trial.number != number for trial in sweep.trials):
+                raise ResultsError(
+                    f"{sweep.name} has no trial {number}; it has 0 to {sweep.trials[-1].number}"
+                )
             there = ", ".join(str(trial.number) for trial in sweep.ranking()[:10])
             raise ResultsError(f"{sweep.name}: trial {number} is not complete; the best ones are {there}")
     return FORMATS[format](sweep, trials, top > 1)

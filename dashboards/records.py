@@ -35,7 +35,7 @@ class SweepSummary:
 
     Attributes:
         name: The sweep's, and the Optuna study's, name.
-        state: `running`, `finished`, `failed` or `interrupted`.
+        state: `running`, `paused`, `finished`, `failed` or `interrupted`.
         metric: What was optimized; of several objectives the first.
         direction: Its direction, `minimize` or `maximize`.
         counts: The trials by state.

@@ -192,7 +192,7 @@ def _summary(
         best = front[0]
     started = _created(attrs)
     updated = max((t for trial in trials for t in (trial.started, trial.ended) if t), default=started)
-    end = datetime.now(UTC) if state == "running" else updated
+    end = datetime.now(UTC) if state in ("running", "paused") else updated
     return SweepSummary(
         name=name,
         state=state,
@@ -226,7 +226,21 @@ def _created(attrs: dict[str, Any]) -> datetime | None:
 
 def _sweep_state(attrs: dict[str, Any]) -> str:
     state = str(attrs.get("sweep_state") or "interrupted")
-    return "interrupted" if state == "running" and not _is_driven(attrs.get("driver") or {}) else state
+    if state != "running":
+        return state
+    if not _is_driven(attrs.get("driver") or {}):
+        return "interrupted"
+    return "paused" if _is_paused(attrs) else "running"
+
+
+def _is_paused(attrs: dict[str, Any]) -> bool:
+    """Whether the latest request of the kind asks for it; those to an earlier driver are over."""
+    begun = [run.get("created") for run in (attrs[MARK], *attrs[MARK].get("resumed", ()))][-1]
+    since = datetime.fromisoformat(begun).timestamp() * 1e9 if begun else 0
+    requests = [value for key, value in attrs.items() if key.startswith("request:")]
+    asked = [(one["sent_ns"], one["command"]) for one in requests if one["sent_ns"] >= since]
+    steering = [command for _, command in sorted(asked) if command in ("pause", "resume", "stop")]
+    return steering[-1:] == ["pause"]
 
 
 def _is_driven(driver: dict[str, Any]) -> bool:

@@ -7,10 +7,10 @@ from rich.table import Table
 from rich.text import Text
 
 from dashboards.records import Counts, Sweep, SweepSummary, Trial
-from dashboards.wording import duration_text, value_text
+from dashboards.wording import duration_text, short_names, value_text
 
 STYLES = {
-    "complete": "green", "finished": "green", "running": "cyan", "waiting": "dim", "pruned": "yellow",
+    "complete": "green", "finished": "green", "running": "cyan", "paused": "cyan", "waiting": "dim", "pruned": "yellow",
     "diverged": "magenta", "failed": "red", "invalid": "dim", "interrupted": "red",
 }  # fmt: skip
 _ALL_UP_TO = 100
@@ -21,17 +21,19 @@ def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
     """The sweeps, one a row."""
     if not sweeps:
         return Text("no sweeps here yet; `sweeps launch FILE` makes one")
-    table = _table("sweep", "state", "trials", "running", "best", "trial", "started", "took")
+    running = ["running"] if any(sweep.counts.running for sweep in sweeps) else []  # or it fits no 80 columns
+    table = _table("sweep", "state", "trials", *running, "best", "trial", "started", "took")
     for sweep in sweeps:
         asked = f"/{sweep.trials_asked}" if sweep.trials_asked else ""
         best = "-" if sweep.best_value is None else f"{sweep.metric} {sweep.best_value:.5g}"
         if sweep.front:
             best += f" (best of {len(sweep.front)} on the Pareto front)"
+        busy = [str(sweep.counts.running) for _ in running]
         number = "-" if sweep.best_number is None else str(sweep.best_number)
         started = f"{sweep.started.astimezone():%Y-%m-%d %H:%M}" if sweep.started else "-"
         table.add_row(
             Text(sweep.name, "bold"), _styled(sweep.state), f"{sweep.counts.finished}{asked}",
-            str(sweep.counts.running), Text(best), number, started, duration_text(sweep.duration_seconds),
+            *busy, Text(best), number, started, duration_text(sweep.duration_seconds),
         )  # fmt: skip
     return table
 
@@ -73,9 +75,10 @@ def _front(sweep: Sweep) -> list[RenderableType]:
     )
     names = [metric for metric, _ in sweep.summary.objectives]
     table = _table("trial", *names, "parameters")
+    short = _short_names(sweep)
     for trial in shown:
-        about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
-        table.add_row(str(trial.number), *(f"{value:.5g}" for value in trial.values), Text(about))
+        values = (f"{value:.5g}" for value in trial.values)
+        table.add_row(str(trial.number), *values, Text(_params(trial, short)))
     return [head, table]
 
 
@@ -89,31 +92,43 @@ def _counted(counts: Counts, asked: int | None) -> Text:
 
 def _trials(sweep: Sweep) -> list[RenderableType]:
     if len(sweep.trials) <= _ALL_UP_TO:
-        return [_trial_table(sweep.trials)]
+        return [_trial_table(sweep, sweep.trials)]
     return [
         Text(f"the best {_BEST} of {len(sweep.trials)} trials (--json gives all)", "bold"),
-        _trial_table(sweep.ranking()[:_BEST]),
+        _trial_table(sweep, sweep.ranking()[:_BEST]),
         Text(f"the latest {_LATEST}", "bold"),
-        _trial_table(sweep.trials[-_LATEST:]),
+        _trial_table(sweep, sweep.trials[-_LATEST:]),
     ]
 
 
-def _trial_table(trials: Iterable[Trial]) -> Table:
-    table = _table("trial", "state", "value", "validations", "took", "parameters")
+def _trial_table(sweep: Sweep, trials: Iterable[Trial]) -> Table:
+    several = [metric for metric, _ in sweep.summary.objectives[1:]]
+    values = [sweep.summary.metric, *several] if several else ["value"]
+    table = _table("trial", "state", *values, "validations", "took", "parameters")
+    short = _short_names(sweep)
     for trial in trials:
-        about = " ".join(f"{_short(name)}={value_text(value)}" for name, value in trial.params.items())
-        if trial.reason and trial.state != "pruned":
-            about = f"{trial.reason}  {about}"
+        about = Text(_params(trial, short))
+        if reason := _reason(trial):
+            about.append(f"\n{reason}" if about else reason, STYLES.get(trial.state, ""))
         table.add_row(
-            str(trial.number), _styled(trial.state), _value(trial),
-            str(len(trial.intermediate)), duration_text(trial.seconds), Text(about),
+            str(trial.number), _styled(trial.state), *_values(trial, len(values)),
+            str(len(trial.intermediate)), duration_text(trial.seconds), about,
         )  # fmt: skip
     return table
 
 
-def _value(trial: Trial) -> str:
-    values = trial.values or ([] if trial.value is None else [trial.value])
-    return "  ".join(f"{value:.5g}" for value in values) or "-"
+def _values(trial: Trial, count: int) -> list[str]:
+    known = trial.values or ([] if trial.value is None else [trial.value])
+    texts = [f"{value:.5g}" for value in known]
+    return [*texts, *["-"] * (count - len(texts))]
+
+
+def _reason(trial: Trial) -> str:
+    """Why it ended so; of an early stop only where, since `EarlyStopping` repeats its settings at length."""
+    if not trial.reason or trial.state == "pruned":
+        return ""
+    notes = trial.reason.split("; ")
+    return "; ".join(n.partition(": ")[0] if n.startswith("stopped early at ") else n for n in notes)
 
 
 def _table(*columns: str) -> Table:
@@ -127,6 +142,9 @@ def _styled(state: str) -> Text:
     return Text(state, STYLES.get(state, ""))
 
 
-def _short(name: str) -> str:
-    """An Optuna name without what every LightningCLI path repeats."""
-    return name.replace(".init_args.", ".").removeprefix("model.").removeprefix("data.")
+def _short_names(sweep: Sweep) -> dict[str, str]:
+    return short_names(dict.fromkeys(name for trial in sweep.trials for name in trial.params))
+
+
+def _params(trial: Trial, short: dict[str, str]) -> str:
+    return " ".join(f"{short[name]}={value_text(value)}" for name, value in trial.params.items())

@@ -63,7 +63,9 @@ def update(
     """Change a running sweep: trials=200 concurrency=4 hours=12."""
     from sweeps.commands import parse_changes
 
-    _ask(name, storage, "update", **parse_changes(changes))
+    asked = parse_changes(changes)
+    _ask(name, storage, "update", **asked)
+    typer.echo(f"{name} goes on with {', '.join(f'{key}={value:g}' for key, value in asked.items())}")
 
 
 trial = typer.Typer(help="Kill or retry one trial.", no_args_is_help=True)
@@ -75,12 +77,14 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The trial's numbe
 def kill(name: Name, number: Number, storage: Storage = None) -> None:
     """End a running trial; it counts as failed."""
     _ask_of_trial(name, storage, "kill", number)
+    typer.echo(f"{name}: trial {number} ends, and counts as failed")
 
 
 @trial.command()
 def retry(name: Name, number: Number, storage: Storage = None) -> None:
     """Train the parameters of a trial that ended once more, as a new trial."""
     _ask_of_trial(name, storage, "retry", number)
+    typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial")
 
 
 @running.command()

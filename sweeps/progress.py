@@ -1,9 +1,10 @@
 """What a person sees while a sweep runs: a live panel on a terminal, one line a finished trial elsewhere."""
 
 import io
+import shlex
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -46,8 +47,10 @@ class Progress:
         self._again: set[int] = set()
         self._running: set[int] = set()
         self._params: dict[int, dict[str, Any]] = {}
+        self._names = short_names(row.name for row in spec.space.rows())
         self._front = Front(spec.objectives)
         self._best_params: dict[str, Any] = {}
+        self._is_paused = False
         self._live: Live | None = None
 
     @property
@@ -115,10 +118,18 @@ class Progress:
         return is_best
 
     def _follow(self, request: Request) -> None:
+        if request.command in ("pause", "resume"):
+            self._is_paused = request.command == "pause"
+            if self._live is None:
+                self._print(Text(self._pause_text if self._is_paused else "the pause is over", "cyan"))
         changes = {key: value for key, value in request.arguments.items() if key in ("trials", "hours")}
         if request.command == "retry" and self.budget.trials is not None:
             changes = {"trials": self.budget.trials + 1}
         self.budget = self.budget.model_copy(update=changes)
+
+    @property
+    def _pause_text(self) -> str:
+        return f"paused, `sweeps resume {shlex.quote(self._spec.name)}` goes on"
 
     def _end(self, outcome: Outcome) -> None:
         params = self._params.pop(outcome.number, {})
@@ -145,13 +156,14 @@ class Progress:
             text.append("  on the Pareto front" if outcome.others else "  best so far", "bold")
         if outcome.state in (State.FAILED, State.DIVERGED, State.INVALID):
             text.append(f"  {outcome.reason}")
-        return text.append(f"  {took(outcome.timing):.1f} s  {short(params)}", "dim")
+        return text.append(f"  {took(outcome.timing):.1f} s  {short(params, self._names)}", "dim")
 
     def __rich__(self) -> Group:
         finished, total = self._finished, self.budget.trials
         table = Table.grid(padding=(0, 2))
         table.add_row(Text(self._spec.name, "bold"), self._bar(finished, total), self._counters())
-        lines: list[Any] = [table, self._pace(finished, total)]
+        pace = Text(self._pause_text, "cyan") if self._is_paused else self._pace(finished, total)
+        lines: list[Any] = [table, pace]
         if (best := self._front.best) is not None and best.value is not None:
             lines.append(self._best_line(best))
         return Group(*lines)
@@ -161,13 +173,16 @@ class Progress:
             return Text.assemble(("Pareto front ", "bold"), f"{len(self._front.outcomes)} trials")
         return Text.assemble(
             ("best ", "bold"), f"{self._spec.objectives[0].metric} ", (f"{best.value:.6g}", "bold green"),
-            f"  trial {best.number}  ", (short(self._best_params), "dim"),
+            f"  trial {best.number}  ", (short(self._best_params, self._names), "dim"),
         )  # fmt: skip
 
     def _bar(self, finished: int, total: int | None) -> ProgressBar | Text:
         if not total:
             return Text("")
-        return ProgressBar(total=total, completed=finished, width=30)
+        # Rich's own are a red, and a grey where a terminal has 16 colours.
+        return ProgressBar(
+            total=total, completed=finished, width=30, complete_style="cyan", finished_style="green"
+        )
 
     def _counters(self) -> Text:
         text = Text(f"{self._finished}")
@@ -203,14 +218,19 @@ def _attempt(news: Assignment | Again) -> str:
     return f"attempt {news.attempt + 1}" + (f" with {news.change}" if news.change else "")
 
 
-def short(params: dict[str, Any]) -> str:
-    """Parameters in one line, such as `hidden=64 optimizer=sgd optimizer.sgd.lr=0.013`."""
-    return " ".join(f"{short_name(name)}={short_value(value)}" for name, value in params.items())
+def short(params: dict[str, Any], names: Mapping[str, str]) -> str:
+    """Parameters in one line, such as `hidden=64 optimizer=sgd sgd.lr=0.013`."""
+    return " ".join(f"{names.get(name, name)}={short_value(value)}" for name, value in params.items())
 
 
-def short_name(name: str) -> str:
-    """An Optuna name without what every LightningCLI path repeats."""
-    return name.replace(".init_args.", ".").removeprefix("model.").removeprefix("data.")
+def short_names(names: Iterable[str]) -> dict[str, str]:
+    """For each of Optuna's names the shortest end that no other name has, as `sweeps status` has it."""
+    parts = {name: [part for part in name.split(".") if part != "init_args"] or [name] for name in names}
+    ends = Counter(".".join(own[-n:]) for own in parts.values() for n in range(1, len(own) + 1))
+    return {
+        name: next((end for n in range(1, len(own) + 1) if ends[end := ".".join(own[-n:])] == 1), name)
+        for name, own in parts.items()
+    }
 
 
 def short_value(value: Any) -> str:

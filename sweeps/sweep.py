@@ -3,6 +3,7 @@
 import functools
 import importlib
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -148,7 +149,8 @@ def resume_sweep(
     url = study_url(storage)
     study = load_study(name, url)
     if holder := find_driver(study):
-        raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}")
+        raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}; "
+                        f"`sweeps update {shlex.quote(name)} trials=N` changes its budget")  # fmt: skip
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)

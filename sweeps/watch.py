@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from sweeps.control import living_driver
+from sweeps.control import REQUEST, living_driver
 from sweeps.errors import SweepFailed, UserError
 from sweeps.outcomes import counted, outcome_of
 from sweeps.persistence import load_study, loaded_spec
 from sweeps.progress import Progress
 from sweeps.provenance import last_run_with
-from sweeps.records import Assignment, News, Started
+from sweeps.records import Assignment, News, Request, Started
 from sweeps.storage import study_url
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class _Eyes:
     def __init__(self, study: "optuna.Study") -> None:
         self._study = study
         self._ended: set[int] = set()
+        self._requests: set[str] = set()
         self._running: set[int] = set()
 
     @property
@@ -103,6 +104,7 @@ class _Eyes:
 
     def news(self) -> Iterator[News]:
         """What happened since the last look, as the driver's own display is told it."""
+        yield from self._asked()
         for trial in self._trials():
             if trial.state.name == "RUNNING" and trial.number not in self._running:
                 self._running.add(trial.number)
@@ -110,6 +112,14 @@ class _Eyes:
         for trial in self.ended():
             yield Assignment(trial.number, trial.params, {})  # now that it has all of them
             yield outcome_of(trial)
+
+    def _asked(self) -> list[Request]:
+        """The pauses that were asked for and ended; requests to an earlier driver are over."""
+        found = {key: value for key, value in self._study.user_attrs.items() if key.startswith(REQUEST)}
+        new = sorted((found[key]["sent_ns"], found[key]["command"]) for key in found.keys() - self._requests)
+        self._requests |= found.keys()
+        commands = [command for sent, command in new if sent >= self.started * 1e9]
+        return [Request(command, {}) for command in commands if command in ("pause", "resume")]
 
     def _trials(self) -> list["optuna.trial.FrozenTrial"]:
         return self._study.get_trials(deepcopy=False)

@@ -102,8 +102,11 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     wait_until_it_trains(process)
     refused = typed("resume", "chaos", "--trials", "+1", folder=folder, code=2)
     assert f"chaos is being run by process {process.pid} on " in refused.stderr
+    assert "`sweeps update chaos trials=N` changes its budget" in refused.stderr
+    assert typed("update", "chaos", "trials=900", folder=folder).stdout == "chaos goes on with trials=900\n"
     running = next(t["number"] for t in reversed(status(folder)["trials"]) if t["state"] == "running")
-    typed("trial", "kill", "chaos", str(running), folder=folder)
+    killed = typed("trial", "kill", "chaos", str(running), folder=folder)
+    assert killed.stdout == f"chaos: trial {running} ends, and counts as failed\n"
     wait_for(lambda: counts(folder)["failed"] == 1)
     [failed] = [t for t in status(folder)["trials"] if t["state"] == "failed"]
     assert failed["reason"] == "killed by `sweeps trial kill`"
@@ -113,9 +116,11 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     assert going_on.startswith(f"chaos is being run by process {process.pid} on ")
     typed("pause", "chaos", folder=folder)
     wait_for(lambda: nothing_ends(folder), 60)
+    assert status(folder)["summary"]["state"] == "paused"
     paused_at = finished_of(folder)
     typed("resume", "chaos", folder=folder)
     wait_for(lambda: finished_of(folder) > paused_at, 60)
+    assert status(folder)["summary"]["state"] == "running"
     typed("stop", "chaos", folder=folder)
     assert process.wait(60) == 0
     assert status(folder)["summary"]["state"] == "interrupted"

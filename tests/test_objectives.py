@@ -220,7 +220,7 @@ def test_export_gives_the_pareto_set_first_and_any_trial_by_its_number(
     assert "(maximized), one of 4 on the Pareto front" in text
     assert "trial 3: " in export(half_dominated, number=3)
     assert "Pareto" not in export(half_dominated, number=3)
-    with pytest.raises(ResultsError, match=r"^test: trial 9 is not complete; the best ones are "):
+    with pytest.raises(ResultsError, match=r"^test has no trial 9; it has 0 to 7$"):
         export(half_dominated, number=9)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from dashboards import wording
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.progress import Progress, duration, short
+from sweeps.progress import Progress, duration, short, short_names
 from sweeps.records import Again, Assignment, Outcome, Report, Request, Started, State, Timing
 from sweeps.runner import run
 from sweeps.spec import SweepSpec
@@ -130,7 +131,7 @@ def half_done(spec: SweepSpec) -> Progress:
     """Two minutes into a sweep: four trials ended, two running."""
     clock = Clock()
     progress = Progress(spec, Console(file=StringIO()), clock=clock)
-    trial(progress, 0, State.COMPLETE, 0.5, **{"model.init_args.hidden": 64, "lr": 0.0123456})
+    trial(progress, 0, State.COMPLETE, 0.5, **{"model.init_args.x": 0.0123456})
     trial(progress, 1, State.PRUNED, 0.7)
     trial(progress, 2, State.DIVERGED, 0.9)
     trial(progress, 3, State.FAILED, None)
@@ -147,7 +148,7 @@ def half_done(spec: SweepSpec) -> Progress:
 def test_the_panel_counts_what_ended_and_what_runs_and_shows_the_best() -> None:
     text = panel(half_done(fakes.spec()))
     assert "4/10 finished  2 running  1 pruned  1 diverged  1 failed" in text
-    assert "best loss 0.5  trial 0  hidden=64 lr=0.01235" in text
+    assert "best loss 0.5  trial 0  x=0.01235" in text
 
 
 @pytest.mark.parametrize(
@@ -198,7 +199,6 @@ def test_after_a_resume_what_ended_before_counts_but_not_for_the_pace() -> None:
 
 def test_the_panel_follows_a_budget_that_is_changed() -> None:
     progress = half_done(fakes.spec())
-    progress.record(Request("pause", {}))
     progress.record(Request("update", {"trials": 20, "concurrency": 4}))
     assert "4/20 finished" in panel(progress)
     progress.record(Request("retry", {"number": 3}))
@@ -242,7 +242,7 @@ def test_a_reason_that_looks_like_markup_stays_text() -> None:
     assert "KeyError: [/red] :smile:" in out.getvalue()
 
 
-def test_parameters_are_shown_without_what_every_path_repeats() -> None:
+def test_parameters_are_shown_by_the_shortest_end_of_their_names() -> None:
     params = {
         "model.init_args.hidden": 64,
         "data.init_args.batch_size": 32,
@@ -250,7 +250,34 @@ def test_parameters_are_shown_without_what_every_path_repeats() -> None:
         "optimizer.sgd.init_args.lr": 0.0129999,
         "model.init_args.bias": None,
     }
-    assert short(params) == "hidden=64 batch_size=32 optimizer=sgd optimizer.sgd.lr=0.013 bias=None"
+    names = short_names([*params, "optimizer.adamw.init_args.lr"])
+    assert short(params, names) == "hidden=64 batch_size=32 optimizer=sgd sgd.lr=0.013 bias=None"
+
+
+def test_a_paused_sweep_says_so_and_how_it_goes_on() -> None:
+    progress = Progress(fakes.spec(), Console(file=StringIO(), width=120))
+    progress.record(Request("pause", {}))
+    assert "paused, `sweeps resume test` goes on" in panel(progress)
+    progress.record(Request("resume", {}))
+    assert "paused" not in panel(progress)
+
+
+def test_the_terminal_and_the_report_call_parameters_alike() -> None:
+    names = ["model.lr", "optimizer.init_args.lr", "lr", "optimizer.lr", "model.a.b", "b", "init_args", "a.b"]
+    assert short_names(names) == wording.short_names(names)
+
+
+@pytest.mark.parametrize(
+    ("completed", "colour"), [pytest.param(1, "36", id="cyan"), pytest.param(2, "32", id="green when done")]
+)
+def test_the_bar_is_neither_red_nor_grey_in_sixteen_colours(completed: int, colour: str) -> None:
+    out = StringIO()
+    spec = fakes.spec(budget={"trials": 2})
+    with Progress(spec, Console(file=out, width=120, force_terminal=True, color_system="standard")) as shown:
+        for number in range(completed):
+            shown.record(Outcome(number, State.COMPLETE, 0.5))
+    assert f"[{colour}m━" in out.getvalue()
+    assert "[91m" not in out.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from sweeps.control import Lease
+from dashboards import load
+from sweeps.control import Lease, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.interruption import Interrupted
 from sweeps.persistence import create_study
@@ -98,6 +99,27 @@ def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tm
     assert "2/12 finished" in text
     assert "3,600,000 trials/h" in text  # one in a thousandth of a second
     assert "best loss 0.25  trial 1" in text
+
+
+def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    early = {"command": "pause", "arguments": {}, "sent_ns": time.time_ns() - 3600 * 10**9}
+    driver.inner.set_user_attr("request:early", early)
+    lease = Lease(driver.inner, driver.url)
+    lease.claim()
+    states = [load(tmp_path / "sweeps.db", "test").summary.state]
+
+    def drive() -> None:
+        if len(states) == 3:
+            driver.study.end("finished")
+            return
+        send(driver.inner, "pause" if len(states) == 1 else "resume")
+        states.append(load(tmp_path / "sweeps.db", "test").summary.state)
+
+    text = watched(driver.url, drive)
+    lease.release()
+    assert states == ["running", "paused", "running"]
+    assert text.splitlines()[:2] == ["paused, `sweeps resume test` goes on", "the pause is over"]
 
 
 def test_a_driver_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,63 @@
+"""The tables of `sweeps status` and `sweeps list`, as a terminal of 80 columns shows them."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from dashboards import tables
+from dashboards.results import list_sweeps, load
+from tests.studies import Ended, add_sweep
+
+PARAMS = {
+    "model.init_args.hidden": 64,
+    "trainer.callbacks.1.init_args.patience": 3,
+    "optimizer": "adamw",
+    "optimizer.adamw.init_args.lr": 0.0265712,
+    "optimizer.adamw.init_args.weight_decay": 0.0000554812,
+}
+OTHER = {"model.init_args.hidden": 8, "optimizer": "sgd", "optimizer.sgd.init_args.lr": 0.5}
+EARLY = "stopped early at validation 6 of 8: Monitored metric loss did not improve in the last 2 records"
+
+
+def printed(content: Any, width: int = 80) -> list[str]:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(content)
+    return [line.rstrip() for line in captured.get().splitlines()]
+
+
+def status(folder: Path, trials: list[Ended]) -> list[str]:
+    add_sweep(folder / "sweeps.db", "digits", trials)
+    return printed(tables.status_table(load(folder / "sweeps.db", "digits")))
+
+
+def test_a_value_is_not_broken_on_eighty_columns(tmp_path: Path) -> None:
+    shown = status(tmp_path, [Ended("complete", 0.5, PARAMS), Ended("complete", 0.7, OTHER)])
+    words = {word for line in shown for word in line.split()}
+    assert {"hidden=64", "patience=3", "adamw.lr=0.02657", "weight_decay=5.548e-05", "sgd.lr=0.5"} <= words
+
+
+def test_why_a_trial_ended_stands_below_its_parameters(tmp_path: Path) -> None:
+    shown = status(tmp_path, [
+        Ended("complete", 0.5, PARAMS, reason=f"{EARLY}; no room: disk full"),
+        Ended("failed", None, OTHER, reason="KeyError: 'tan'"),
+        Ended("failed", None, {}, reason="it had none"),
+    ])  # fmt: skip
+    text = " ".join(" ".join(shown).split())
+    assert "weight_decay=5.548e-05 stopped early at validation 6 of 8; no room: disk full" in text
+    assert "Monitored" not in text
+    (reason,) = [line for line in shown if "KeyError" in line]
+    assert reason.split() == ["KeyError:", "'tan'"]
+    assert any(line.startswith("2") and line.endswith("it had none") for line in shown)
+
+
+def test_the_list_of_sweeps_that_ended_fits_eighty_columns(tmp_path: Path) -> None:
+    database = tmp_path / "sweeps.db"
+    add_sweep(database, "cancer", [Ended("complete", 0.138434, PARAMS)])
+    ended = [replace(sweep, duration_seconds=34.9) for sweep in list_sweeps(database)]
+    assert len(printed(tables.list_table(ended))) == 2
+    add_sweep(database, "digits", [Ended("running", None, PARAMS)], sweep_state="running")
+    head, *_ = printed(tables.list_table(list_sweeps(database)), width=120)
+    assert "running" in head
