@@ -10,8 +10,8 @@ from dashboards.records import Counts, Sweep, SweepSummary, Trial
 from dashboards.wording import duration_text, short_names, value_text
 
 STYLES = {
-    "complete": "green", "finished": "green", "running": "cyan", "paused": "cyan", "waiting": "dim", "pruned": "yellow",
-    "diverged": "magenta", "failed": "red", "invalid": "dim", "interrupted": "red",
+    "complete": "green", "finished": "green", "running": "cyan", "paused": "cyan", "waiting": "dim",
+    "pruned": "yellow", "diverged": "magenta", "failed": "red", "invalid": "dim", "interrupted": "red",
 }  # fmt: skip
 _ALL_UP_TO = 100
 _BEST, _LATEST = 20, 20

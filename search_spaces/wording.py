@@ -50,6 +50,18 @@ KEY_HABITS = {
     "log_scale": "log",
 }
 
+ALGORITHM_HABITS = {
+    "asha": "successive_halving",
+    "bayes": "gp",
+    "bayesian": "gp",
+    "bohb": "hyperband",
+    "cma": "cmaes",
+    "cma_es": "cmaes",
+    "hyperopt": "tpe",
+    "nop": "none",
+    "sobol": "qmc",
+}
+
 
 def shown(value: object) -> str:
     """Return `value` in one short line, spelled as in YAML."""
@@ -81,6 +93,13 @@ def nearest(word: object, options: Collection[str]) -> str:
         return f", did you mean {close[0]!r}?"
     first = ", ".join(list(options)[:8])
     return f"; there is {first}{', ...' if len(options) > 8 else ''}." if options else "."
+
+
+def near_algorithm(name: str, options: Collection[str]) -> str:
+    """Return ", did you mean 'x'?" for a sampler or pruner, by the name other tools may give it; or ""."""
+    habit = ALGORITHM_HABITS.get(name.lower().replace("-", "_"))
+    found = [habit] if habit in options else difflib.get_close_matches(name.lower(), options, n=1)
+    return f", did you mean {found[0]!r}?" if found else ""
 
 
 def unknown_key(key: object, options: Collection[str]) -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.wording import near_algorithm
 from sweeps.cells import grid_arguments
 from sweeps.errors import SpecError
 from sweeps.spec import Component, SweepSpec
@@ -250,8 +251,7 @@ def _resolve(
         optuna_module = importlib.import_module(home)
     if isinstance(given, str):
         if given not in names:
-            near = difflib.get_close_matches(given.lower(), names, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
+            hint = near_algorithm(given, names)
             kind = home.removeprefix("optuna.").removesuffix("s")
             raise spec.error(key, f"unknown {kind} {given!r}{hint}; known are {', '.join(names)}, "
                              "or {class_path, init_args}")  # fmt: skip

@@ -122,7 +122,7 @@ def _plan(
     if spec.constraints:
         yield Text.assemble(("Always  ", "bold"), ", ".join(spec.constraints))
     if spec.start_with:
-        yield Text.assemble(("First   ", "bold"), "; ".join(map(str, spec.start_with_params)))
+        yield Text.assemble(("First   ", "bold"), "; ".join(map(_point, spec.start_with_params)))
     yield ""
     yield Text.assemble(("Budget  ", "bold"), _budget(spec))
     if spec.stop_when:
@@ -141,14 +141,18 @@ def _plan(
     if validations is not None and rung_table(spec, validations):
         yield _rung_table(spec, validations)
     files = masked(where.store) or where.files
-    kept = f"study {masked(where.storage)}, MLflow {masked(where.tracking_uri)}, files {files}"
-    yield Text.assemble(("Keeps   ", "bold"), kept)
-    yield Text(f"{spec.file or spec.name}: no mistakes found", "bold green")
+    yield Text.assemble(("Keeps   ", "bold"), f"study {masked(where.storage)}")
+    yield Text(f"        MLflow {masked(where.tracking_uri)}")
+    yield Text(f"        files {files}")
+    rest = f"; a launch first trains one batch, and looks whether {first.metric} is logged"
+    yield Text.assemble((f"{spec.file or spec.name}: no mistakes found", "bold green"), rest)
 
 
 def _space_table(spec: SweepSpec) -> Table:
-    table = Table("parameter", "range", "active when", title="Search space", title_justify="left",
-                  title_style="bold", box=None, padding=(0, 2, 0, 0))  # fmt: skip
+    table = Table(title="Search space", title_justify="left", title_style="bold", box=None,
+                  padding=(0, 2, 0, 0))  # fmt: skip
+    for column in ("parameter", "range", "active when"):
+        table.add_column(column, overflow="fold")  # a name that is cut cannot be told from its neighbours
     for row in spec.space.rows():
         table.add_row(Text(row.name), Text(row.text), Text(row.condition))
     return table
@@ -175,6 +179,10 @@ def _price(per_hour: float, hours: float | None) -> str:
     return text if hours is None else f"{text}, {per_hour * hours:,.2f} until the last trial is asked for"
 
 
+def _point(params: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in params.items())
+
+
 def _algorithm(given: str | Component) -> str:
     return given if isinstance(given, str) else given.class_path
 
@@ -183,4 +191,6 @@ def _pruning(spec: SweepSpec, validations: int | None) -> str:
     text = pruning_text(spec)
     if validations is None:
         return text
+    if validations == 1 and text.startswith("asked"):
+        return "never asked, since a full training has one validation, and the last is not asked about"
     return f"{text} ({validations} validations a full training)"

@@ -14,6 +14,7 @@ from dashboards.errors import ResultsError
 from sweeps.cli_files import files
 from sweeps.cli_lr import learning_rates
 from sweeps.cli_running import Name, Storage, not_empty, running
+from sweeps.cli_version import root
 from sweeps.completion import check_shell, sweep_names
 from sweeps.errors import SweepFailed, UserError
 from sweeps.usage import one_line
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="sweeps",
+    callback=root,
     help="Hyperparameter sweeps for PyTorch Lightning: from one YAML file to the best configuration.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -200,7 +202,11 @@ def export(
     name: Name,
     format: Annotated[  # noqa: A002 - the option is called so
         Literal["lightning", "params", "json", "args"],
-        typer.Option(help="lightning: a config for LightningCLI; params: names and values; args: flags."),
+        typer.Option(
+            metavar="FORMAT",
+            help="lightning: a config for LightningCLI; args: the same as flags; params: names and values; "
+            "json: all of these.",
+        ),
     ] = "lightning",
     top: Annotated[int, typer.Option(help="How many trials, the best first.")] = 1,
     number: Annotated[int | None, typer.Option("--trial", help="This trial instead of the best.")] = None,
@@ -224,7 +230,7 @@ def export(
 @app.command()
 def dashboard(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="The latest if none.", autocompletion=sweep_names)
+        str | None, typer.Argument(metavar="NAME", help="The latest if none.", autocompletion=sweep_names)
     ] = None,
     port: Annotated[int | None, typer.Option(help="5000, or a free one, if none.")] = None,
     open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
@@ -248,9 +254,7 @@ def dashboard(
 def report(
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="NAME...", help="One sweep, or several to compare.", autocompletion=sweep_names
-        ),
+        typer.Argument(metavar="NAME", help="One sweep, or several to compare.", autocompletion=sweep_names),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path("report.html"),
     open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,

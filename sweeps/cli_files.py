@@ -20,8 +20,10 @@ def schema() -> None:
 @files.command()
 def init(
     model: Annotated[str, typer.Argument(metavar="MODEL_CLASS", help="Such as my_project.Net.")],
-    data: Annotated[str | None, typer.Argument(metavar="[DATA_CLASS]")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="The file.")] = None,
+    data: Annotated[str | None, typer.Argument(metavar="DATA_CLASS", help="Such as my_project.Data.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The file; named like the model if none.")
+    ] = None,
 ) -> None:
     """Write a first sweep file from the signatures of your classes."""
     from sweeps.init import init as write

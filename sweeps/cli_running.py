@@ -100,7 +100,7 @@ def watch(name: Name, storage: Storage = None) -> None:
 @running.command()
 def logs(
     name: Name,
-    number: Annotated[int | None, typer.Argument(metavar="[NUMBER]", help="The latest if none.")] = None,
+    number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="The latest if none.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
     storage: Storage = None,
 ) -> None:

@@ -71,8 +71,8 @@ def _read(path: Path, file: str) -> dict[str, Any]:
     except SpaceError as error:
         raise SpecError(file, "", error.rule) from None
     if raw is None:
-        raise SpecError(file, "", "the file is empty; a sweep needs at least name, objective, budget, "
-                        "model and search_space")  # fmt: skip
+        raise SpecError(file, "", "the file is empty; `sweeps init my_project.Net my_project.Data` "
+                        "writes a first one")  # fmt: skip
     if not isinstance(raw, dict):
         raise SpecError(file, "", f"a sweep file is a mapping of keys, but this is a {type(raw).__name__}")
     return raw

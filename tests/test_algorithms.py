@@ -243,6 +243,9 @@ def test_tpe_searches_each_branch_of_named_choices_jointly() -> None:
     [
         pytest.param({"sampler": "tep"}, "sampler", ["unknown sampler 'tep'", "did you mean 'tpe'?", "gp"],
                      id="an unknown sampler"),
+        pytest.param({"sampler": "bayes"}, "sampler", ["did you mean 'gp'?"], id="a sampler of another tool"),
+        pytest.param({"pruner": "ASHA"}, "pruner", ["did you mean 'successive_halving'?"],
+                     id="a pruner of another tool"),
         pytest.param({"pruner": "zzz"}, "pruner",
                      ["unknown pruner 'zzz'", "median", "{class_path, init_args}"], id="an unknown pruner"),
         pytest.param({"sampler": component("TPESampler", n_startup_trails=3)},

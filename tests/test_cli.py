@@ -203,6 +203,18 @@ def test_a_terminal_that_is_light_or_dark_shows_the_plan_in_its_own_colours() ->
     assert not codes & (bright | {38, 48})  # those two begin a colour of our own choice
 
 
+def test_the_plan_cuts_no_name_and_says_when_a_pruner_is_never_asked() -> None:
+    out = io.StringIO()
+    changes = ["trainer.max_epochs=1", "pruner=forecast", "start_with=[{model.init_args.hidden: 64}]"]
+    check(load_spec(DIGITS, overrides=changes), None, Console(file=out, width=60))
+    printed = out.getvalue()
+    assert "…" not in printed
+    assert "First   model.init_args.hidden=64\n" in printed
+    assert "Pruner  forecast: never asked" in printed
+    assert "\n        MLflow sqlite:///" in printed
+    assert "looks whether val_loss is" in " ".join(printed.split())
+
+
 MISTAKES = [
     pytest.param("trainr: {max_epochs: 3}", "trainr: unknown key, did you mean 'trainer'?", id="unknown key"),
     pytest.param(

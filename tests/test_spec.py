@@ -179,7 +179,7 @@ def test_a_name_that_can_be_a_file_name_is_taken(name: str, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        pytest.param("", ["is empty", "name, objective, budget, model and search_space"], id="empty"),
+        pytest.param("", ["is empty", "`sweeps init my_project.Net my_project.Data`"], id="empty"),
         pytest.param("# nothing yet\n", ["is empty"], id="only a comment"),
         pytest.param("- a\n- b\n", ["mapping", "list"], id="a list"),
         pytest.param("trials", ["mapping", "str"], id="a word"),

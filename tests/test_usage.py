@@ -165,3 +165,25 @@ def test_two_objectives_and_an_invalid_configuration_from_the_command_line(
     assert f"trial-{exported['number']}" in checkpoints
     typed("report", "two", folder=two)
     assert "The Pareto front" in (two / "report.html").read_text()
+
+
+def test_the_version_is_told_with_those_of_what_trials_depend_on(tmp_path: Path) -> None:
+    shown = typed("--version", folder=tmp_path).stdout
+    assert shown.startswith("sweeps ")
+    for name in ("Python", "optuna", "lightning", "ray", "mlflow", "torch"):
+        assert f"{name} " in shown
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("init", "[OPTIONS] {MODEL_CLASS} [DATA_CLASS]"), ("dashboard", "[OPTIONS] [NAME]"),
+        ("report", "[OPTIONS] {NAME}..."), ("logs", "[OPTIONS] {NAME} [NUMBER]"),
+    ],
+)  # fmt: skip
+def test_what_may_be_left_out_stands_in_one_pair_of_brackets(
+    tmp_path: Path, command: str, usage: str
+) -> None:
+    lines = typed(command, "--help", folder=tmp_path).stdout.splitlines()
+    (shown,) = [line.strip() for line in lines if "Usage:" in line]
+    assert shown == f"Usage: sweeps {command} {usage}"

@@ -49,7 +49,9 @@ def _logged(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
         return [paragraph(f"Training curves are left out; MLflow could not be read: {error}", "note")]
     data = figures.logged_data(sweep, best.number, found)
     if data is None:
-        return [paragraph("The best trial logged no training metric that belongs to the objective.", "note")]
+        rule = "which Lightning logs only every `trainer.log_every_n_steps` steps, 50 if you name none"
+        lacks = f"nothing in training that belongs to {sweep.summary.metric}, or had too few steps for it"
+        return [paragraph(f"The best trial logged {lacks}: {rule}.", "note")]
     ends = [f"{curve.name} ends at {number_text(curve.values[-1])}" for curve in data.curves]
     title = f"Training against validation, trial {best.number} (the best)"
     return [page.figure(figures.draw_logged(data), title, f"{'; '.join(ends)}.")]
