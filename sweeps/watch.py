@@ -13,10 +13,11 @@ from sweeps.control import REQUEST, living_driver
 from sweeps.errors import SweepFailed, UserError
 from sweeps.outcomes import counted, outcome_of
 from sweeps.persistence import load_study, loaded_spec
+from sweeps.preparing import check_it_is_not
 from sweeps.progress import Progress
 from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Request, Started
-from sweeps.storage import study_url
+from sweeps.storage import study_names, study_url
 
 if TYPE_CHECKING:
     import optuna
@@ -41,7 +42,9 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
         UserError: There is no such sweep, or it does not run.
         SweepFailed: The sweep failed, or its driver is gone.
     """
-    study = load_study(name, study_url(storage), reads_only=True)
+    url = study_url(storage)
+    _await_first_trial(name, url, console, pause)
+    study = load_study(name, url, reads_only=True)
     attributes = study.user_attrs
     if attributes["sweep_state"] != "running":
         raise UserError(f"{name} is not running, it is {attributes['sweep_state']}; "
@@ -63,6 +66,21 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
                 break
             pause()
         _say_end(name, attributes, console)
+
+
+def _await_first_trial(name: str, url: str, console: Console, pause: Callable[[], object]) -> None:
+    """Waits while a sweep is being launched on this machine; there is no study to look at before."""
+    is_said = False
+    while name not in study_names(url):
+        try:
+            check_it_is_not(name, url)
+        except UserError:
+            if not is_said:
+                console.print(Text.assemble((name, "bold"), " is being prepared, and has no trial yet ..."))
+            is_said = True
+            pause()
+        else:
+            return
 
 
 def _say_end(name: str, attributes: dict[str, Any], console: Console) -> None:

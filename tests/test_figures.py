@@ -229,6 +229,16 @@ def test_an_axis_names_as_many_choices_and_powers_as_it_has_room_for() -> None:
     assert (len(notes), sum(note.visible for note in notes)) == (60, 12)
 
 
+def test_an_axis_of_few_whole_numbers_has_no_halves() -> None:
+    depth = Parameter("depth", "int", 1, 40)
+    trials = [trial_record(n, "complete", n / 60, params={"depth": 1 + 2 * n}) for n in range(3)]
+    (data,) = figures.slices_data(sweep_record(trials, depth))
+    assert list(figures.draw_slice(data).layout.xaxis.tickvals) == [1, 2, 3, 4, 5]
+    far = [*trials, trial_record(3, "complete", 0.5, params={"depth": 40})]
+    (data,) = figures.slices_data(sweep_record(far, depth))
+    assert figures.draw_slice(data).layout.xaxis.tickvals is None  # Plotly's own
+
+
 def test_a_thinned_space_keeps_the_best_half_and_spreads_the_rest() -> None:
     trials = [trial_record(n, "complete", float(n), params={"lr": 0.1 + n / 1000}) for n in range(100)]
     data = space_data(sweep_record(trials, LR), [LR], 10)

@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
@@ -15,6 +16,7 @@ from sweeps.control import Lease, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.interruption import Interrupted
 from sweeps.persistence import create_study
+from sweeps.preparing import preparing
 from sweeps.records import Outcome, Report, State, Timing
 from sweeps.spec import Budget
 from sweeps.storage import open_storage
@@ -164,6 +166,28 @@ def test_a_stopped_sweep_can_go_on_and_ctrl_c_ends_the_watching_only(tmp_path: P
         raise Interrupted
 
     assert watched(driver.url, interrupted) == ""
+
+
+def test_a_launch_that_has_no_trial_yet_is_waited_for(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sweeps.db"
+    drivers: list[Driver] = []
+    looks = ExitStack()
+    ready = looks.enter_context(preparing("test", url))
+    lease = ExitStack()
+
+    def drive() -> None:
+        if not drivers:
+            drivers.append(Driver(tmp_path))
+            lease.enter_context(Lease(drivers[0].inner, url).held())
+            ready()
+        else:
+            drivers[0].study.end("finished")
+
+    with looks, lease:
+        text = watched(url, drive)
+    first, last = text.splitlines()
+    assert first == "test is being prepared, and has no trial yet ..."
+    assert last.startswith("test is finished")
 
 
 def test_a_sweep_that_is_not_there_is_named(tmp_path: Path) -> None:

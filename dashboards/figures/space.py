@@ -131,7 +131,7 @@ def draw_slice(data: Space) -> go.Figure:
         texts = choice_texts(data.parameters[0])
         named = _named([text for choice, text in texts.items() if choice in tried], data.parameters[0])
         figure.update_xaxes(tickvals=[repr(text) for text in named], ticktext=list(named.values()))
-    figure.update_xaxes(_log_ticks(data, data.parameters[0]))
+    figure.update_xaxes(_ticks(data, data.parameters[0]))
     if data.view:
         figure.update_yaxes(range=data.view)
     return figure.update_layout(margin={"t": 16})
@@ -145,11 +145,16 @@ def _named(present: Sequence[str], parameter: Parameter) -> dict[str, str]:
     return {text: plain(value_text(choices[text]), longest) for text in few}
 
 
-def _log_ticks(data: Space, parameter: Parameter) -> dict[str, object]:
-    """Return the ticks of a logarithmic axis: powers of ten, or 1, 2 and 5 of each where there are few."""
+def _ticks(data: Space, parameter: Parameter) -> dict[str, object]:
+    """Return the ticks of an axis where Plotly's mislead: of a logarithmic one, and of few whole numbers.
+
+    The former are powers of ten, or 1, 2 and 5 of each where there are few of those; the latter are all.
+    """
+    values = [trial.params[parameter.name] for trial in data.trials]
+    if parameter.kind == "int" and not parameter.log and max(values) - min(values) < _MOST_NAMED:
+        return {"tickvals": list(range(min(values), max(values) + 1))}
     if not parameter.log:
         return {}
-    values = [trial.params[parameter.name] for trial in data.trials]
     first, last = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
     factors = (1,) if last - first > 2 else (1, 2, 5)
     ticks = [factor * 10.0**power for power in range(first, last + 1) for factor in factors]
@@ -171,7 +176,7 @@ def draw_contour(data: Space) -> go.Figure:
     for parameter, values, update in (
         (x[1], grid.x, figure.update_xaxes), (y[1], grid.y, figure.update_yaxes)
     ):  # fmt: skip
-        update(_log_ticks(data, parameter))
+        update(_ticks(data, parameter))
         if parameter.kind == "categorical":
             named = _named(values, parameter)
             update(tickvals=list(named), ticktext=list(named.values()))
