@@ -149,6 +149,8 @@ def _values(sweep: Sweep, trial: Trial) -> str:
     objectives = sweep.summary.objectives or ((sweep.summary.metric, sweep.summary.direction),)
     pairs = zip(objectives, trial.values or (trial.value,), strict=True)
     said = ", ".join(f"{metric} = {value} ({direction}d)" for (metric, direction), value in pairs)
+    if trial.value in (seen := list(trial.intermediate.values()))[:-1]:  # what `best.ckpt` holds
+        said += f", at validation {seen.index(trial.value) + 1} of {len(seen)}"
     if trial.number in sweep.summary.front:
         said += f", one of {len(sweep.summary.front)} on the Pareto front"
     return said

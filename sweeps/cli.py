@@ -2,10 +2,8 @@
 
 import atexit
 import gc
-import json
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from typer.exceptions import TyperException
@@ -13,15 +11,14 @@ from typer.exceptions import TyperException
 from dashboards.errors import ResultsError
 from sweeps.cli_files import files
 from sweeps.cli_lr import learning_rates
+from sweeps.cli_reading import print_json, reading
 from sweeps.cli_running import Name, Storage, not_empty, running
 from sweeps.cli_version import root
-from sweeps.completion import check_shell, sweep_names
+from sweeps.completion import check_shell
 from sweeps.errors import SweepFailed, UserError
 from sweeps.usage import one_line
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
-
     from sweeps.spec import SweepSpec
 
 app = typer.Typer(
@@ -33,6 +30,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+app.add_typer(reading)
 app.add_typer(running)
 app.add_typer(files)
 app.add_typer(learning_rates)
@@ -56,7 +54,6 @@ Address = Annotated[
         show_default=False,
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
 ResultAsJson = Annotated[
     bool, typer.Option("--json", help="The result as JSON on stdout, the progress on stderr.")
 ]
@@ -104,7 +101,7 @@ def check(
     spec = _spec(file, name, trials, hours, overrides)
     plan = check_and_show(spec, storage, Console(stderr=as_json), measures=measure)
     if as_json:
-        _print_json(plan)
+        print_json(plan)
 
 
 @app.command()
@@ -130,7 +127,7 @@ def launch(
         with interruptible(spec.name, storage, spec.storage):
             made = plain(spec, launch_and_show(spec, storage, console, address=address))
     if as_json:
-        _print_json(made)
+        print_json(made)
 
 
 @app.command()
@@ -158,7 +155,7 @@ def resume(
         console = Console(stderr=as_json, quiet=quiet)
         spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
     if as_json:
-        _print_json(plain(spec, result))
+        print_json(plain(spec, result))
 
 
 def _spec(
@@ -168,129 +165,6 @@ def _spec(
 
     fields = {"name": name, "budget.trials": trials, "budget.hours": hours}
     return load_spec(file, overrides=overrides or [], **fields)
-
-
-@app.command(name="list")
-def list_(storage: Storage = None, as_json: AsJson = False) -> None:
-    """List the sweeps of a study database."""
-    from dashboards import list_sweeps, tables
-    from dashboards.records import to_json
-
-    sweeps = list_sweeps(_database(storage))
-    _print_json(to_json(sweeps)) if as_json else _print(tables.list_table(sweeps))
-
-
-@app.command()
-def status(name: Name, storage: Storage = None, as_json: AsJson = False) -> None:
-    """Show a sweep: its state, its best trial and its trials."""
-    from dashboards import load, tables
-    from dashboards.records import to_json
-
-    try:
-        sweep = load(_database(storage), name)
-    except ResultsError:
-        from sweeps.preparing import check_it_is_not
-        from sweeps.storage import study_url
-
-        check_it_is_not(name, study_url(storage))
-        raise
-    _print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
-
-
-@app.command()
-def export(
-    name: Name,
-    format: Annotated[  # noqa: A002 - the option is called so
-        Literal["lightning", "params", "json", "args"],
-        typer.Option(
-            metavar="FORMAT",
-            help="lightning: a config for LightningCLI; args: the same as flags; params: names and values; "
-            "json: all of these.",
-        ),
-    ] = "lightning",
-    top: Annotated[int, typer.Option(help="How many trials, the best first.")] = 1,
-    number: Annotated[int | None, typer.Option("--trial", help="This trial instead of the best.")] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
-    storage: Storage = None,
-) -> None:
-    """Write the best configuration, ready for `LightningCLI fit --config`."""
-    from dashboards import load
-    from dashboards.export import export as exported
-    from dashboards.export import write_text
-
-    text = exported(load(_database(storage), name), format, top, number=number)
-    if output is None:
-        sys.stdout.write(text)
-        return
-    write_text(output, text)
-    what = "best" if number is None else f"trial {number}"
-    sys.stderr.write(f"{output}: {what} of {name}, format {format}\n")
-
-
-@app.command()
-def dashboard(
-    name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="The latest if none.", autocompletion=sweep_names)
-    ] = None,
-    port: Annotated[int | None, typer.Option(help="5000, or a free one, if none.")] = None,
-    open_browser: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
-    storage: Storage = None,
-) -> None:
-    """Show a sweep's runs in MLflow, on this machine only, until Ctrl-C."""
-    from dashboards import list_sweeps, load
-    from dashboards.server import serve
-
-    database = _database(storage)
-    if name is None:
-        sweeps = list_sweeps(database)
-        if not sweeps:
-            raise ResultsError("no sweeps here yet; `sweeps launch FILE` makes one")
-        name = sweeps[-1].name
-    place = load(database, name).mlflow
-    serve(place["tracking_uri"], place["experiment"], port=port, open_browser=open_browser, say=typer.echo)
-
-
-@app.command()
-def report(
-    names: Annotated[
-        list[str],
-        typer.Argument(metavar="NAME", help="One sweep, or several to compare.", autocompletion=sweep_names),
-    ],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file.")] = Path("report.html"),
-    open_browser: Annotated[bool, typer.Option("--open", help="Open it in a browser.")] = False,
-    storage: Storage = None,
-) -> None:
-    """Write a report: one HTML page that needs no network."""
-    import webbrowser
-
-    from dashboards import lean, load, report
-    from dashboards.export import write_text
-
-    lean.import_optuna()
-    database = _database(storage)
-    names = list(dict.fromkeys(names))  # one that was named twice is compared with nothing
-    write_text(output, report.build([load(database, name) for name in names]))
-    typer.echo(f"{output}: the report of {', '.join(names)}")
-    if open_browser and not webbrowser.open(output.resolve().as_uri()):
-        sys.stderr.write(f"no browser was found; open {output.resolve().as_uri()}\n")
-
-
-def _database(storage: str | None) -> str | Path:
-    """The study database for a reader: SQLite by its path, which may hold what a URL may not."""
-    from sweeps.storage import sqlite_path, study_url
-
-    url = study_url(storage)
-    return sqlite_path(url) or url
-
-
-def _print_json(content: Any) -> None:
-    sys.stdout.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-
-
-def _print(content: "RenderableType") -> None:
-    from rich.console import Console
-
-    Console().print(content)
 
 
 if __name__ == "__main__":

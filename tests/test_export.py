@@ -15,7 +15,7 @@ import yaml
 from dashboards.errors import ResultsError
 from dashboards.export import FORMATS, export, write_text
 from dashboards.results import Sweep, load
-from tests.studies import Ended, add_sweep, config
+from tests.studies import Ended, add_sweep, config, sweep_record, trial_record
 
 CLI = Path(__file__).parent / "cli_classes.py"
 NASTY = 'it\'s "quoted": ü 🙂 #no\ncomment\ttab \\ {x} [y] & *z'
@@ -117,6 +117,15 @@ def test_the_header_names_where_the_config_comes_from(digits: Sweep, rich: Sweep
         '# kind = "1e-4"',
     ]
     assert export(rich).startswith("# sweep rich : x, trial 0")
+
+
+def test_the_header_says_which_validation_gave_the_value_if_it_was_not_the_last() -> None:
+    def first_line(*values: float) -> str:
+        trial = trial_record(3, "complete", 0.25, intermediate=dict(enumerate(values, 1)))
+        return export(sweep_record([trial])).splitlines()[0]
+
+    assert first_line(0.5, 0.25, 0.75).endswith(" = 0.25 (minimized), at validation 2 of 3")
+    assert first_line(0.5, 0.25).endswith(" = 0.25 (minimized)")
 
 
 def test_flags_mean_the_same_to_lightning_cli(rich: Sweep) -> None:

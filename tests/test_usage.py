@@ -14,6 +14,7 @@ from sweeps.persistence import create_study
 from sweeps.storage import open_storage
 from tests import fakes
 from tests.conftest import typed
+from tests.studies import Ended, add_sweep, config
 
 HELP = "` shows what there is"
 
@@ -91,6 +92,18 @@ def test_a_shell_completes_the_names_of_sweeps(tmp_path: Path) -> None:
     assert completed(tmp_path, "sweeps sta") == ["status"]
     elsewhere = {"SWEEPS_STORAGE": str(tmp_path / "sweeps.db")}
     assert completed(tmp_path.parent, "sweeps report g", **elsewhere) == ["größe"]
+
+
+def test_who_names_no_sweep_is_shown_the_latest(tmp_path: Path) -> None:
+    for arguments in (["status"], ["export"], ["report"], ["dashboard"]):
+        refused = typed(*arguments, folder=tmp_path, code=2)
+        assert "no such database; run `sweeps launch FILE` here first" in refused.stderr
+    database = tmp_path / "sweeps.db"
+    for name in ("older", "latest"):
+        add_sweep(database, name, [Ended(value=0.5, config=config())])
+    assert json.loads(typed("status", "--json", folder=tmp_path).stdout)["summary"]["name"] == "latest"
+    assert typed("export", folder=tmp_path).stdout.startswith("# sweep latest, trial 0")
+    assert typed("report", folder=tmp_path).stdout == "report.html: the report of latest\n"
 
 
 def test_completion_never_complains_and_makes_nothing(tmp_path: Path) -> None:
@@ -178,7 +191,7 @@ def test_the_version_is_told_with_those_of_what_trials_depend_on(tmp_path: Path)
     ("command", "usage"),
     [
         ("init", "[OPTIONS] {MODEL_CLASS} [DATA_CLASS]"), ("dashboard", "[OPTIONS] [NAME]"),
-        ("report", "[OPTIONS] {NAME}..."), ("logs", "[OPTIONS] {NAME} [NUMBER]"),
+        ("report", "[OPTIONS] [NAME]..."), ("logs", "[OPTIONS] {NAME} [NUMBER]"),
     ],
 )  # fmt: skip
 def test_what_may_be_left_out_stands_in_one_pair_of_brackets(
