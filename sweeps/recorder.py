@@ -191,6 +191,7 @@ class Recorder:
                 self._gather()
                 if not self._writer.is_abandoned:  # else it has no further word for MLflow
                     self._flush()
+        self._writer.close()
         self._is_over.set()
 
     def _keep_safe(self, journal: Journal) -> None:

@@ -107,6 +107,11 @@ class Writer:
             self._write(ledger.parent)
             self._end(ledger.parent)
 
+    def close(self) -> None:
+        """Watches over MLflow's database no more: it may be removed now, and the next sweep make it anew."""
+        if self._file is not None:
+            self._file.close()
+
     def _ensure_its_file_is_there(self) -> None:
         """Looks, for MLflow itself would write on to a file that nobody can open any more.
 

@@ -654,11 +654,13 @@ def test_two_processes_may_create_the_same_database(info: SweepInfo, tmp_path: P
 
 def test_a_database_that_is_removed_between_two_sweeps_of_a_process_is_made_anew(info: SweepInfo) -> None:
     path = Path(info.tracking_uri.removeprefix("sqlite:///"))
+    kept = []  # as by who looks at a result
     for name in ("one", "two"):
         recorder = Recorder(replace(info, name=name))
+        kept.append(recorder)
         recorder.record(assignment(0))
         recorder.record(Outcome(0, State.COMPLETE, 0.5))
-        assert recorder.close(status="finished", best=0) == []
+        assert recorder.close(status="finished", best=0, timeout_seconds=10.0) == []
         with contextlib.closing(sqlite3.connect(path)) as database:
             there = database.execute("SELECT name FROM experiments ORDER BY experiment_id").fetchall()
         assert there == [("Default",), (name,)]
