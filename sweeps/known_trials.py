@@ -23,6 +23,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
+from sweeps.alike import shared
+
 FINISHED = tuple(state for state in TrialState if state.is_finished())
 
 
@@ -37,6 +39,8 @@ class KnownTrials(BaseStorage):
         self._storage = storage
         self._studies: dict[int, dict[int, FrozenTrial]] = {}  # those that were looked at; trials by id
         self._owners: dict[int, int] = {}  # study ids by trial id
+        self._alike: dict[str, Any] = {}  # user attributes of any trial: others have most of them in common
+        self._ranges: dict[str, BaseDistribution] = {}  # likewise
         self._lock = threading.RLock()
         self._creating = threading.Lock()  # of its own: who reads must not wait for a locked database
 
@@ -110,7 +114,9 @@ class KnownTrials(BaseStorage):
         def change(trial: FrozenTrial) -> None:
             value = distribution.to_external_repr(param_value_internal)
             trial.params = {**trial.params, param_name: value}
-            trial.distributions = {**trial.distributions, param_name: distribution}
+            known = self._ranges.setdefault(param_name, distribution)
+            own = known if known == distribution else distribution
+            trial.distributions = {**trial.distributions, param_name: own}
 
         self._note(trial_id, change)
 
@@ -152,7 +158,9 @@ class KnownTrials(BaseStorage):
             self._storage.set_trial_user_attr(trial_id, key, value)
 
         def change(trial: FrozenTrial) -> None:
-            trial.user_attrs = {**trial.user_attrs, key: _as_kept(value)}
+            kept = shared(_as_kept(value), self._alike.get(key))
+            self._alike[key] = kept
+            trial.user_attrs = {**trial.user_attrs, key: kept}
 
         self._note(trial_id, change)
 
