@@ -15,7 +15,7 @@ EXAMPLES = "sweeps.examples"
 DOORS = {
     "ray": {"sweeps.executors.ray", "sweeps.executors.workers", "sweeps.executors.each",
             "sweeps.executors.address", "sweeps.executors.cluster",
-            "sweeps.executors.local"},
+            "sweeps.executors.life", "sweeps.executors.local"},
     "lightning": {"sweeps.lightning", "sweeps.command_line", "sweeps.user_code", "sweeps.init",
                   "sweeps.callbacks", "sweeps.checkpoints", "sweeps.inspection", "sweeps.techniques",
                   "sweeps.lr.range_test", "sweeps.trying"},

@@ -79,10 +79,10 @@ def test_who_has_joined_learns_when_the_owner_has_gone_and_leaves_nothing_of_its
 STUCK = """
 import sys, time
 from pathlib import Path
-from sweeps.executors import cluster, sharing
-cluster.LEAVING_SECONDS = 0.1
+from sweeps.executors import life, sharing
+life.LEAVING_SECONDS = 0.1
 there = sharing.Shared("127.0.0.1:1", "token", 7, "none", sys.executable)
-cluster._joined = cluster._Watch(sharing.Place(Path(sys.argv[1])), there)
+life.Life(there.address).ends_with(sharing.Place(Path(sys.argv[1])), there)
 time.sleep(60)
 """
 

@@ -6,8 +6,6 @@ import os
 import re
 import sys
 import tempfile
-import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,9 @@ from sweeps.code import pack
 from sweeps.errors import ClusterLost, UserError
 from sweeps.executors import local
 from sweeps.executors.address import ensure_admission, reachable
+from sweeps.executors.life import AWAY_SECONDS, Life, asked, lives, watched
 from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_common, runtime_folder
 from sweeps.resources import NodeState
-
-LEAVING_SECONDS = 40.0
-"""How long a process may take to leave a cluster that has ended; Ray gives it 60 seconds."""
 
 
 @contextlib.contextmanager
@@ -70,10 +66,12 @@ def cluster(
             with _shared(say):
                 yield tuple(folders)
         elif address == "local":
-            with local.started(**options):
+            with local.started(**options), watched(Life(_head())):
                 yield tuple(folders)
         else:
-            yield _join(address, source, folders)
+            names = _join(address, source, folders)
+            with watched(Life(_head(), AWAY_SECONDS)):
+                yield names
     finally:
         ray.shutdown()
         for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
@@ -83,7 +81,6 @@ def cluster(
 @contextlib.contextmanager
 def _shared(say: Callable[[str], None]) -> Iterator[None]:
     """The cluster of this machine's sweeps: joined if it runs, else started, and kept while others use it."""
-    global _joined
     folder = runtime_folder()
     place = Place(folder) if folder else None
     with contextlib.ExitStack() as stack:
@@ -94,65 +91,24 @@ def _shared(say: Callable[[str], None]) -> Iterator[None]:
                 if there is not None:
                     _ensure_gpus_are_free(there)
                 stack.enter_context(local.started())
-                if place:
-                    address = ray.get_runtime_context().gcs_address
-                    if place.own(Shared(address, local.token(), os.getpid(), _devices(), sys.executable)):
-                        stack.callback(place.wait_for_users, say)
+                stack.enter_context(watched(Life(address := _head())))
+                if place and place.own(
+                    Shared(address, local.token(), os.getpid(), _devices(), sys.executable)
+                ):
+                    stack.callback(place.wait_for_users, say, lives)
             elif place:
                 place.use()
-                stack.callback(_leave)
+                stack.enter_context(watched(life := Life(there.address)))
+                stack.callback(ray.shutdown)
+                life.ends_with(place, there)
                 _join_shared(there)
-                _joined = _Watch(place, there)
                 who = f"the sweep that runs on this machine already (process {there.pid})"
                 say(f"joined the cluster of {who}")
         yield
 
 
-def _leave() -> None:
-    global _joined
-    ray.shutdown()
-    _joined = None
-
-
-class _Watch:
-    """Notes when a joined cluster ends; Ray itself would wait for a minute and then end this process."""
-
-    def __init__(self, place: Place, there: Shared) -> None:
-        self.has_ended = False
-        self.text = (
-            f"the sweep that had started the cluster (process {there.pid}) was killed, and the cluster "
-            "has ended with it; `sweeps resume` goes on"
-        )
-        self._place = place
-        threading.Thread(target=self._wait, name="cluster-watch", daemon=True).start()
-
-    def _wait(self) -> None:
-        self._place.wait_for_its_end()
-        self.has_ended = True
-        time.sleep(LEAVING_SECONDS)
-        if _joined is self:  # a call of Ray's does not come back, and Ray's own end is near: ours says why
-            sys.stderr.write(f"sweeps: {self.text}\n")
-            sys.stderr.flush()
-            os._exit(1)
-
-
-_joined: _Watch | None = None
-"""The cluster of another sweep that this process is connected to."""
-
-
-def lives() -> bool:
-    """Whether the cluster is still there, without asking it."""
-    return not (_joined and _joined.has_ended)
-
-
-def ensure_it_lives() -> None:
-    """Looks whether the cluster is still there, without asking it.
-
-    Raises:
-        ClusterLost: The sweep that had started it was killed.
-    """
-    if _joined and _joined.has_ended:
-        raise ClusterLost(_joined.text)
+def _head() -> str:
+    return str(ray.get_runtime_context().gcs_address)
 
 
 def _join_shared(there: Shared) -> None:
@@ -210,12 +166,11 @@ def nodes() -> dict[str, NodeState]:
     Raises:
         ClusterLost: It has ended, or this machine's part of it has.
     """
-    ensure_it_lives()
-    states = ray.nodes()  # type: ignore[no-untyped-call]
+    states: list[dict[str, Any]] = asked(ray.nodes)
     here = ray.get_runtime_context().get_node_id()
     if not any(node["Alive"] and node["NodeID"] == here for node in states):  # nothing that is asked begins
         raise ClusterLost("Ray's own process on this machine was killed; `sweeps resume` goes on")
-    free: dict[str, dict[str, float]] = available_resources_per_node()  # type: ignore[no-untyped-call]
+    free: dict[str, dict[str, float]] = asked(available_resources_per_node)
     return {
         node["NodeID"]: NodeState(node["Resources"], free.get(node["NodeID"], {}))
         for node in states

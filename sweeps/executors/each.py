@@ -10,6 +10,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 
+from sweeps.executors.life import ensure_it_lives
 from sweeps.executors.workers import Slot, Workers
 
 LOOK_SECONDS = 5.0
@@ -38,6 +39,7 @@ def map_on(
     results: list[Any] = [None] * len(arguments)
     running: dict[Any, tuple[Slot, int, float]] = {}
     while waiting or running:
+        ensure_it_lives()
         if not running:
             first_ready()
         busy = {id(slot) for slot, *_ in running.values()}

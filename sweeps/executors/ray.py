@@ -1,5 +1,6 @@
 """The executor that trains: warm Ray actors, one outstanding message each, as many as there is room for."""
 
+import functools
 import math
 import time
 from collections import deque
@@ -11,8 +12,9 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import ensure_it_lives, one_line
+from sweeps.executors.cluster import one_line
 from sweeps.executors.each import map_on
+from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
 from sweeps.executors.workers import LOOK_SECONDS, Slot, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 from sweeps.resources import Need
@@ -90,7 +92,7 @@ class RayExecutor:
             slot = None
             try:
                 slot = self._first_ready()
-                result = ray.get(slot.actor.call.remote(function, *arguments))
+                result = asked(functools.partial(ray.get, slot.actor.call.remote(function, *arguments)))
             except RayError as error:
                 if attempt == MOST_STARTS - 1:
                     raise UserError(f"the worker process dies: {one_line(error)}") from error
@@ -191,6 +193,7 @@ class RayExecutor:
         """Ends all workers."""
         self._workers.end_all()
         self._waiting.clear()
+        leave_if_lost()
 
     def _take(self, slot: Slot) -> Event | None:
         """What a worker answered; nothing for one that has just come."""

@@ -12,6 +12,7 @@ Who owns it and who uses it is said by locks of the kernel's, which end with the
 import contextlib
 import fcntl
 import json
+import math
 import os
 import tempfile
 import time
@@ -20,6 +21,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 POLL_SECONDS = 0.5
+LOST_SECONDS = 20.0
+"""How long the owner of a cluster that has gone waits for those who had joined it."""
 
 ALL, NONE = "all", "none"
 
@@ -137,10 +140,17 @@ class Place:
         while self._handles:
             os.close(self._handles.pop())
 
-    def wait_for_users(self, say: Callable[[str], None]) -> None:
-        """Waits until no other sweep uses the cluster, then withdraws it; the caller ends it."""
-        has_said = False
-        while not self._withdraw():
+    def wait_for_users(self, say: Callable[[str], None], lives: Callable[[], bool] = lambda: True) -> None:
+        """Waits until no other sweep uses the cluster, then withdraws it; the caller ends it.
+
+        Args:
+            say: Takes a line for the person who waits.
+            lives: Whether the cluster is there; if not, the others are about to see it, too.
+        """
+        has_said, until = False, math.inf
+        while not self._withdraw() and time.monotonic() < until:
+            if math.isinf(until) and not lives():
+                until = time.monotonic() + LOST_SECONDS
             if not has_said:
                 say("this sweep is done; its process stays while other sweeps use the cluster it started")
                 has_said = True

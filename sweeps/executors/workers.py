@@ -17,7 +17,8 @@ import ray
 from ray.exceptions import RayError
 
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import lives, nodes
+from sweeps.executors.cluster import nodes
+from sweeps.executors.life import lives
 from sweeps.orphans import guarded
 from sweeps.resources import ACCELERATOR, Need, room
 from sweeps.worker import Worker
