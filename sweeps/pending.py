@@ -28,7 +28,7 @@ class Run:
         artifact_uri: Where its artifacts are, likewise.
         is_sent: Its creation was sent; whether MLflow did it is unknown while `run_id` is empty.
         is_doubtful: Its creation was sent twice: the first one may yet be done, late.
-        is_refused: MLflow will not have it; nothing more is sent.
+        is_refused: MLflow will not have it, or somebody deleted it there; nothing more is sent.
         is_held: It is not to be created yet.
         stored: The last step that MLflow has of each metric; points up to it are not written again.
         best_tags: The `best.<name>` tags that it has, or will have once what waits is written.

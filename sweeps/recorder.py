@@ -18,8 +18,9 @@ from sweeps.journal import Journal
 from sweeps.mlflow_setup import quiet_mlflow
 from sweeps.patience import seconds_of
 from sweeps.records import Assignment, News, Request
+from sweeps.refusals import one_line
 from sweeps.runs import Ending, Status, SweepInfo
-from sweeps.tracking import Writer, one_line
+from sweeps.tracking import Writer
 
 __all__ = ["Recorder", "SweepInfo"]
 

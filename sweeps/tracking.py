@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 from sweeps.artifacts import store
 from sweeps.database_file import DatabaseFile, DatabaseGone
 from sweeps.mlflow_setup import engine_of, experiment_id, prepare_database
-from sweeps.names import Text, batch_length, cut
+from sweeps.names import Text, batch_length
 from sweeps.pending import Run
 from sweeps.records import Point
+from sweeps.refusals import ExperimentDeleted, has_run, is_final, is_missing, one_line
 from sweeps.runs import Ledger, SweepInfo
 from sweeps.storage import sqlite_path
 
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run as MlflowRun
 
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
-
-
-class ExperimentDeleted(Exception):
-    """Somebody deleted the sweep's experiment in MLflow while the sweep ran."""
 
 
 class Writer:
@@ -137,15 +134,13 @@ class Writer:
         Raises:
             ExperimentDeleted: It was; what is to be written waits until it is restored.
         """
-        from mlflow.exceptions import MlflowException
-
         if not self._experiment_id:
             return
         try:
             if self._client.get_experiment(self._experiment_id).lifecycle_stage == "active":
                 return
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # as after `mlflow gc`
+        except Exception as error:
+            if not is_missing(error):  # as after `mlflow gc`
                 raise
         raise ExperimentDeleted(
             f"the experiment {self._info.name!r} was deleted there; `mlflow experiments restore -x "
@@ -153,21 +148,21 @@ class Writer:
         )
 
     def _write(self, run: Run) -> None:
-        run.is_refused = run.is_refused or self.ledger.parent.is_refused
+        run.is_refused = run.is_refused or not (run is self.ledger.parent or self.ledger.parent.run_id)
         if not run.run_id and not run.is_refused:
             self._attempt(run, "the run", partial(self._create, run))
             run.is_refused = not run.run_id
-        if run.is_refused:
-            run.waiting, run.files = [], []
-        while run.waiting:
+        while run.waiting and not run.is_refused:
             count = batch_length(run.waiting)
             batch = run.waiting[:count]
             self._attempt(run, f"a batch of {count} values", partial(self._log, run, batch))
             del run.waiting[:count]
-        while run.files:
+        while run.files and not run.is_refused:
             place, content = run.files[0]
             self._attempt(run, place, partial(self._store, run, place, content))
             del run.files[0]
+        if run.is_refused:
+            run.waiting, run.files = [], []
 
     def _attempt(self, run: Run, what: str, call: Callable[[], None]) -> None:
         if self.is_abandoned:
@@ -175,9 +170,11 @@ class Writer:
         try:
             call()
         except Exception as error:
-            if not _is_final(error):
+            if not is_final(error):
                 raise
             self._ensure_its_experiment_is_there()
+            if run.run_id and not has_run(self._client, run.run_id):  # somebody deleted it
+                run.is_refused, what = True, "the rest of it"
             self.note(f"{run.name}: {what}", error)
         self.written += 1
 
@@ -236,19 +233,17 @@ class Writer:
             self._delete_tag(run, key)
 
     def _delete_tag(self, run: Run, key: str) -> None:
-        from mlflow.exceptions import MlflowException
-
         try:
             self._client.delete_tag(run.run_id, key)
-        except MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # the first try got through, unanswered
+        except Exception as error:
+            if not is_missing(error):  # the first try got through, unanswered
                 raise
 
     def _store(self, run: Run, place: str, content: str | Path) -> None:
         store(run.artifact_uri, self._info.tracking_uri, place, content)
 
     def _end(self, run: Run) -> None:
-        if run.status and run.run_id:
+        if run.status and run.run_id and not run.is_refused:
             if run.is_doubtful:
                 self._attempt(run, "whether it is there once", partial(self._remove_doubles, run))
             end = partial(self._client.set_terminated, run.run_id, run.status, run.ended_ms)
@@ -277,22 +272,3 @@ class Writer:
                 file = self._client.download_artifacts(run_id, "config.yaml", folder)
                 config = Path(file).read_text("utf-8")
         self.ledger.crown(best, params, config)
-
-
-def _is_final(error: Exception) -> bool:
-    """Whether trying again is pointless: MLflow says the request is wrong, or a file or a value is."""
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-        return 400 <= status < 500 and status not in (408, 429)
-    return isinstance(
-        error, (TypeError, ValueError, LookupError, AttributeError, FileNotFoundError, PermissionError)
-    )
-
-
-def one_line(error: Exception) -> str:
-    """An exception as one line of a report."""
-    lines = str(error).strip().splitlines() or [""]
-    kind = "" if isinstance(error, DatabaseGone | ExperimentDeleted) else f"{type(error).__name__}: "
-    return cut(f"{kind}{lines[0]}", 300)

@@ -539,6 +539,34 @@ def test_what_is_recorded_while_the_experiment_is_deleted_waits_for_it_and_is_sa
     assert not (tmp_path / "journal").exists()
 
 
+@pytest.mark.parametrize("which", ["trial", "sweep"])
+def test_a_run_that_somebody_deletes_is_one_line_and_the_others_go_on(info: SweepInfo, which: str) -> None:
+    recorder = Recorder(info)
+    for number in range(2):
+        recorder.record(assignment(number))
+        recorder.record(Started(number, 1_700_000_000.0))
+    wait_for(lambda: set(recorder._writer.ledger.run_ids) == {0, 1})
+    parent, children = runs_of(info)
+    deleted = children[0] if which == "trial" else parent
+    MlflowClient(info.tracking_uri).delete_run(deleted.info.run_id)
+    for step in range(1, 4):
+        written = recorder._writer.written
+        for number in range(2):
+            recorder.record(Report(number, step, 0.5, points=points("loss", 1, first=step)))
+            recorder.record(Outcome(2 * step + number, State.COMPLETE, 0.5))  # the sweep's run counts it
+        wait_for(lambda written=written: recorder._writer.written > written + 2)
+    for number in range(2):
+        recorder.record(Outcome(number, State.COMPLETE, number / 2, config=CONFIG))
+    name = "trial-0" if which == "trial" else info.name
+    [line] = recorder.close(status="finished", best=0)
+    assert line.startswith(f"{name}: the rest of it is not written: MlflowException: The run ")
+    there = MlflowClient(info.tracking_uri).get_run(children[1].info.run_id)
+    assert (there.info.status, there.data.metrics["objective"]) == ("FINISHED", 0.5)
+    assert len(history(info, there, "loss")) == 3
+    with_deleted = MlflowClient(info.tracking_uri).get_run(deleted.info.run_id)
+    assert with_deleted.info.lifecycle_stage == "deleted"
+
+
 class Half(Journal):
     """There is room for assignments only, so the line of an outcome is never whole."""
 
