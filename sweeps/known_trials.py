@@ -204,6 +204,13 @@ class KnownTrials(BaseStorage):
             for trial_id in self._studies.pop(study_id, {}):
                 del self._owners[trial_id]
 
+    def look_at(self, trial_id: int) -> FrozenTrial:
+        """A trial as the database has it; the end that somebody else gave it is known from then on."""
+        trial = self._storage.get_trial(trial_id)
+        if trial.state.is_finished():
+            self._look_again_unless(trial_id, FINISHED)
+        return trial
+
     @contextmanager
     def _noticing_its_end(self, trial_id: int) -> Iterator[None]:
         """Looks again where somebody else has ended a trial that is written to; the error goes on."""
@@ -272,6 +279,13 @@ def look_again(study: optuna.Study) -> None:
     """Has the next look at a study's trials be one at its database, if this process reads from memory."""
     if isinstance(study._storage, KnownTrials):
         study._storage.look_again(study._study_id)
+
+
+def has_ended(trial: optuna.Trial) -> bool:
+    """Whether a trial has ended in the database, whoever ended it."""
+    storage, trial_id = trial.storage, trial._trial_id
+    known = storage.look_at(trial_id) if isinstance(storage, KnownTrials) else storage.get_trial(trial_id)
+    return known.state.is_finished()
 
 
 def alone(study: optuna.Study) -> optuna.Study:

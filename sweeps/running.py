@@ -1,11 +1,12 @@
 """A trial that runs, and what of it is written to the study, which another program may have ended it in."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sweeps.outcomes import outcome_attributes, outcome_of
+from sweeps.patience import StudyUnwritable, patient
 from sweeps.records import Assignment, Outcome, Report, State
 
 if TYPE_CHECKING:
@@ -55,6 +56,14 @@ class Running:
             values = list(outcome.values) if outcome.state is State.COMPLETE else None
             study.tell(self.trial, values, state=told.get(outcome.state, states.PRUNED))
         return self.as_it_ended(outcome) if self.is_taken else outcome
+
+    def is_taken_by_now(self) -> bool:
+        """Whether another program has ended the trial; looks, but waits for no database that is away."""
+        from sweeps.known_trials import has_ended  # Optuna is imported when it is needed
+
+        with patient(0.0), suppress(StudyUnwritable):  # who writes to it waits, and says so
+            self.is_taken = self.is_taken or has_ended(self.trial)
+        return self.is_taken
 
     @contextmanager
     def unless_taken(self) -> Iterator[None]:

@@ -262,7 +262,7 @@ class Study:
 
     def as_it_stands(self, event: Event) -> Event:
         """The event; of a trial that another program ended, the outcome that the study has."""
-        if isinstance(event, Outcome) and (running := self._running[event.number]).is_taken:
+        if isinstance(event, Outcome) and (running := self._running[event.number]).is_taken_by_now():
             return running.as_it_ended(event)
         return event
 

@@ -181,12 +181,12 @@ def test_a_trial_that_another_program_ends_counts_as_it_says_and_the_sweep_goes_
     assert steps[-1] == min(step + 1, 4)  # and no further
     kept = optuna.load_study(study_name=study.study_name, storage=open_storage(url)).trials
     assert [trial.state for trial in kept] == [TrialState.COMPLETE, state, *[TrialState.COMPLETE] * 3]
-    if step == 2:  # later, MLflow has what the worker said by then
-        client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
-        experiment = client.get_experiment_by_name(spec.name)
-        [run] = client.search_runs([experiment.experiment_id], "tags.trial_number = '1'")
-        value = -3.0 if ours is State.COMPLETE else None
-        assert (run.data.tags["state"], run.data.metrics.get("objective")) == (ours, value)
+    client = MlflowClient(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name(spec.name)
+    [run] = client.search_runs([experiment.experiment_id], "tags.trial_number = '1'")
+    value = -3.0 if ours is State.COMPLETE else None
+    assert (run.data.tags["state"], run.data.metrics.get("objective")) == (ours, value)
+    assert run.info.status == ("FINISHED" if ours is State.COMPLETE else "FAILED")
 
 
 def test_a_trial_that_another_program_ends_is_not_tried_again(tmp_path: Path) -> None:
