@@ -38,16 +38,17 @@ def status(name: NameOrLatest = None, storage: Storage = None, as_json: AsJson =
     """Show a sweep: its state, its best trial and its trials."""
     from dashboards import load, tables
     from dashboards.records import to_json
+    from sweeps.preparing import check_it_is_not, preparation
+    from sweeps.storage import study_url
 
     name = name or _latest(storage)
     try:
         sweep = load(_database(storage), name)
     except ResultsError:
-        from sweeps.preparing import check_it_is_not
-        from sweeps.storage import study_url
-
         check_it_is_not(name, study_url(storage))
         raise
+    if sweep.summary.state != "running" and (said := preparation(name, study_url(storage))):
+        sys.stderr.write(f"sweeps: {said}\n")
     print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
 
 

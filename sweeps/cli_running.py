@@ -39,8 +39,8 @@ def stop(
     """End a running sweep; `sweeps resume` goes on with it."""
     from sweeps.commands import end_preparation
 
-    if end_preparation(name, storage):
-        typer.echo(f"{name} ends before its first trial; nothing of it is left, so launch it again")
+    if done := end_preparation(name, storage):
+        typer.echo(done)
         return
     _ask(name, storage, "stop", now=now)
     how = "now; what runs goes on from its checkpoint" if now else "with the trials that run"

@@ -7,16 +7,19 @@ import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sweeps import remote
 from sweeps.control import find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.patience import patient
 from sweeps.persistence import ensure_name_is_free, load_study, loaded_spec
-from sweeps.preparing import stopped
+from sweeps.preparing import check_it_is_not, stopped
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storage import expand, study_names, study_url
+
+if TYPE_CHECKING:
+    import optuna
 
 CHANGES = {"trials": int, "hours": float, "concurrency": int}
 POLL_SECONDS = 0.3
@@ -28,13 +31,25 @@ def ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
     Raises:
         UserError: There is no such sweep, or nothing is running it.
     """
-    send(load_study(name, study_url(storage)), command, **arguments)
-
-
-def end_preparation(name: str, storage: str | None) -> bool:
-    """Ends a launch of which there is no study yet; False if there is one, or no launch."""
     url = study_url(storage)
-    return name not in study_names(url) and stopped(name, url)
+    _send(load_study(name, url), url, command, **arguments)
+
+
+def _send(study: "optuna.Study", url: str, command: str, **arguments: Any) -> None:
+    if find_driver(study) is None:
+        check_it_is_not(study.study_name, url)
+    send(study, command, **arguments)
+
+
+def end_preparation(name: str, storage: str | None) -> str:
+    """Ends a launch or a resumption that is being prepared; gives what was done, "" if there is none."""
+    url = study_url(storage)
+    if name not in study_names(url):
+        left = "before its first trial; nothing of it is left, so launch it again"
+        return f"{name} ends {left}" if stopped(name, url) else ""
+    if find_driver(load_study(name, url)) is None and stopped(name, url):
+        return f"{name} ends before it trains on; `sweeps resume {name}` goes on with it"
+    return ""
 
 
 @contextlib.contextmanager
@@ -65,7 +80,8 @@ def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> N
         UserError: There is no such sweep or trial, nothing is running the sweep, or the trial's time for this
             is over or has not come.
     """
-    study = load_study(name, study_url(storage))
+    url = study_url(storage)
+    study = load_study(name, url)
     states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
     if number not in states:
         raise no_trial(name, number, states)
@@ -75,7 +91,7 @@ def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> N
         raise UserError(f"{name}: trial {number} has not begun yet")
     if command == "retry" and not states[number].is_finished():
         raise UserError(f"{name}: trial {number} has not ended, so it cannot be tried again")
-    send(study, command, number=number)
+    _send(study, url, command, number=number)
 
 
 def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:
@@ -128,7 +144,7 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
     Raises:
         UserError: There is no such sweep or trial, or the trial has no log yet.
     """
-    study = load_study(name, study_url(storage))
+    study = load_study(name, study_url(storage), reads_only=True)
     numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
     if not numbers:
         raise UserError(f"{name} has no trials yet")

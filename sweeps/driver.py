@@ -68,6 +68,7 @@ def drive(
     say: Callable[[str], None] | None = None,
     resumed_with: dict[str, Any] | None = None,
     asks_ahead: bool = False,
+    claimed: Callable[[], object] = lambda: None,
 ) -> SweepResult:
     """Runs a study to its end, recorded; the caller has made or found the study, and the workers.
 
@@ -80,6 +81,7 @@ def drive(
         say: Gets what a person should know meanwhile, a line at a time.
         resumed_with: An earlier driver has begun the sweep, and this one runs it with these versions.
         asks_ahead: Draw the next trial while the loop goes on.
+        claimed: Called when this process is the sweep's driver, as other terminals see it.
 
     Raises:
         UserError: Another driver runs it.
@@ -91,6 +93,7 @@ def drive(
 
     lease = Lease(optuna_study, where.storage)
     with lease.held():
+        claimed()
         optuna_study = alone(optuna_study)
         study = Study(optuna_study, spec, say=say or (lambda line: None))
         files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)

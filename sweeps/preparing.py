@@ -1,7 +1,8 @@
-"""A launch before there is a study: what other terminals of this machine can know of it.
+"""A sweep before it has a driver: what other terminals of this machine can know of it.
 
 Workers are started, one batch is trained, a batch size and learning rates may be looked for: minutes in which
-the study database has nothing of the sweep. Meanwhile the launch holds a lock, which ends with its process.
+the study database has nothing of a launch, and nothing new of a sweep that is to go on. Meanwhile its process
+holds a lock, which ends with it.
 """
 
 import hashlib
@@ -14,26 +15,29 @@ from pathlib import Path
 
 from sweeps.errors import UserError
 
+LAUNCHED, RESUMED = "launched", "resumed"
+
 LOOK_SECONDS = 0.1
 LOOKS = 10
 """Who looks whether the lock is held, holds it for a moment."""
 
 
 @contextmanager
-def preparing(name: str, url: str) -> Iterator[Callable[[], None]]:
-    """Says that a sweep is being launched; gives what ends that before the block does.
+def preparing(name: str, url: str, what: str = LAUNCHED) -> Iterator[Callable[[], None]]:
+    """Says that a sweep is being launched or resumed; gives what ends that before the block does.
 
     Args:
         name: The sweep's name.
-        url: Of the study database that it is going to be in.
+        url: Of the study database that it is, or is going to be, in.
+        what: `LAUNCHED` or `RESUMED`.
 
     Raises:
-        UserError: Another process is launching it.
+        UserError: Another process is doing so.
     """
     with ExitStack() as stack:
         path = _path(name, url)
         for _ in range(LOOKS if path else 0):
-            if path and (handle := _locked(path)) is not None:
+            if path and (handle := _locked(path, what)) is not None:
                 stack.callback(os.close, handle)
                 stack.callback(path.unlink, missing_ok=True)
                 break
@@ -42,8 +46,8 @@ def preparing(name: str, url: str) -> Iterator[Callable[[], None]]:
         yield stack.close
 
 
-def _locked(path: Path) -> int | None:
-    """The file, locked and with this process's number in it; None if that is not to be had now."""
+def _locked(path: Path, what: str) -> int | None:
+    """The file, locked and with this process's number and what it does in it; None if it is not to be had."""
     import fcntl
 
     with suppress(OSError), ExitStack() as stack:
@@ -51,49 +55,62 @@ def _locked(path: Path) -> int | None:
         stack.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), path.stat()):  # else who had the lock has removed the file
-            os.pwrite(handle, f"{os.getpid():<10}".encode(), 0)
+            os.pwrite(handle, f"{os.getpid():<10}{what}".encode(), 0)
             stack.pop_all()
             return handle
     return None
 
 
 def check_it_is_not(name: str, url: str) -> None:
-    """Refuses to go on while a sweep is being launched.
+    """Refuses to go on while a sweep is being launched or resumed.
 
     Raises:
         UserError: It is.
     """
-    if pid := _launcher(name, url):
-        raise UserError(
-            f"{name} is being launched by process {pid}, which prepares it (workers, one batch, batch size, "
-            f"learning rates) and has no trial yet; `sweeps stop {name}` ends it"
-        )
+    if said := preparation(name, url):
+        raise UserError(said)
+
+
+def preparation(name: str, url: str) -> str:
+    """Says that a sweep is being launched or resumed, and by which process; "" if it is not."""
+    pid, what = _preparer(name, url)
+    does = {
+        LAUNCHED: "prepares it (workers, one batch, batch size, learning rates) and has no trial yet",
+        RESUMED: "prepares it (workers, one batch) and trains nothing yet",
+    }
+    return (
+        pid and f"{name} is being {what} by process {pid}, which {does[what]}; `sweeps stop {name}` ends it"
+    )
 
 
 def stopped(name: str, url: str) -> bool:
-    """Ends the launch of a sweep that is being prepared, of which nothing is left; False if there is none."""
-    pid = _launcher(name, url)
+    """Ends the launch of a sweep that is being prepared, of which nothing is left, or its resumption.
+
+    False if there is none.
+    """
+    pid, _ = _preparer(name, url)
     if pid:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGTERM)
+            os.kill(int(pid), signal.SIGTERM)
     return bool(pid)
 
 
-def _launcher(name: str, url: str) -> int:
-    """The process that launches a sweep; 0 if none of this machine and user does."""
+def _preparer(name: str, url: str) -> tuple[str, str]:
+    """Which process of this machine and user launches or resumes a sweep, and which of the two; or empty."""
     try:
         import fcntl
     except ImportError:  # on Windows, where only the commands that read are of use
-        return 0
+        return "", ""
     path = _path(name, url)
     if path is None or not path.exists():
-        return 0
+        return "", ""
     with suppress(OSError, ValueError), path.open() as file:  # it may end meanwhile
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            return int(file.read())
-    return 0
+            pid, what = file.read().split()
+            return pid, what
+    return "", ""
 
 
 def _path(name: str, url: str) -> Path | None:

@@ -37,7 +37,7 @@ from sweeps.plan import (
     schedule_of,
     slots_of,
 )
-from sweeps.preparing import preparing
+from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
 from sweeps.runner import Observer
@@ -87,7 +87,7 @@ def run_sweep(
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())
     with (
-        preparing(spec.name, where.storage) as it_is_there,
+        preparing(spec.name, where.storage) as it_has_a_driver,
         workers(spec, where, address, say) as (executor, context, validations, sources, asks_ahead),
         patient(say=say),
     ):
@@ -113,11 +113,11 @@ def run_sweep(
             spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources,
             starts=finder.suggested(notes, spec), searched=narrow,
         )  # fmt: skip
-        it_is_there()
         for line in finder.lines(notes):
             say(f"learning rate {line}")
         spec = narrow
-        return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead)
+        return drive(study, spec, where, executor, observers, say=say, asks_ahead=asks_ahead,
+                     claimed=it_has_a_driver)  # fmt: skip
 
 
 def resume_sweep(
@@ -155,6 +155,7 @@ def resume_sweep(
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where)
     with (
+        preparing(name, url, RESUMED) as it_has_a_driver,
         workers(spec, where, address, say) as (executor, _, validations, sources, asks_ahead),
         patient(say=say),
     ):
@@ -163,7 +164,7 @@ def resume_sweep(
             say(note)
         equip(study, spec, validations)
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
-                     asks_ahead=asks_ahead)  # fmt: skip
+                     asks_ahead=asks_ahead, claimed=it_has_a_driver)  # fmt: skip
 
 
 def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> SweepSpec:

@@ -13,7 +13,7 @@ from sweeps.control import REQUEST, living_driver
 from sweeps.errors import SweepFailed, UserError
 from sweeps.outcomes import counted, outcome_of
 from sweeps.persistence import load_study, loaded_spec
-from sweeps.preparing import check_it_is_not
+from sweeps.preparing import preparation
 from sweeps.progress import Progress
 from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Request, Started
@@ -43,7 +43,7 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
         SweepFailed: The sweep failed, or its driver is gone.
     """
     url = study_url(storage)
-    _await_first_trial(name, url, console, pause)
+    _await_driver(name, url, console, pause)
     study = load_study(name, url, reads_only=True)
     attributes = study.user_attrs
     if attributes["sweep_state"] != "running":
@@ -68,19 +68,15 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
         _say_end(name, attributes, console)
 
 
-def _await_first_trial(name: str, url: str, console: Console, pause: Callable[[], object]) -> None:
-    """Waits while a sweep is being launched on this machine; there is no study to look at before."""
+def _await_driver(name: str, url: str, console: Console, pause: Callable[[], object]) -> None:
+    """Waits while a sweep is being launched or resumed on this machine; nothing of it runs before."""
     is_said = False
-    while name not in study_names(url):
-        try:
-            check_it_is_not(name, url)
-        except UserError:
-            if not is_said:
-                console.print(Text.assemble((name, "bold"), " is being prepared, and has no trial yet ..."))
-            is_said = True
-            pause()
-        else:
-            return
+    while preparation(name, url):
+        if not is_said:
+            lacks = "trains nothing yet" if name in study_names(url) else "has no trial yet"
+            console.print(Text.assemble((name, "bold"), f" is being prepared, and {lacks} ..."))
+        is_said = True
+        pause()
 
 
 def _say_end(name: str, attributes: dict[str, Any], console: Console) -> None:

@@ -1,6 +1,7 @@
 """A launch that has no study yet: other terminals see it and end it."""
 
 import fcntl
+import io
 import os
 import signal
 import subprocess
@@ -9,13 +10,18 @@ from pathlib import Path
 
 import pytest
 import yaml
+from rich.console import Console
 
+from dashboards import load
 from sweeps.errors import UserError
 from sweeps.executors.sharing import runtime_folder
-from sweeps.persistence import load_study
-from sweeps.preparing import _path, check_it_is_not, preparing, stopped
+from sweeps.persistence import create_study, load_study
+from sweeps.preparing import RESUMED, _path, check_it_is_not, preparing, stopped
+from sweeps.storage import open_storage
+from sweeps.watch import watch
+from tests import fakes
 from tests.browser import wait_for
-from tests.conftest import DIGITS, sweeps
+from tests.conftest import DIGITS, sweeps, typed
 
 MODULE = """
 import time
@@ -28,6 +34,18 @@ class Slow(Line):
         Path(f"{Path(__file__).parent}/size-{size}").touch()
         time.sleep(20 if size > 8 else 0)
         return super().training_step(batch, batch_idx)
+"""
+SLOW_TO_COME = """
+import os
+import time
+from tests.modules import Line
+
+class Slow(Line):
+    pass
+
+if os.environ.get("SLOW"):
+    open(os.environ["SLOW"], "w").close()
+    time.sleep(600)
 """
 URL = "sqlite:////nowhere/sweeps.db"
 HOLDS = f"""
@@ -70,6 +88,42 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
     assert "no sweep 's'" in sweeps("stop", "s", folder=tmp_path, code=2).stderr
 
 
+def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
+    (tmp_path / "slow.py").write_text(SLOW_TO_COME)
+    spec = {
+        "objective": {"metric": "val_loss", "direction": "minimize"},
+        "budget": {"trials": 2},
+        "model": {"class_path": "slow.Slow"},
+        "data": {"class_path": "tests.modules.Data"},
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+        "search_space": {"model.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
+    }
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
+    (tmp_path / "tests").symlink_to(Path("tests").absolute())
+    sweeps("launch", "s.yaml", folder=tmp_path)
+    begun = tmp_path / "begun"
+    command = [sys.executable, "-m", "sweeps.cli", "resume", "s", "--trials", "+1"]
+    environment = os.environ | {"SLOW": str(begun)}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as resume:
+        wait_for(begun.exists, 120)
+        shown = typed("status", "s", folder=tmp_path)
+        said = f"sweeps: s is being resumed by process {resume.pid}, which prepares it"
+        assert shown.stderr.startswith(said)
+        assert "finished" in shown.stdout
+        for words in (["pause", "s"], ["resume", "s", "--trials", "+1"]):
+            assert typed(*words, folder=tmp_path, code=2).stderr.startswith(said)
+        done = typed("stop", "s", folder=tmp_path).stdout
+        assert done == "s ends before it trains on; `sweeps resume s` goes on with it\n"
+        told = resume.communicate(timeout=60)[0]
+    assert resume.returncode == 128 + signal.SIGTERM
+    assert told.endswith("sweeps: s was interrupted; `sweeps resume s` goes on with it\n")
+    assert "is not running" in typed("stop", "s", folder=tmp_path, code=2).stderr
+    assert typed("status", "s", folder=tmp_path).stderr == ""
+    assert len(load(tmp_path / "sweeps.db", "s").trials) == 2
+
+
 def test_a_launch_is_known_as_long_as_it_lives_and_has_no_study() -> None:
     with preparing("some", URL) as it_is_there:
         with pytest.raises(UserError, match=f"^some is being launched by process {os.getpid()}, "):
@@ -92,6 +146,17 @@ def test_a_launch_is_known_as_long_as_it_lives_and_has_no_study() -> None:
     with preparing("some", URL):
         pass
     assert not list(folder.glob("launch-*"))
+
+
+def test_who_watches_waits_for_a_sweep_that_is_about_to_go_on(tmp_path: Path) -> None:
+    url, out = f"sqlite:///{tmp_path / 'sweeps.db'}", io.StringIO()
+    create_study(fakes.spec(), open_storage(url), validations=4).set_user_attr("sweep_state", "interrupted")
+    with (
+        preparing("test", url, RESUMED) as it_has_a_driver,
+        pytest.raises(UserError, match="test is not running"),
+    ):
+        watch("test", url, Console(file=out, width=100), pause=it_has_a_driver)
+    assert out.getvalue() == "test is being prepared, and trains nothing yet ...\n"
 
 
 def test_a_launch_that_starts_its_workers_is_ended_as_any_other(tmp_path: Path) -> None:
