@@ -5,9 +5,11 @@ is looked for first. SQLite connections refuse to write, and none outlives the q
 """
 
 import os
+import shutil
 import sqlite3
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,10 +105,21 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         # A write-ahead-log database needs its -shm file, which cannot be made in a read-only folder.
         # Without a -wal file nobody is writing, and then the file can be read as it is.
-        if path.with_name(path.name + "-wal").exists():
-            raise
-        return _connect(path, "mode=ro&immutable=1")
+        log = path.with_name(path.name + "-wal")
+        return _copied(path, log) if log.exists() else _connect(path, "mode=ro&immutable=1")
     return connection
+
+
+def _copied(path: Path, log: Path) -> sqlite3.Connection:
+    """Return the database with its log, in memory."""
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copyfile(path, copy := Path(folder) / "copy.db")
+        shutil.copyfile(log, Path(folder) / "copy.db-wal")
+        with closing(sqlite3.connect(copy)) as there:
+            there.backup(memory)
+    memory.execute("PRAGMA query_only = ON")
+    return memory
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sweeps import sqlite
 from sweeps.database_file import forget_logs
 from sweeps.errors import UserError
 from sweeps.provenance import mlflow_schema_problem
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from sweeps.patient_storage import PatientStorage
 
 DEFAULT = "sqlite:///sweeps.db"
-LOCK_WAIT_SECONDS = 60
-WRITE_WAIT_SECONDS = 5
-"""How long SQLite itself waits for a lock before `sweeps.patience` takes over, which says so."""
 OPTUNA_TABLES = {"studies", "trials", "version_info"}
 MLFLOW_TABLES = {"experiments", "runs", "alembic_version"}
 
@@ -75,7 +73,7 @@ def sqlite_path(url: str) -> Path | None:
 def write_ahead_log(url: str) -> Path | None:
     """Where SQLite keeps the last commits of a database; None for a server's."""
     path = sqlite_path(url)
-    return path and path.with_name(f"{path.name}-wal")
+    return path and sqlite.log(path)
 
 
 @contextlib.contextmanager
@@ -272,7 +270,7 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
     if path is not None:
         # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
         arguments = {
-            "creator": functools.partial(_sqlite, path, reads_only),
+            "creator": functools.partial(sqlite.to_read if reads_only else sqlite.to_write, path),
             "poolclass": sqlalchemy.pool.QueuePool,
         }
         address = "sqlite:///"
@@ -286,14 +284,3 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
         raise UserError(f"{masked(url)}: cannot be opened: {_reason(cause or error)}") from None
     storage.label = str(path or masked(url))
     return storage
-
-
-def _sqlite(path: Path, reads_only: bool) -> sqlite3.Connection:
-    seconds = LOCK_WAIT_SECONDS if reads_only else WRITE_WAIT_SECONDS
-    connection = sqlite3.connect(path, timeout=seconds, check_same_thread=False)
-    if reads_only:
-        connection.execute("PRAGMA query_only = ON")
-        return connection
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
-    return connection

@@ -64,7 +64,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
-    monkeypatch.setattr("sweeps.storage.WRITE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("sweeps.sqlite.WRITE_WAIT_SECONDS", 0.2)
     return create_study(SPEC, open_storage(f"sqlite:///{tmp_path}/s.db"), validations=4)
 
 

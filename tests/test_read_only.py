@@ -1,0 +1,79 @@
+"""A sweep's folder that can only be read: a copy on a disk that is mounted so, another person's folder."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sweeps.persistence import create_study
+from sweeps.records import Outcome, State
+from sweeps.storage import open_storage
+from sweeps.study import Study
+from tests import fakes
+
+MOUNTED = """
+mount --bind "$1" "$1" && mount -o remount,bind,ro "$1" && cd "$1" && exec "$2" -c "$3"
+"""
+COMMANDS = """
+import sys
+from pathlib import Path
+from sweeps.cli import main
+commands = ["status test", "list", "logs test", "export test", "report test -o ../report.html", "watch test",
+            "stop test"]
+for command in commands:
+    sys.argv = ["sweeps", *command.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print(command, "ends with", end.code or 0, flush=True)
+try:
+    Path("new").touch()
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+def can_mount(folder: Path) -> bool:
+    if shutil.which("unshare") is None:
+        return False
+    command = ["unshare", "-rm", "mount", "--bind", str(folder), str(folder)]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("has_log", [False, True], ids=["as it ends", "as a killed driver leaves it"])
+def test_a_sweep_can_be_looked_at_where_nothing_can_be_written(tmp_path: Path, has_log: bool) -> None:
+    if not can_mount(tmp_path):
+        pytest.skip("needs namespaces of its own for a read-only mount")
+    made, folder = tmp_path / "made", tmp_path / "folder"
+    (made / "files" / "trial-0").mkdir(parents=True)
+    (made / "files" / "trial-0" / "log.txt").write_text("what it said\n")
+    spec, storage = fakes.spec(budget={"trials": 5}), open_storage(f"sqlite:///{made / 'sweeps.db'}")
+    notes = {"files": str(made / "files"), "mlflow": {"key": "key"}}
+    inner = create_study(spec, storage, validations=4, notes=notes)
+    study = Study(inner, spec)
+    for _ in range(2):
+        assignment = study.ask()
+        assert assignment is not None
+        study.tell(Outcome(assignment.number, State.COMPLETE, 0.25))
+    study.end("interrupted")
+    if not has_log:
+        storage.close()
+    folder.mkdir()
+    for name in ("sweeps.db", "sweeps.db-wal"):  # as a back-up has them, which takes no -shm
+        if (made / name).exists():
+            shutil.copy(made / name, folder / name)
+    assert (folder / "sweeps.db-wal").exists() is has_log
+    command = ["unshare", "-rm", "sh", "-c", MOUNTED, "sh", str(folder), sys.executable, COMMANDS]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    ends = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if " ends with " in line]
+    assert ends == ["0", "0", "0", "0", "0", "2", "2"], done.stdout + done.stderr
+    assert "what it said\n" in done.stdout
+    assert done.stdout.endswith("Read-only file system\n")
+    *_, watched, refused = done.stderr.splitlines()
+    assert watched.startswith("sweeps: test is not running, it is interrupted")
+    assert refused == (
+        f"sweeps: {folder}/sweeps.db: no permission to write it; name another database with --storage"
+    )
+    assert "0.25" in (tmp_path / "report.html").read_text()
