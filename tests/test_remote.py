@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from sweeps.loading import load_spec
 from sweeps.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
+from sweeps.sweep import workers
 from tests import fakes
+from tests.live_sweeps import places_in
 from tests.stores import BUCKET, key, names
 from tests.test_cli import sweep_file
 from tests.test_trial import Run, new_worker, run
@@ -221,3 +224,15 @@ def test_artifacts_may_be_in_the_store_too(bucket: str, tmp_path: Path) -> None:
     run = client.create_run(gone).info.run_id
     with pytest.raises(ResultsError, match=r"mlflow.db: takes no artifact: .*(NoSuchBucket|not exist)"):
         upload(tracking, run, page)
+
+
+def test_a_trial_that_goes_on_has_the_time_that_its_store_may_take_beside_its_own(
+    bucket: str, ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_PATIENCE", "7.5")
+    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"}, budget={"trials": 1})
+    spec = load_spec(tmp_path / "small.yaml")
+    here = places_in(tmp_path)
+    for store, seconds in ((bucket, 7.5), ("", 0.0)):
+        with workers(spec, replace(here, store=store), None, pytest.fail) as (executor, *_):
+            assert executor._grace_seconds == seconds
