@@ -75,7 +75,7 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as launch:
         wait_for(lambda: any(int(path.name[5:]) > 8 for path in tmp_path.glob("size-*")), 120)
-        for words in (["status", "s"], ["watch", "s"], ["launch", "s.yaml"]):
+        for words in (["status", "s"], ["launch", "s.yaml"]):
             refused = sweeps(*words, folder=tmp_path, code=2)
             assert f"sweeps: s is being launched by process {launch.pid}, which prepares it" in refused.stderr
         assert sweeps("stop", "s", folder=tmp_path).stdout.startswith("s ends before its first trial")
