@@ -35,11 +35,6 @@ class Asker:
         self._ahead, self._in_time = 1, 0
 
     @property
-    def is_ahead(self) -> bool:
-        """Whether trials are drawn before they are wanted."""
-        return self._thread is not None
-
-    @property
     def is_drawing(self) -> bool:
         """Whether a trial is on its way."""
         return self._drawing is not None

@@ -1,6 +1,6 @@
 """The loop of a sweep: asks, submits, answers and tells until the budget is used."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from sweeps.asking import Asker
 from sweeps.errors import UserError
 from sweeps.executors import Executor
 from sweeps.interruption import Interrupted, raise_again
-from sweeps.records import Assignment, Event, News, Outcome, Report, Request, State
+from sweeps.records import Assignment, News, Outcome, Report, Request
 from sweeps.study import Study
 
 TICK_SECONDS = 1.0
@@ -66,10 +66,6 @@ def _loop(
     observers: Sequence[Observer],
     desk: Desk | None,
 ) -> None:
-    def hand_out() -> None:
-        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
-            _submit(assignment, executor, recorders, observers)
-
     while True:
         raise_again()
         for request in desk.requests() if desk else ():
@@ -77,51 +73,23 @@ def _loop(
                 _submit(ready, executor, recorders, observers)  # it ends as any other does
             obey(request, study, executor)
             show(observers, request)
-        hand_out()
+        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
+            _submit(assignment, executor, recorders, observers)
         waits = executor.has_free_slot and asker.is_drawing
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
         event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)
-        events = [event] if event else []
-        try:
-            if asker.is_ahead:
-                _take_ends(events, executor, hand_out)
-        finally:  # what was taken is told, whatever happens meanwhile
-            for event in events:
-                _answer(event, study, executor, recorders, observers)
-
-
-def _take_ends(events: list[Event], executor: Executor, hand_out: Callable[[], None]) -> None:
-    """Takes the ends that came together with one, so that their slots get trials before all is written.
-
-    Not those behind a report, whose trial waits for the answer. After a failure it is first seen whether the
-    sweep goes on.
-    """
-    if not events or not isinstance(events[0], Outcome):
-        return
-    while not isinstance(events[-1], Report) and (event := executor.next_event(0.0)):
-        events.append(event)
-        has_failed = any(isinstance(e, Outcome) and e.state is State.FAILED for e in events)
-        if executor.has_free_slot and not has_failed:
-            hand_out()
-
-
-def _answer(
-    event: Event,
-    study: Study,
-    executor: Executor,
-    recorders: Sequence[Observer],
-    observers: Sequence[Observer],
-) -> None:
-    event = study.as_it_stands(event)
-    show(recorders, event)
-    news: News = event
-    match event:
-        case Report():
-            executor.reply(event.number, stop=study.should_stop(event))
-        case Outcome():
-            news = study.tell(event)
-    show(observers, news)
+        if event is None:
+            continue
+        event = study.as_it_stands(event)
+        show(recorders, event)
+        news: News = event
+        match event:
+            case Report():
+                executor.reply(event.number, stop=study.should_stop(event))
+            case Outcome():
+                news = study.tell(event)
+        show(observers, news)
 
 
 def _submit(

@@ -9,9 +9,7 @@ import optuna
 import pytest
 
 from sweeps.asking import Asker
-from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.records import Assignment, Event, News, Outcome, Report, State
-from sweeps.runner import _take_ends, run
+from sweeps.records import Outcome, State
 from sweeps.study import Study
 from tests import fakes
 
@@ -123,52 +121,12 @@ def test_closing_waits_for_the_trial_on_its_way(sampler: Slow) -> None:
     assert study.running == {0}
 
 
-class Log:
-    """Keeps every event."""
-
-    def __init__(self) -> None:
-        self.events: list[News] = []
-
-    def record(self, event: News) -> None:
-        self.events.append(event)
-
-
-def test_slots_that_get_free_together_have_trials_before_the_ends_are_written() -> None:
-    def script(assignment: Assignment) -> Iterator[tuple[float, float]]:
-        time.sleep(0.01)  # meanwhile trials are drawn
-        yield 1.0, 0.5 + assignment.number
-
-    study = Study(optuna.create_study(pruner=optuna.pruners.NopPruner()), fakes.spec(budget={"trials": 80}))
-    log = Log()
-    run(study, ScriptedExecutor(script, slots=4), recorder=log, asks_ahead=True)
-    told = "".join("e" if isinstance(event, Outcome) else "a" for event in log.events
-                   if isinstance(event, Assignment | Outcome))  # fmt: skip
-    assert "aaaeeee" in told
-    assert study.counts == {State.COMPLETE: 80}
-
-
-@pytest.mark.parametrize("fails", [False, True])
-def test_after_a_failure_it_is_seen_first_whether_the_sweep_goes_on(fails: bool) -> None:
-    def script(assignment: Assignment) -> Iterator[tuple[float, float]]:
-        yield 1.0, 0.5
-        if fails and assignment.number == 1:
-            raise ValueError
-
-    executor, given = ScriptedExecutor(script, slots=3), []
-    for number in range(3):
-        executor.submit(Assignment(number, {}, {}))
-    while not isinstance(event := executor.next_event(), Outcome):
-        if isinstance(event, Report):
-            executor.reply(event.number, stop=False)
-    events: list[Event] = [event]
-    _take_ends(events, executor, lambda: given.append(len(events)))
-    assert [event.number for event in events] == [0, 1, 2]
-    assert given == ([] if fails else [2, 3])
-
-
 def test_a_whole_sweep_drawn_in_a_thread_uses_its_budget_exactly() -> None:
     def script(assignment: Any) -> Iterator[tuple[float, float]]:
         yield 1.0, 0.5 + assignment.number
+
+    from sweeps.executors.scripted import ScriptedExecutor
+    from sweeps.runner import run
 
     spec = fakes.spec(budget={"trials": 25})
     optuna_study = optuna.create_study(pruner=optuna.pruners.NopPruner())

@@ -66,8 +66,8 @@ class ScriptedExecutor:
         self._fill()
 
     def next_event(self, timeout_seconds: float = math.inf) -> Event | None:
-        """The next event in simulated time; None if nothing runs, or with no time to wait if none is due."""
-        if not self._events or (timeout_seconds == 0 and self._events[0][0] > self._now):
+        """The next report or outcome in simulated time; None if nothing runs."""
+        if not self._events:
             return None
         self._now, _, event = heapq.heappop(self._events)
         if isinstance(event, Outcome):
