@@ -116,7 +116,7 @@ class NetData(LightningDataModule):
 
 
 def raw_spec(kind: str, trials: int, seed: int) -> dict[str, Any]:
-    """The sweep file of a task; sampler and pruner are those that a user had who named none, then."""
+    """The sweep file of a task, which names neither sampler nor pruner."""
     package = "tests.benchmarks.lr_sweep_tasks"
     return {
         "name": "bench", "objective": {"metric": "val_loss", "direction": "minimize"},
@@ -125,7 +125,6 @@ def raw_spec(kind: str, trials: int, seed: int) -> dict[str, Any]:
         "data": {"class_path": f"{package}.NetData", "init_args": {"kind": kind}},
         "optimizer": {"class_path": "torch.optim.AdamW"},
         "trainer": {"accelerator": "cpu", "max_epochs": EPOCHS[kind]},
-        "pruner": "median",
         "search_space": {
             "optimizer.init_args.lr": {"type": "float", "low": 1e-5, "high": 1.0, "log": True},
             "optimizer.init_args.weight_decay": {"type": "float", "low": 1e-5, "high": 1.0, "log": True},
