@@ -22,7 +22,7 @@ quickstart: $(READY)
 	$(BIN)/python -m sweeps.examples.quickstart
 
 test: $(READY)
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 long: $(READY)
 	$(BIN)/python -m pytest tests/long
