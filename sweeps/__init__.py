@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sweeps.driver import SweepResult
-    from sweeps.invalid import InvalidConfig
-    from sweeps.loading import load_spec
-    from sweeps.spec import SweepSpec
     from sweeps.sweep import resume_sweep, run_sweep
+    from sweeps.sweep_file.loading import load_spec
+    from sweeps.sweep_file.spec import SweepSpec
+    from sweeps.training.invalid import InvalidConfig
 
 __all__ = ["InvalidConfig", "SweepResult", "SweepSpec", "load_spec", "resume_sweep", "run_sweep"]
 
@@ -29,9 +29,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     homes = {
-        "InvalidConfig": "sweeps.invalid",
-        "SweepSpec": "sweeps.spec",
-        "load_spec": "sweeps.loading",
+        "InvalidConfig": "sweeps.training.invalid",
+        "SweepSpec": "sweeps.sweep_file.spec",
+        "load_spec": "sweeps.sweep_file.loading",
         "SweepResult": "sweeps.driver",
     }
     return getattr(import_module(homes.get(name, "sweeps.sweep")), name)

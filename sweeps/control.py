@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.patience import StudyGone, StudyUnwritable, hurry, patient
 from sweeps.records import Request
-from sweeps.storage import database_lock
+from sweeps.storages.patience import StudyGone, StudyUnwritable, hurry, patient
+from sweeps.storages.storage import database_lock
 
 if TYPE_CHECKING:
     import optuna

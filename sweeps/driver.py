@@ -11,18 +11,18 @@ from sweeps.control import Lease, LeaseLost
 from sweeps.errors import ClusterLost, SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
-from sweeps.journal import Journal
-from sweeps.parent_run import sweep_info
-from sweeps.patience import StudyUnwritable, hurry
-from sweeps.plan import Places
-from sweeps.recorder import Recorder
+from sweeps.planning.plan import Places
 from sweeps.records import Outcome, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
-from sweeps.runs import Status
-from sweeps.spec import SweepSpec
-from sweeps.storage import masked, write_ahead_log
-from sweeps.study import Study
+from sweeps.storages.patience import StudyUnwritable, hurry
+from sweeps.storages.storage import masked, write_ahead_log
+from sweeps.study.study import Study
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.tracking.journal import Journal
+from sweeps.tracking.parent_run import sweep_info
+from sweeps.tracking.recorder import Recorder
+from sweeps.tracking.runs import Status
 
 if TYPE_CHECKING:
     import optuna
@@ -89,7 +89,7 @@ def drive(
         Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
         LeaseLost: Another driver has taken the sweep over while this one was held up.
     """
-    from sweeps.known_trials import alone  # Optuna is imported when it is needed
+    from sweeps.storages.known_trials import alone  # Optuna is imported when it is needed
 
     lease = Lease(optuna_study, where.storage)
     with lease.held():

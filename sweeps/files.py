@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sweeps.errors import UserError
-from sweeps.front import Directed, Front
 from sweeps.records import News, Outcome, State
 from sweeps.remote import RemoteFolder
+from sweeps.study.front import Directed, Front
 
 CHECKPOINTS = "*.ckpt*"
 

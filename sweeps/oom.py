@@ -2,7 +2,7 @@
 
 It is trained again with smaller batches and as many more of them to an optimizer step, so that the effective
 batch, and what it means to the search, stays the same. This is a function from a configuration to the next
-one; `sweeps.retrying` makes an assignment of it.
+one; `sweeps.study.retrying` makes an assignment of it.
 """
 
 import copy

@@ -152,7 +152,7 @@ class Outcome:
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
         lost: The worker is gone, by no fault of the trial's as far as is known.
         effective: The settings that the training really used, such as `precision`, `batch_size` and
-            `accumulate_grad_batches`; see `sweeps.techniques.effective_settings`.
+            `accumulate_grad_batches`; see `sweeps.training.techniques.effective_settings`.
         fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
             memory; `cuda`, an error after which its process cannot use the GPU any more; else "".
         rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.

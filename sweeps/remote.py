@@ -17,7 +17,7 @@ from typing import Any
 
 from sweeps.errors import StoreAway, UserError
 from sweeps.records import TrialContext
-from sweeps.storage import masked
+from sweeps.storages.storage import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
           "abfs": "adlfs", "az": "adlfs"}  # fmt: skip

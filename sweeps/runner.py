@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
 
-from sweeps.asking import Asker
 from sweeps.errors import UserError
 from sweeps.executors import Executor
 from sweeps.interruption import Interrupted, raise_again
 from sweeps.records import Assignment, News, Outcome, Report, Request
-from sweeps.study import Study
+from sweeps.study.asking import Asker
+from sweeps.study.study import Study
 
 TICK_SECONDS = 1.0
 """How long the loop waits for an event before it looks at requests."""

@@ -14,19 +14,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps import batch_size, code
-from sweeps.algorithms import make_sampler
-from sweeps.cells import grid_arguments
 from sweeps.control import find_driver
 from sweeps.driver import SweepResult, drive
 from sweeps.errors import UserError
-from sweeps.executors import TrialFunction
+from sweeps.executors import TrialFunction, code
 from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.lr import finder
-from sweeps.outcomes import is_in_budget
-from sweeps.patience import patient
-from sweeps.persistence import create_study, equip, load_study, loaded_spec
-from sweeps.plan import (
+from sweeps.planning import batch_size
+from sweeps.planning.plan import (
     Places,
     check_algorithms,
     context_of,
@@ -41,9 +36,14 @@ from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.records import TrialContext
 from sweeps.runner import Observer
-from sweeps.spec import Budget, SweepSpec
-from sweeps.stopping import stop_reason
-from sweeps.storage import absolute, masked, open_storage, study_url
+from sweeps.samplers.algorithms import make_sampler
+from sweeps.storages.patience import patient
+from sweeps.storages.storage import absolute, masked, open_storage, study_url
+from sweeps.study.outcomes import is_in_budget
+from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.study.stopping import stop_reason
+from sweeps.sweep_file.cells import grid_arguments
+from sweeps.sweep_file.spec import Budget, SweepSpec
 
 if TYPE_CHECKING:
     import optuna
@@ -72,7 +72,7 @@ def run_sweep(
 
     Args:
         spec: The sweep.
-        storage: URL of the study database; see `sweeps.storage.study_url` for what holds without it.
+        storage: URL of the study database; see `sweeps.storages.storage.study_url` for what holds without it.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
         say: Gets what a person should know meanwhile, a line at a time.
@@ -278,5 +278,5 @@ def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
-    made: TrialFunction = importlib.import_module("sweeps.trial").make_trial_function(context)
+    made: TrialFunction = importlib.import_module("sweeps.training.trial").make_trial_function(context)
     return made

@@ -10,11 +10,11 @@ import optuna
 
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Script, Step
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study
 from sweeps.records import Assignment, Event, Outcome, Report, State
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 
 
 def spec(**changes: Any) -> SweepSpec:

@@ -11,12 +11,12 @@ from dashboards.errors import ResultsError
 from dashboards.runs import find_parent
 from sweeps.driver import SweepResult, drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.persistence import create_study
-from sweeps.plan import Places
+from sweeps.planning.plan import Places
 from sweeps.records import Event
 from sweeps.runner import Observer
-from sweeps.spec import SweepSpec
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 VALIDATIONS = 4

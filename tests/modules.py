@@ -16,7 +16,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sweeps.callbacks import TrialCallback
+from sweeps.training.callbacks import TrialCallback
 
 
 class Data(LightningDataModule):

@@ -7,7 +7,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from sweeps.algorithms import (
+from sweeps.errors import SpecError
+from sweeps.samplers.algorithms import (
     DEFAULTS,
     PRUNERS,
     SAMPLERS,
@@ -16,7 +17,6 @@ from sweeps.algorithms import (
     pruning_text,
     rung_table,
 )
-from sweeps.errors import SpecError
 from tests import fakes
 
 RUNGS = "completed_rung_"
@@ -27,7 +27,7 @@ def component(class_path: str, **init_args: Any) -> dict[str, Any]:
 
 
 def pruning_study(pruner: optuna.pruners.BasePruner, trials: int, validations: int) -> optuna.Study:
-    """A real study of trials that are pruned as `sweeps.study` has them pruned."""
+    """A real study of trials that are pruned as `sweeps.study.study` has them pruned."""
     study = optuna.create_study(pruner=pruner, sampler=optuna.samplers.RandomSampler(seed=1), study_name="s")
     for _ in range(trials):
         trial = study.ask()

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sweeps.alike import shared
-from sweeps.known_trials import KnownTrials, alone
-from sweeps.persistence import create_study
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.alike import shared
+from sweeps.storages.known_trials import KnownTrials, alone
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
 from tests import fakes
 
 VALUES = st.recursive(

@@ -8,9 +8,9 @@ from typing import Any
 import optuna
 import pytest
 
-from sweeps.asking import Asker
 from sweeps.records import Outcome, State
-from sweeps.study import Study
+from sweeps.study.asking import Asker
+from sweeps.study.study import Study
 from tests import fakes
 
 

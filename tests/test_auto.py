@@ -10,14 +10,14 @@ import pytest
 from optuna.trial import TrialState, create_trial
 
 from search_spaces import load_space
-from sweeps.algorithms import make_sampler
-from sweeps.auto import AutoSampler, likely_ends, normal_scores
-from sweeps.columns import Columns
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.gaussian_process import GaussianProcess
 from sweeps.records import Assignment
 from sweeps.runner import run
+from sweeps.samplers.algorithms import make_sampler
+from sweeps.samplers.auto import AutoSampler, likely_ends, normal_scores
+from sweeps.samplers.columns import Columns
+from sweeps.samplers.gaussian_process import GaussianProcess
 from tests import fakes
 
 SPACE = {

@@ -13,20 +13,20 @@ import yaml
 from rich.console import Console
 
 import dashboards
-from sweeps.batch_size import Largest, noted, search, settled
-from sweeps.check import check
 from sweeps.errors import SpecError
 from sweeps.interruption import Interrupted
-from sweeps.loading import load_spec
-from sweeps.measure import Setting, advice
-from sweeps.memory import share_of_machine
-from sweeps.persistence import stored_spec
-from sweeps.plan import context_of
-from sweeps.processes import Died
+from sweeps.planning.batch_size import Largest, noted, search, settled
+from sweeps.planning.check import check
+from sweeps.planning.measure import Setting, advice
+from sweeps.planning.plan import context_of
+from sweeps.planning.processes import Died
 from sweeps.records import Event, Report
-from sweeps.spec import SweepSpec
+from sweeps.study.persistence import stored_spec
 from sweeps.sweep import resume_sweep, run_sweep
-from sweeps.tried import Tried
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.memory import share_of_machine
+from sweeps.training.tried import Tried
 
 PATH = "data.init_args.batch_size"
 
@@ -91,7 +91,7 @@ def test_a_mistake_is_one_line(changes: dict[str, Any], message: str) -> None:
 def test_a_share_of_the_machine_is_held_to() -> None:
     assert 0 < share_of_machine(1) <= share_of_machine(10_000)
     code = (
-        "from sweeps.memory import held_to\n"
+        "from sweeps.training.memory import held_to\n"
         "with held_to(100 * 2**20):\n"
         "    bytearray(50 * 2**20)\n"
         "    try:\n        bytearray(200 * 2**20)\n"

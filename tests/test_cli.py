@@ -21,9 +21,9 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from rich.console import Console
 
-from sweeps.check import check
 from sweeps.cli import main
-from sweeps.loading import load_spec
+from sweeps.planning.check import check
+from sweeps.sweep_file.loading import load_spec
 from tests.browser import wait_for
 from tests.conftest import DIGITS, sweeps, typed
 

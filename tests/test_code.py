@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sweeps import code
 from sweeps.errors import UserError
+from sweeps.executors import code
 
 PROJECT = [
     "net.py", "pkg/__init__.py", "pkg/deep/data.py", "pkg/words.txt", "conf/base.yaml",  # these go

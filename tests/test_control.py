@@ -18,17 +18,17 @@ import pytest
 
 from dashboards import load
 from dashboards.runs import find_parent
-from sweeps.commands import ask_of_trial, parse_changes
 from sweeps.control import BEAT_SECONDS, LEASE_SECONDS, Lease, LeaseLost, find_driver, living_driver, send
 from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.persistence import create_study
-from sweeps.plan import Places
+from sweeps.planning.plan import Places
 from sweeps.records import News, Outcome, Request
 from sweeps.runner import obey, run
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.terminal.commands import ask_of_trial, parse_changes
 from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
@@ -164,7 +164,7 @@ DRIVER = """
 import platform, sys, time
 import optuna
 from sweeps.control import Lease
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
 shift, now = float(sys.argv[2]), time.time
 time.time = lambda: now() + shift
 platform.node = lambda: sys.argv[3]

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from sweeps.checkpoints import BEST, LAST, PREVIOUS, Saver
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.journal import Journal
-from sweeps.persistence import create_study
-from sweeps.plan import Places
-from sweeps.recorder import Recorder, SweepInfo
+from sweeps.planning.plan import Places
 from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
-from sweeps.storage import open_storage, write_ahead_log
-from sweeps.tracking import Writer
+from sweeps.storages.storage import open_storage, write_ahead_log
+from sweeps.study.persistence import create_study
+from sweeps.tracking.journal import Journal
+from sweeps.tracking.recorder import Recorder, SweepInfo
+from sweeps.tracking.writer import Writer
+from sweeps.training.checkpoints import BEST, LAST, PREVIOUS, Saver
 from tests import fakes
 from tests.browser import wait_for
 from tests.test_resume import curve, train
@@ -102,8 +102,8 @@ def test_while_mlflow_is_away_the_disk_has_events_within_seconds(
         tries.append(1)
         raise OSError("away")
 
-    monkeypatch.setattr("sweeps.recorder.SYNC_SECONDS", 0.1)
-    monkeypatch.setattr("sweeps.recorder.INTERVAL_SECONDS", 60.0)
+    monkeypatch.setattr("sweeps.tracking.recorder.SYNC_SECONDS", 0.1)
+    monkeypatch.setattr("sweeps.tracking.recorder.INTERVAL_SECONDS", 60.0)
     monkeypatch.setattr(Writer, "connect", away)
     recorder = Recorder(INFO, journal)
     wait_for(lambda: bool(recorder.trouble))  # the next try is a minute away

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study
-from sweeps.plan import context_of, inspect
+from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Report, State
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.trial import make_trial_function
+from sweeps.training.worker import Worker
 
 EXAMPLES = Path("sweeps/examples")
 SMALL = ["trainer.max_epochs=1", "trainer.limit_train_batches=3", "trainer.limit_val_batches=2",

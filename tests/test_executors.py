@@ -14,13 +14,13 @@ import pytest
 
 from sweeps.errors import UserError
 from sweeps.executors import Executor
+from sweeps.executors.resources import Need
 from sweeps.executors.scripted import Script, ScriptedExecutor
-from sweeps.persistence import create_study
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State
-from sweeps.resources import Need
 from sweeps.runner import run
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
 from tests import fakes
 from tests.browser import wait_for
 

@@ -9,11 +9,11 @@ import yaml
 from lightning.pytorch.cli import LightningCLI
 
 from sweeps.errors import SpecError
-from sweeps.existing import CLI_KEYWORDS, LONG_KEYWORDS, merged
-from sweeps.loading import load_spec
-from sweeps.persistence import stored_spec
 from sweeps.records import CliCall
-from sweeps.spec import SweepSpec
+from sweeps.study.persistence import stored_spec
+from sweeps.sweep_file.existing import CLI_KEYWORDS, LONG_KEYWORDS, merged
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 5,

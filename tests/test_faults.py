@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sweeps.faults import CannotAccumulateError, fault_of
+from sweeps.training.faults import CannotAccumulateError, fault_of
 
 MEMORY = [
     torch.OutOfMemoryError("Allocation on device"),

@@ -11,12 +11,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from sweeps.algorithms import DEFAULTS, make_pruner
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.forecast import Curve, ForecastPruner, forecast, scaled
 from sweeps.records import Assignment, State
 from sweeps.runner import run
+from sweeps.samplers.algorithms import DEFAULTS, make_pruner
+from sweeps.samplers.forecast import Curve, ForecastPruner, forecast, scaled
 from tests import fakes
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -20,13 +20,13 @@ from search_spaces import SpaceError
 from sweeps import cli, run_sweep
 from sweeps.errors import SweepFailed, UserError, one_line
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study, loaded_spec
-from sweeps.plan import check_algorithms, places, schedule_of, slots_of
+from sweeps.planning.plan import check_algorithms, places, schedule_of, slots_of
 from sweeps.records import Assignment
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.persistence import create_study, loaded_spec
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 
 BASIC: dict[str, Any] = {
     "name": "fuzz",

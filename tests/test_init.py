@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.init import init, sweep_text
-from sweeps.loading import load_spec
-from sweeps.plan import context_of, inspect
+from sweeps.planning.plan import context_of, inspect
+from sweeps.sweep_file.init import init, sweep_text
+from sweeps.sweep_file.loading import load_spec
 
 STYLES = """
 import enum

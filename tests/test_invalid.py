@@ -16,15 +16,15 @@ from dashboards.report import build
 from sweeps import InvalidConfig
 from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.giving_up import INVALID_BEFORE_GIVING_UP
-from sweeps.inspection import inspect
-from sweeps.persistence import create_study
-from sweeps.plan import PROBES
+from sweeps.planning.plan import PROBES
 from sweeps.records import Assignment, Inspection, Outcome, State, TrialContext
 from sweeps.runner import run
-from sweeps.storage import open_storage
-from sweeps.study import Study
-from sweeps.worker import failure
+from sweeps.storages.storage import open_storage
+from sweeps.study.giving_up import INVALID_BEFORE_GIVING_UP
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.training.inspection import inspect
+from sweeps.training.worker import failure
 from tests import fakes, studies
 
 REASON = "x is too large"

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.isolation import describe_device, isolated, output_to, scrub_environment
+from sweeps.training.isolation import describe_device, isolated, output_to, scrub_environment
 
 
 def flags() -> tuple[bool, ...]:
@@ -207,7 +207,7 @@ def test_a_log_on_a_full_disk_costs_the_block_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     code = (
         "import pathlib, resource, sys\n"
-        "from sweeps.isolation import output_to\n"
+        "from sweeps.training.isolation import output_to\n"
         "early = sys.stdout\n"  # as a logging handler that was made before has it
         "with output_to(pathlib.Path('file/log.txt')):\n"
         "    print('lost')\n"

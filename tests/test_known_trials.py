@@ -15,12 +15,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.known_trials import KnownTrials, alone
-from sweeps.persistence import create_study
-from sweeps.plan import Places
+from sweeps.planning.plan import Places
 from sweeps.records import News, Outcome, Report, State
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.known_trials import KnownTrials, alone
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
 from tests import fakes
 
 

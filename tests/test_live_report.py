@@ -13,7 +13,7 @@ from dashboards import load, ports, publish
 from dashboards.errors import ResultsError
 from dashboards.records import Sweep
 from dashboards.runs import Parent, find_parent
-from sweeps.live_report import LiveReport
+from sweeps.tracking.live_report import LiveReport
 from tests import fakes
 from tests.studies import Ended, add_sweep
 

@@ -15,16 +15,16 @@ from dashboards import report
 from search_spaces import read_yaml
 from sweeps.cli import app
 from sweeps.errors import SpecError
-from sweeps.loading import load_spec
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, rates_between, read
 from sweeps.lr.narrow import configurations, narrowed, within
-from sweeps.persistence import create_study, equip
-from sweeps.plan import context_of
+from sweeps.planning.plan import context_of
 from sweeps.records import TrialContext
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.persistence import create_study, equip
+from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep, run_sweep
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 
 LR = "optimizer.init_args.lr"
 RANGE = {"type": "float", "low": 1e-5, "high": 1.0, "log": True}

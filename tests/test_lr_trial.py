@@ -16,16 +16,16 @@ from dashboards import report
 from dashboards.export import export
 from sweeps.errors import SpecError
 from sweeps.executors.ray import RayExecutor
-from sweeps.loading import load_spec
 from sweeps.lr.each import advice, outlook
-from sweeps.plan import context_of
+from sweeps.planning.plan import context_of
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RATE
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.study import Study
 from sweeps.sweep import run_sweep
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.trial import make_trial_function
+from sweeps.training.worker import Worker
 from tests import fakes
 from tests.test_cli import RUN_BY_LIGHTNING
 from tests.test_resume import Driver, Killed, curve

@@ -19,14 +19,14 @@ from dashboards.report import build
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.files import TrialFiles
-from sweeps.front import Front
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.front import Front
+from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 from tests.studies import trial_record
 from tests.test_invalid import printed
@@ -86,7 +86,7 @@ def test_nothing_prunes_several_objectives_unless_the_file_asks_for_it() -> None
 def test_a_mistake_is_one_line_that_says_the_right_answer(
     objectives: list[Any], changes: dict[str, Any], message: str
 ) -> None:
-    from sweeps.plan import check_algorithms
+    from sweeps.planning.plan import check_algorithms
 
     with pytest.raises(SpecError) as caught:
         check_algorithms(spec(*objectives, **changes), 4)

@@ -8,8 +8,8 @@ import pytest
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.testing.pytest_storages import StorageTestCase
 
-from sweeps.known_trials import KnownTrials
-from sweeps.storage import open_storage, study_url
+from sweeps.storages.known_trials import KnownTrials
+from sweeps.storages.storage import open_storage, study_url
 from tests.postgres import Server
 
 

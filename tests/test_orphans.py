@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from sweeps.executors.orphans import _belongs
 from sweeps.executors.scripted import Step
-from sweeps.orphans import _belongs
 from sweeps.records import Assignment, Report
 from tests import fakes
 from tests.browser import wait_for
@@ -53,7 +53,7 @@ def start() -> Iterator[Callable[[str], "subprocess.Popen[str]"]]:
 
 WITH_A_CHILD = """
 import subprocess, sys
-code = 'from sweeps.orphans import end_with_parent; end_with_parent(); print(1, flush=True); {body}'
+code = 'from sweeps.executors.orphans import end_with_parent; end_with_parent(); print(1, flush=True); {body}'
 child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
@@ -76,7 +76,7 @@ def test_a_process_ends_with_its_parent_whatever_it_does(
 FRESH = """
 import os, time
 from pathlib import Path
-from sweeps.processes import FreshProcess
+from sweeps.planning.processes import FreshProcess
 from sweeps.records import TrialContext
 with FreshProcess(TrialContext("loss", True, "best", Path.cwd(), (os.getcwd(),))) as process:
     print(*process.map(os.getpid, [()]), flush=True)
@@ -191,7 +191,7 @@ SET_BACK = """
 import os, subprocess, sys, time
 from datetime import datetime, timedelta
 from pathlib import Path
-from sweeps import orphans
+from sweeps.executors import orphans
 began = (datetime.now() + timedelta(hours=1)).strftime(orphans.NAME)
 orphans._now = lambda: began  # and then the clock was set back
 reaper = orphans.Reaper()
@@ -215,7 +215,7 @@ def test_what_is_left_of_a_cluster_ends_though_the_clock_was_set_back_meanwhile(
 
 FORKS = """
 import multiprocessing, time
-from sweeps.orphans import Reaper
+from sweeps.executors.orphans import Reaper
 reaper = Reaper()
 child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(600,))
 child.start()

@@ -19,7 +19,9 @@ import sqlalchemy
 from sweeps.control import Lease
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.patience import (
+from sweeps.records import News
+from sweeps.runner import run
+from sweeps.storages.patience import (
     DEFAULT_SECONDS,
     DRIVER_SECONDS,
     StudyGone,
@@ -29,11 +31,9 @@ from sweeps.patience import (
     hurry,
     patient,
 )
-from sweeps.persistence import create_study
-from sweeps.records import News
-from sweeps.runner import run
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
 from tests import fakes
 from tests.browser import wait_for
 
@@ -64,7 +64,7 @@ def locked(path: Path, seconds: float) -> Iterator[None]:
 
 @pytest.fixture
 def study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
-    monkeypatch.setattr("sweeps.sqlite.WRITE_WAIT_SECONDS", 0.2)
+    monkeypatch.setattr("sweeps.storages.sqlite.WRITE_WAIT_SECONDS", 0.2)
     return create_study(SPEC, open_storage(f"sqlite:///{tmp_path}/s.db"), validations=4)
 
 
@@ -393,8 +393,8 @@ def test_a_file_that_cannot_be_looked_at_is_not_taken_for_a_deleted_one(
 
 END = """
 import atexit, gc, sys
-from sweeps.persistence import create_study
-from sweeps.storage import open_storage, study_names
+from sweeps.study.persistence import create_study
+from sweeps.storages.storage import open_storage, study_names
 from tests import fakes
 atexit.register(gc.freeze)  # as the command line does
 url = f"sqlite:///{sys.argv[1]}/s.db"

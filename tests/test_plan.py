@@ -8,10 +8,18 @@ from typing import Any
 import pytest
 
 from sweeps.errors import SpecError, UserError
-from sweeps.loading import load_spec
-from sweeps.plan import Places, check_algorithms, context_of, places, raise_problem, schedule_of, slots_of
+from sweeps.planning.plan import (
+    Places,
+    check_algorithms,
+    context_of,
+    places,
+    raise_problem,
+    schedule_of,
+    slots_of,
+)
 from sweeps.records import Inspection
-from sweeps.schedule import Schedule
+from sweeps.sweep_file.loading import load_spec
+from sweeps.training.schedule import Schedule
 from tests import fakes
 
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.storage import open_storage, study_names, study_url
+from sweeps.storages.storage import open_storage, study_names, study_url
 from tests.postgres import PASSWORD, Server
 
 
@@ -33,7 +33,7 @@ def test_processes_that_open_an_empty_database_at_once_all_succeed(postgres: Ser
     url = postgres.database("at_once")
     assert study_names(study_url(url)) == []  # looking makes nothing
     spawn = multiprocessing.get_context("forkserver")
-    spawn.set_forkserver_preload(["optuna", "sqlalchemy", "psycopg", "sweeps.storage"])
+    spawn.set_forkserver_preload(["optuna", "sqlalchemy", "psycopg", "sweeps.storages.storage"])
     barrier = spawn.Barrier(4)
     processes = [spawn.Process(target=create, args=(url, f"s{number}", barrier)) for number in range(4)]
     for process in processes:

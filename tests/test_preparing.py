@@ -15,10 +15,10 @@ from rich.console import Console
 from dashboards import load
 from sweeps.errors import UserError
 from sweeps.executors.sharing import runtime_folder
-from sweeps.persistence import create_study, load_study
 from sweeps.preparing import RESUMED, _path, check_it_is_not, preparing, stopped
-from sweeps.storage import open_storage
-from sweeps.watch import watch
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study, load_study
+from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
 from tests.conftest import DIGITS, sweeps, typed

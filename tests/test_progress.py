@@ -9,10 +9,10 @@ from rich.console import Console
 
 from dashboards import wording
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.progress import Progress, duration, short, short_names
 from sweeps.records import Again, Assignment, Outcome, Report, Request, Started, State, Timing
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.terminal.progress import Progress, duration, short, short_names
 from tests import fakes
 
 

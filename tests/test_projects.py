@@ -13,14 +13,14 @@ import optuna
 import pytest
 import yaml
 
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study
-from sweeps.plan import context_of, inspect, schedule_of
+from sweeps.planning.plan import context_of, inspect, schedule_of
 from sweeps.records import Answer, Inspection, Outcome, Report, State
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.trial import make_trial_function
+from sweeps.training.worker import Worker
 from tests.conftest import typed
 
 PROJECTS = Path("tests/projects").absolute()

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.persistence import create_study, load_study
 from sweeps.provenance import differences, last_run_with, run_with, user_sources
-from sweeps.storage import check_tracking, open_storage
+from sweeps.storages.storage import check_tracking, open_storage
+from sweeps.study.persistence import create_study, load_study
 from tests import fakes
 
 

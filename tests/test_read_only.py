@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from sweeps.persistence import create_study
 from sweeps.records import Outcome, State
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
 from tests import fakes
 
 MOUNTED = """

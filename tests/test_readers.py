@@ -13,8 +13,8 @@ from dashboards import load
 from dashboards.runs import find_runs
 from dashboards.tracking import get
 from sweeps.driver import SweepResult
-from sweeps.storage import open_storage
-from sweeps.watch import watch
+from sweeps.storages.storage import open_storage
+from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import optuna_dashboard, wait_for
 from tests.live_sweeps import driven, has_begun, look, places_in, reader

@@ -25,13 +25,13 @@ from mlflow.entities import Run as MlflowRun
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 
-from sweeps.journal import Journal
-from sweeps.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
-from sweeps.names import Text, batch_length, cut
-from sweeps.recorder import Recorder, SweepInfo, pause_after
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
-from sweeps.runs import Ledger
-from sweeps.tracking import Writer
+from sweeps.tracking.journal import Journal
+from sweeps.tracking.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
+from sweeps.tracking.names import Text, batch_length, cut
+from sweeps.tracking.recorder import Recorder, SweepInfo, pause_after
+from sweeps.tracking.runs import Ledger
+from sweeps.tracking.writer import Writer
 from tests.browser import wait_for
 
 CONFIG = {
@@ -434,7 +434,7 @@ def test_mlflows_database_is_put_back_and_what_comes_then_is_recorded_in_it(
 OTHER_DRIVER = """
 import sys
 from pathlib import Path
-from sweeps.database_file import DatabaseFile, DatabaseGone
+from sweeps.storages.database_file import DatabaseFile, DatabaseGone
 file = DatabaseFile(Path(sys.argv[1]))
 print("open", flush=True)
 input()
@@ -643,7 +643,7 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 SWEEP_OF_A_PROCESS = """
 import pathlib, sys
 from sweeps.records import Assignment, Outcome, Point, State
-from sweeps.recorder import Recorder, SweepInfo
+from sweeps.tracking.recorder import Recorder, SweepInfo
 assert "mlflow" not in sys.modules
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 uri = f"sqlite:///{folder}/deep/mlflow.db"

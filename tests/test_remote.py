@@ -15,11 +15,11 @@ from mlflow import MlflowClient
 from dashboards.errors import ResultsError
 from dashboards.tracking import upload
 from sweeps.errors import UserError
-from sweeps.loading import load_spec
-from sweeps.plan import context_of, inspect
+from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
 from sweeps.sweep import workers
+from sweeps.sweep_file.loading import load_spec
 from tests import fakes
 from tests.live_sweeps import places_in
 from tests.stores import BUCKET, key, names

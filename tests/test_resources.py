@@ -2,7 +2,7 @@
 
 import pytest
 
-from sweeps.resources import Need, NodeState, room
+from sweeps.executors.resources import Need, NodeState, room
 
 HALF = Need(gpus=0.5)
 

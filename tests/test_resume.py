@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.journal import Journal
 from sweeps.records import Assignment, Outcome, Point, Report, State, Timing, TrialContext
-from sweeps.trial import make_trial_function
+from sweeps.tracking.journal import Journal
+from sweeps.training.trial import make_trial_function
 
 CONFIG: dict[str, Any] = {
     "seed_everything": 0,

@@ -14,8 +14,8 @@ from sweeps.files import TrialFiles
 from sweeps.interruption import Interrupted, signals_raise
 from sweeps.records import Assignment, News, Outcome, Report, Started, State
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.study import Study
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 HALVING = {"class_path": "successive_halving", "init_args": {"reduction_factor": 2}}

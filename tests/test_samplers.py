@@ -11,19 +11,19 @@ import pytest
 from rich.console import Console
 
 from search_spaces import grid_of, load_space
-from sweeps.advice import advice
-from sweeps.algorithms import PRUNERS, SAMPLERS, make_sampler
-from sweeps.cells import cells_of, trials_of_grid
-from sweeps.check import check
 from sweeps.errors import SpecError, UserError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.planning.advice import advice
+from sweeps.planning.check import check
 from sweeps.records import Assignment, State
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.samplers.algorithms import PRUNERS, SAMPLERS, make_sampler
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep
+from sweeps.sweep_file.cells import cells_of, trials_of_grid
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 MIXED = {
@@ -141,7 +141,7 @@ def flat(assignment: Assignment) -> Iterator[Step]:
 @pytest.mark.parametrize("name", ["grid", "brute_force"])
 def test_a_grid_without_a_budget_is_every_configuration_once(name: str) -> None:
     raw = fakes.spec(search_space=DISCRETE, sampler=name).model_dump(exclude={"budget", "file", "notes"})
-    from sweeps.loading import load_spec
+    from sweeps.sweep_file.loading import load_spec
 
     of = load_spec(raw)
     assert of.budget.trials == CELLS == trials_of_grid(of)

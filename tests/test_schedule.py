@@ -8,7 +8,7 @@ import pytest
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 
-from sweeps.schedule import Schedule
+from sweeps.training.schedule import Schedule
 
 EPOCHS = (-1, 0, 3)
 STEPS = (-1, 0, 5, 8)

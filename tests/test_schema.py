@@ -8,9 +8,9 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from search_spaces import read_yaml
-from sweeps.persistence import stored_spec
-from sweeps.schema import schema
-from sweeps.spec import INTERNAL, SweepSpec
+from sweeps.study.persistence import stored_spec
+from sweeps.sweep_file.schema import schema
+from sweeps.sweep_file.spec import INTERNAL, SweepSpec
 from tests import fakes
 
 SWEEPS = [*Path("sweeps/examples").glob("*.yaml"), *Path("tests/projects").rglob("sweep.yaml")]

@@ -10,9 +10,9 @@ import pytest
 import torch
 import yaml
 
-from sweeps.checkpoints import DAMAGED, LAST, PREVIOUS, usable
 from sweeps.errors import SpecError
-from sweeps.loading import load_spec
+from sweeps.sweep_file.loading import load_spec
+from sweeps.training.checkpoints import DAMAGED, LAST, PREVIOUS, usable
 from tests import fakes
 from tests.chaos.instants import sweep_file
 from tests.conftest import sweeps

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from sweeps.errors import SpecError, UserError
-from sweeps.loading import load_spec
-from sweeps.persistence import stored_spec
-from sweeps.spec import SweepSpec
+from sweeps.study.persistence import stored_spec
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 GOOD = """

@@ -13,16 +13,16 @@ import dashboards
 from dashboards import tables
 from sweeps.errors import SpecError, UserError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study, load_study
-from sweeps.plan import Places
+from sweeps.planning.plan import Places
 from sweeps.records import Assignment, Outcome, State
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.stopping import Stopping, StopWhen
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study, load_study
+from sweeps.study.stopping import Stopping, StopWhen
+from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 

@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy
 
 from sweeps.errors import UserError
-from sweeps.storage import (
+from sweeps.storages.storage import (
     absolute,
     check_storage,
     check_tracking,

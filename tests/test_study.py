@@ -13,17 +13,17 @@ import pytest
 from optuna.trial import TrialState
 
 from sweeps.errors import SweepFailed, UserError
-from sweeps.persistence import (
+from sweeps.provenance import git_commit
+from sweeps.records import Assignment, Outcome, Report, State, Timing
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import (
     create_study,
     ensure_name_is_free,
     free_name,
     load_study,
     stored_spec,
 )
-from sweeps.provenance import git_commit
-from sweeps.records import Assignment, Outcome, Report, State, Timing
-from sweeps.storage import open_storage
-from sweeps.study import Study
+from sweeps.study.study import Study
 from tests import fakes
 
 
@@ -466,7 +466,7 @@ def test_a_study_of_a_launch_that_died_is_made_anew(tmp_path: Path, monkeypatch:
     ensure_name_is_free("test", url)
     with pytest.raises(UserError, match=r"no sweep 'test': its launch was cut short, so launch it again"):
         load_study("test", url)
-    monkeypatch.setattr("sweeps.persistence.CREATION_SECONDS", 0.0)
+    monkeypatch.setattr("sweeps.study.persistence.CREATION_SECONDS", 0.0)
     made = create_study(fakes.spec(), storage, validations=4)
     assert made.direction.name == "MINIMIZE"
     assert made.trials == []

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from sweeps.check import precision_notes
+from sweeps.planning.check import precision_notes
 from sweeps.records import Answer, Assignment, Outcome, Report, State, TrialContext
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
+from sweeps.training.trial import make_trial_function
+from sweeps.training.worker import Worker
 from tests import fakes
 from tests.test_resume import CONFIG, Driver, Killed, curve
 

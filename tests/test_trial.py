@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from sweeps.records import Answer, Assignment, Outcome, Point, Report, State, TrialContext
-from sweeps.trial import make_trial_function
-from sweeps.worker import Worker
+from sweeps.training.trial import make_trial_function
+from sweeps.training.worker import Worker
 
 Run = Callable[..., tuple[list[Report], Outcome]]
 

@@ -10,8 +10,8 @@ import pytest
 import shellingham
 
 from sweeps.cli import main
-from sweeps.persistence import create_study
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
 from tests import fakes
 from tests.conftest import typed
 from tests.studies import Ended, add_sweep, config

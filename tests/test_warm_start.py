@@ -9,13 +9,13 @@ import pytest
 import dashboards
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.persistence import create_study, equip, load_study, loaded_spec
-from sweeps.plan import places
+from sweeps.planning.plan import places
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.storage import open_storage
-from sweeps.study import Study
-from sweeps.warm_start import MOST_TRIALS, check_warm_start, history
+from sweeps.samplers.warm_start import MOST_TRIALS, check_warm_start, history
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
+from sweeps.study.study import Study
+from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 
 

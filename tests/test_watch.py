@@ -15,13 +15,13 @@ from dashboards import load
 from sweeps.control import Lease, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.interruption import Interrupted
-from sweeps.persistence import create_study
 from sweeps.preparing import preparing
 from sweeps.records import Outcome, Report, State, Timing
-from sweeps.spec import Budget
-from sweeps.storage import open_storage
-from sweeps.study import Study
-from sweeps.watch import watch
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.spec import Budget
+from sweeps.terminal.watch import watch
 from tests import fakes
 
 

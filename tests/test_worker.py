@@ -9,7 +9,7 @@ import pytest
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Step
 from sweeps.records import Answer, Assignment, Outcome, Report, State, Timing
-from sweeps.worker import Worker, failure
+from sweeps.training.worker import Worker, failure
 from tests import fakes
 
 

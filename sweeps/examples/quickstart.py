@@ -7,10 +7,10 @@ from pathlib import Path
 from rich.console import Console
 
 from sweeps.errors import SweepsError
-from sweeps.launch import launch
-from sweeps.loading import load_spec
-from sweeps.persistence import free_name
-from sweeps.storage import study_url
+from sweeps.storages.storage import study_url
+from sweeps.study.persistence import free_name
+from sweeps.sweep_file.loading import load_spec
+from sweeps.terminal.launch import launch
 
 
 def main() -> int:

@@ -15,13 +15,13 @@ from ray._private.state import available_resources_per_node
 from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
 
-from sweeps.code import pack
 from sweeps.errors import ClusterLost, UserError
 from sweeps.executors import local
 from sweeps.executors.address import ensure_admission, reachable
+from sweeps.executors.code import pack
 from sweeps.executors.life import AWAY_SECONDS, Life, asked, lives, watched
+from sweeps.executors.resources import NodeState
 from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_common, runtime_folder
-from sweeps.resources import NodeState
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import ray._private.parameter
 import ray._private.worker
 from ray._private.node import Node
 
-from sweeps.orphans import Reaper
+from sweeps.executors.orphans import Reaper
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """Ray takes 30 % of the memory by default; our messages are small."""
@@ -77,7 +77,7 @@ def machine() -> dict[str, float]:
     """What this machine has, as a local cluster would count it."""
     from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
 
-    from sweeps.resources import ACCELERATOR
+    from sweeps.executors.resources import ACCELERATOR
 
     count = Gpus.get_current_node_num_accelerators()
     kind = Gpus.get_current_node_accelerator_type() if count else None

@@ -15,9 +15,9 @@ from sweeps.executors import TrialFunction
 from sweeps.executors.cluster import one_line
 from sweeps.executors.each import map_on
 from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
+from sweeps.executors.resources import Need
 from sweeps.executors.workers import LOOK_SECONDS, Slot, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
-from sweeps.resources import Need
 
 MOST_STARTS = 4
 """How many workers may die before the first trial; some are preempted."""

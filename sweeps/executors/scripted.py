@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State, Timing
-from sweeps.worker import failure
+from sweeps.training.worker import failure
 
 Step = tuple[float, float | tuple[float, ...]]
 """One validation of a scripted trial: the simulated seconds it took, and its value, or one an objective."""

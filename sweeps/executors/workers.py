@@ -19,9 +19,9 @@ from ray.exceptions import RayError
 from sweeps.executors import TrialFunction
 from sweeps.executors.cluster import nodes
 from sweeps.executors.life import lives
-from sweeps.orphans import guarded
-from sweeps.resources import ACCELERATOR, Need, room
-from sweeps.worker import Worker
+from sweeps.executors.orphans import guarded
+from sweeps.executors.resources import ACCELERATOR, Need, room
+from sweeps.training.worker import Worker
 
 LOOK_SECONDS = 1.0
 """How often to look at what the cluster has; also how late Ray may show what was just taken."""

@@ -7,16 +7,16 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from sweeps.batch_size import settled
 from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.lr.narrow import has_rate
 from sweeps.lr.section import LrFinder
-from sweeps.persistence import stored_spec
-from sweeps.plan import Places, tracking_place
-from sweeps.recorder import Recorder, SweepInfo
-from sweeps.spec import SweepSpec
+from sweeps.planning.batch_size import settled
+from sweeps.planning.plan import Places, tracking_place
+from sweeps.study.persistence import stored_spec
 from sweeps.sweep import workers
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.tracking.recorder import Recorder, SweepInfo
 
 OPTIONS = {"low": "min", "high": "max"}
 """The command line's names of the section's keys, where they differ."""

@@ -3,7 +3,7 @@
 from search_spaces.parameters import FloatParameter
 from sweeps.lr.finder import REPEATS
 from sweeps.records import RateSearch
-from sweeps.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec
 
 
 def rate_search(spec: SweepSpec) -> RateSearch | None:

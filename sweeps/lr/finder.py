@@ -25,12 +25,12 @@ from typing import Any, Protocol
 
 from search_spaces.choices import Site
 from search_spaces.parameters import FloatParameter
-from sweeps.cells import grid_arguments
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within
 from sweeps.lr.section import LrFinder
 from sweeps.records import Point, TrialContext
-from sweeps.spec import SweepSpec
+from sweeps.sweep_file.cells import grid_arguments
+from sweeps.sweep_file.spec import SweepSpec
 
 STARTS = 10
 """Trials that a sweep begins with at most: as many as the sampler `auto` spreads out before it learns."""

@@ -12,7 +12,7 @@ from search_spaces.parameters import FloatParameter
 from search_spaces.paths import get
 from search_spaces.wording import nearest
 from sweeps.lr.section import MULTIPLIER, LrFinder
-from sweeps.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec
 
 DRAWS = 200
 """How often a configuration is drawn until one meets the constraints."""

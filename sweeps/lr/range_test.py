@@ -24,15 +24,15 @@ from lightning.pytorch.callbacks import (
 )
 
 from search_spaces.paths import get
-from sweeps import code
-from sweeps.callbacks import Points
-from sweeps.command_line import CliProblem, Extras, TrialCLI
-from sweeps.faults import fault_of
-from sweeps.isolation import isolated, output_to
-from sweeps.lightning import build
+from sweeps.executors import code
 from sweeps.lr.curve import FEWEST, Curve, rates_between
 from sweeps.records import TrialContext
-from sweeps.user_code import where
+from sweeps.training.callbacks import Points
+from sweeps.training.command_line import CliProblem, Extras, TrialCLI
+from sweeps.training.faults import fault_of
+from sweeps.training.isolation import isolated, output_to
+from sweeps.training.lightning import build
+from sweeps.training.user_code import where
 
 EPOCHS = 100_000
 """More than a range test can have: one step an epoch is the least."""
@@ -71,7 +71,7 @@ def range_test(
         high: The last rate.
         steps: How many optimizer steps.
         seed: Instead of the configuration's `seed_everything`.
-        raises_faults: Raise what `sweeps.faults` knows: out of memory, or a GPU that is unusable now.
+        raises_faults: Raise what `training.faults` knows: out of memory, or a GPU that is unusable now.
 
     Returns:
         The curve; what the user's code raised is its `problem`, in one line.

@@ -27,10 +27,10 @@ from typing import Any
 from sweeps import load_spec
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.persistence import create_study
-from sweeps.plan import places
+from sweeps.planning.plan import places
 from sweeps.records import Assignment, Event, News, Outcome, Point, Report
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
 
 DIGITS = Path(__file__).parents[2] / "sweeps" / "examples" / "digits.yaml"
 VALIDATIONS = 3

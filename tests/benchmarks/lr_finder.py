@@ -23,15 +23,15 @@ import numpy as np
 import torch
 
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.loading import load_spec
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations
 from sweeps.lr.range_test import range_test
-from sweeps.persistence import create_study
 from sweeps.records import Assignment, Report, TrialContext
 from sweeps.runner import run
-from sweeps.study import Study
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
 from tests.benchmarks.lr_tasks import Task, TaskData, arrays, loss_of, network
 from tests.benchmarks.lr_truth import FILE, OPTIMIZERS, batches, optimizer_of, pairs
 

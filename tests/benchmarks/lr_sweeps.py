@@ -19,14 +19,14 @@ from typing import Any
 import torch
 
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.loading import load_spec
 from sweeps.lr import finder
 from sweeps.lr.narrow import configurations
-from sweeps.persistence import create_study
 from sweeps.records import Assignment, Report
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 from tests.benchmarks.lr_finder import CONTEXT, Here
 from tests.benchmarks.lr_sweep_tasks import EPOCHS, arrays, raw_spec, training
 

@@ -27,8 +27,8 @@ from typing import Any
 
 from dashboards import ports, server
 from dashboards.tracking import find_experiment, get
-from sweeps.mlflow_setup import prepare_database
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.tracking.mlflow_setup import prepare_database
 from tests import fakes
 from tests.browser import optuna_dashboard, wait_for
 from tests.live_sweeps import driven, has_begun, look, places_in, reader

@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from sweeps.live_report import LiveReport
-from sweeps.mlflow_setup import prepare_database
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.tracking.live_report import LiveReport
+from sweeps.tracking.mlflow_setup import prepare_database
 from tests import fakes
 from tests.live_sweeps import driven, places_in
 

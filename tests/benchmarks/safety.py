@@ -25,9 +25,11 @@ from pathlib import Path
 from typing import Any
 
 import sweeps.sweep
-from sweeps import checkpoints, control, journal
+from sweeps import control
 from sweeps.executors import TrialFunction
 from sweeps.records import TrialContext
+from sweeps.tracking import journal
+from sweeps.training import checkpoints
 from tests.benchmarks.contestants import ours
 from tests.benchmarks.peers import fixed_list, machine_line
 
@@ -87,7 +89,7 @@ def leave_out(clocked: Sequence[Clocked]) -> dict[str, float]:
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
     """What a worker calls first: each trial notes in `worker.jsonl` what its checkpoints took."""
-    trial = importlib.import_module("sweeps.trial")
+    trial = importlib.import_module("sweeps.training.trial")
 
     spent = leave_out(IN_WORKER) if WITHOUT in environment else clock(IN_WORKER)
     vars(trial)["usable"] = checkpoints.usable  # it has that by name

@@ -20,10 +20,10 @@ from rich.text import Text
 
 from dashboards import load, ports, report, runs, server, tables
 from dashboards.records import Sweep
-from sweeps.outcomes import outcome_of
-from sweeps.persistence import load_study, loaded_spec
-from sweeps.progress import Progress
 from sweeps.records import Assignment
+from sweeps.study.outcomes import outcome_of
+from sweeps.study.persistence import load_study, loaded_spec
+from sweeps.terminal.progress import Progress
 from tests.browser import chromium, draw_all, optuna_dashboard
 from tests.odd_studies import odd_sweeps
 from tests.studies import realistic_sweep

@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.loading import load_spec
-from sweeps.persistence import create_study
 from sweeps.records import Assignment, News, Outcome, Report, State
 from sweeps.runner import run
-from sweeps.spec import SweepSpec
-from sweeps.study import Study
+from sweeps.study.persistence import create_study
+from sweeps.study.study import Study
+from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.spec import SweepSpec
 from tests.benchmarks import curves, search_tasks
 from tests.benchmarks.search_peers import PEERS, play
 

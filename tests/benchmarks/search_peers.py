@@ -15,10 +15,10 @@ from typing import Any, Protocol
 import numpy as np
 from optuna.distributions import CategoricalDistribution
 
-from sweeps.columns import Columns
 from sweeps.executors.scripted import Step
 from sweeps.records import Assignment
-from sweeps.spec import SweepSpec
+from sweeps.samplers.columns import Columns
+from sweeps.sweep_file.spec import SweepSpec
 
 
 class Peer(Protocol):

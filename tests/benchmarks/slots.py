@@ -31,10 +31,10 @@ from sweeps.driver import drive
 from sweeps.executors import Reporter, TrialFunction
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
-from sweeps.persistence import create_study
-from sweeps.plan import places
+from sweeps.planning.plan import places
 from sweeps.records import Assignment, News, Outcome, Point, Report, State, Timing
-from sweeps.storage import open_storage
+from sweeps.storages.storage import open_storage
+from sweeps.study.persistence import create_study
 
 DIGITS = Path(__file__).parents[2] / "sweeps" / "examples" / "digits.yaml"
 

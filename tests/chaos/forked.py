@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, Self
 
 IMPORTED = (
-    "mlflow", "optuna.storages", "lightning.pytorch.cli", "sweeps.trial", "sweeps.inspection",
-    "sweeps.launch", "sweeps.executors.ray", "tests.chaos.mortal", "tests.chaos.points", "psycopg",
+    "mlflow", "optuna.storages", "lightning.pytorch.cli", "sweeps.training.trial",
+    "sweeps.training.inspection", "sweeps.terminal.launch", "sweeps.executors.ray", "tests.chaos.mortal",
+    "tests.chaos.points", "psycopg",
 )  # fmt: skip
 
 
@@ -124,9 +125,9 @@ def _drive(request: dict[str, Any]) -> None:
     import sweeps.executors.cluster as clusters
     import sweeps.executors.ray as executor
     import sweeps.executors.workers as workers
-    import sweeps.live_report
-    import sweeps.recorder
-    from sweeps.resources import NodeState
+    import sweeps.tracking.live_report
+    import sweeps.tracking.recorder
+    from sweeps.executors.resources import NodeState
     from tests.chaos.points import Point, arm
 
     os.chdir(request["folder"])
@@ -138,8 +139,9 @@ def _drive(request: dict[str, Any]) -> None:
     vars(clusters)["cluster"] = lambda _, folders, __: contextlib.nullcontext(folders)
     vars(clusters)["nodes"] = vars(workers)["nodes"] = lambda: there
     vars(workers)["lives"] = lambda: True
-    sweeps.recorder.INTERVAL_SECONDS = 0.2
-    vars(sweeps.live_report)["COMMAND"] = ("echo", "0")  # writing the report takes longer than the sweep
+    sweeps.tracking.recorder.INTERVAL_SECONDS = 0.2
+    # Writing the report takes longer than the sweep.
+    vars(sweeps.tracking.live_report)["COMMAND"] = ("echo", "0")
     if request["kill"]:
         arm(Point(**request["kill"]))
     sys.argv = ["sweeps", *request["arguments"]]

@@ -72,17 +72,17 @@ def arm(point: Point) -> None:
     setattr(owner, name, wrapped)
 
 
-STUDY = "sweeps.study:Study"
+STUDY = "sweeps.study.study:Study"
 OPTUNA, TRIAL = "optuna.study:Study", "optuna.trial:Trial"
-RECORDER, JOURNAL = "sweeps.recorder:Recorder", "sweeps.journal:Journal"
+RECORDER, JOURNAL = "sweeps.tracking.recorder:Recorder", "sweeps.tracking.journal:Journal"
 EXECUTOR, FILES = "sweeps.executors.ray:RayExecutor", "sweeps.files:TrialFiles"
-STORAGE, MLFLOW = "sweeps.patient_storage:PatientStorage", "mlflow:MlflowClient"
-ASKER = "sweeps.asking:Asker"
-LEASE, TRACKING = "sweeps.control:Lease", "sweeps.tracking:Writer"
+STORAGE, MLFLOW = "sweeps.storages.patient_storage:PatientStorage", "mlflow:MlflowClient"
+ASKER = "sweeps.study.asking:Asker"
+LEASE, TRACKING = "sweeps.control:Lease", "sweeps.tracking.writer:Writer"
 
 CREATE = [
-    Point("create", "sweeps.storage:_connect", "after", 1),
-    Point("create", "sweeps.storage:_create", "after"),
+    Point("create", "sweeps.storages.storage:_connect", "after", 1),
+    Point("create", "sweeps.storages.storage:_create", "after"),
     Point("create", f"{STORAGE}.create_new_study"),
     *(Point("create", f"{STORAGE}.set_study_user_attr", "after", n) for n in range(1, 8)),
     Point("create", f"{OPTUNA}.enqueue_trial", "before", 2),
@@ -93,7 +93,7 @@ CREATE = [
     Point("create", f"{RECORDER}.__init__", "after"),
     Point("create", f"{MLFLOW}.create_experiment", "before"),
     Point("create", f"{MLFLOW}.create_experiment", "after"),
-    Point("create", "sweeps.mlflow_setup:_create_database", "before"),
+    Point("create", "sweeps.tracking.mlflow_setup:_create_database", "before"),
 ]
 """In which the sweep is made: killed here, it is launched again or resumed, whatever `sweeps` says."""
 

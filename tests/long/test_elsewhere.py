@@ -9,10 +9,10 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
-from sweeps import live_report
-from sweeps.live_report import LiveReport
 from sweeps.records import Started
-from sweeps.storage import study_url
+from sweeps.storages.storage import study_url
+from sweeps.tracking import live_report
+from sweeps.tracking.live_report import LiveReport
 from tests.clusters import Nodes
 from tests.conftest import sweeps, typed
 from tests.postgres import PASSWORD, Server

@@ -1,0 +1,171 @@
+"""The command line. Every command imports what it needs when it runs, so that `sweeps --help` is quick."""
+
+import atexit
+import gc
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from dashboards.errors import ResultsError
+from sweeps.cli.completion import check_shell
+from sweeps.cli.files import files
+from sweeps.cli.lr import learning_rates
+from sweeps.cli.reading import print_json, reading
+from sweeps.cli.running import Name, Storage, not_empty, running
+from sweeps.cli.usage import one_line
+from sweeps.cli.version import root
+from sweeps.errors import SweepFailed, UserError
+
+if TYPE_CHECKING:
+    from sweeps.sweep_file.spec import SweepSpec
+
+app = typer.Typer(
+    name="sweeps",
+    callback=root,
+    help="Hyperparameter sweeps for PyTorch Lightning: from one YAML file to the best configuration.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.add_typer(reading)
+app.add_typer(running)
+app.add_typer(files)
+app.add_typer(learning_rates)
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a key, such as trainer.max_epochs=5; repeatable."
+    ),
+]
+NewName = Annotated[str | None, typer.Option(help="The sweep's name, instead of the file's.")]
+Trials = Annotated[int | None, typer.Option(help="How many trials to finish, instead of the file's.")]
+Hours = Annotated[float | None, typer.Option(help="Start no trial after so many hours.")]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="HOST:PORT",
+        help="A Ray cluster; $RAY_ADDRESS or this machine if none.",
+        callback=not_empty,
+        show_default=False,
+    ),
+]
+ResultAsJson = Annotated[
+    bool, typer.Option("--json", help="The result as JSON on stdout, the progress on stderr.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+
+
+def main() -> None:
+    """Runs the command line.
+
+    A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
+    """
+    atexit.register(gc.freeze)  # Python would search all that is left for cycles: up to a second
+    try:
+        check_shell(sys.argv[1:])
+        sys.exit(app(prog_name="sweeps", standalone_mode=False))
+    except TyperException as error:
+        is_only_help = type(error).__name__ == "NoArgsIsHelpError"  # which is printed already
+        sys.exit(2 if is_only_help else _complain(one_line(error), 2))
+    except typer.Abort:  # Ctrl-C where no command takes it
+        sys.exit(130)
+    except (UserError, ResultsError) as error:
+        sys.exit(_complain(error, 2))
+    except SweepFailed as error:
+        sys.exit(_complain(error, 1))
+
+
+def _complain(message: object, code: int) -> int:
+    sys.stderr.write(f"sweeps: {message}\n")
+    return code
+
+
+@app.command()
+def check(
+    file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
+    overrides: Overrides = None, storage: Storage = None, as_json: ResultAsJson = False,
+    measure: Annotated[
+        bool, typer.Option("--measure", help="Also try settings for speed and the largest batch, a minute.")
+    ] = False,
+) -> None:  # fmt: skip
+    """Validate a sweep file without training, and print what it would do."""
+    from rich.console import Console
+
+    from sweeps.planning.check import check as check_and_show
+
+    spec = _spec(file, name, trials, hours, overrides)
+    plan = check_and_show(spec, storage, Console(stderr=as_json), measures=measure)
+    if as_json:
+        print_json(plan)
+
+
+@app.command()
+def launch(
+    file: File, name: NewName = None, trials: Trials = None, hours: Hours = None,
+    overrides: Overrides = None, storage: Storage = None, address: Address = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only check, as `sweeps check` does.")] = False,
+    quiet: Quiet = False, as_json: ResultAsJson = False,
+) -> None:  # fmt: skip
+    """Run a sweep to its end."""
+    from rich.console import Console
+
+    from sweeps.planning.check import check as check_and_show
+    from sweeps.terminal.commands import interruptible
+    from sweeps.terminal.launch import launch as launch_and_show
+    from sweeps.terminal.launch import plain
+
+    spec = _spec(file, name, trials, hours, overrides)
+    console = Console(stderr=as_json, quiet=quiet)
+    if dry_run:
+        made = check_and_show(spec, storage, console)
+    else:
+        with interruptible(spec.name, storage, spec.storage):
+            made = plain(spec, launch_and_show(spec, storage, console, address=address))
+    if as_json:
+        print_json(made)
+
+
+@app.command()
+def resume(
+    name: Name,
+    trials: Annotated[str | None, typer.Option(help="How many trials to finish, or +N more.")] = None,
+    hours: Hours = None,
+    storage: Storage = None,
+    address: Address = None,
+    quiet: Quiet = False,
+    as_json: ResultAsJson = False,
+) -> None:
+    """Go on with a sweep, whatever ended it; or end its pause."""
+    from rich.console import Console
+
+    from sweeps.terminal.commands import end_pause, interruptible
+    from sweeps.terminal.launch import plain
+    from sweeps.terminal.launch import resume as resume_and_show
+
+    if trials is None and hours is None and (done := end_pause(name, storage)):
+        if not quiet:
+            typer.echo(done, err=as_json)
+        return
+    with interruptible(name, storage):
+        console = Console(stderr=as_json, quiet=quiet)
+        spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
+    if as_json:
+        print_json(plain(spec, result))
+
+
+def _spec(
+    file: str, name: str | None, trials: int | None, hours: float | None, overrides: list[str] | None
+) -> "SweepSpec":
+    from sweeps.sweep_file.loading import load_spec
+
+    fields = {"name": name, "budget.trials": trials, "budget.hours": hours}
+    return load_spec(file, overrides=overrides or [], **fields)
+
+
+if __name__ == "__main__":
+    main()

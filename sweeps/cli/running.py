@@ -1,0 +1,122 @@
+"""The commands that speak to a running sweep, or look into one trial's log; part of `sweeps.cli`."""
+
+from typing import Annotated, Any
+
+import typer
+
+from sweeps.cli.completion import sweep_names
+
+running = typer.Typer()
+
+Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False, autocompletion=sweep_names),
+]
+
+
+def not_empty(ctx: typer.Context, param: typer.CallbackParam, value: str | None) -> str | None:
+    """Refuses an option without its value, such as a variable of the shell that is not set."""
+    if value is not None and not value.strip():
+        raise typer.BadParameter("it is empty; leave it out, or name one")
+    return value
+
+
+Storage = Annotated[
+    str | None,
+    typer.Option(
+        help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none.",
+        callback=not_empty,
+    ),
+]
+
+
+@running.command()
+def stop(
+    name: Name,
+    now: Annotated[bool, typer.Option("--now", help="Do not wait for the trials that run.")] = False,
+    storage: Storage = None,
+) -> None:
+    """End a running sweep; `sweeps resume` goes on with it."""
+    from sweeps.terminal.commands import end_preparation
+
+    if done := end_preparation(name, storage):
+        typer.echo(done)
+        return
+    _ask(name, storage, "stop", now=now)
+    how = "now; what runs goes on from its checkpoint" if now else "with the trials that run"
+    typer.echo(f"{name} ends {how}; `sweeps resume {name}` goes on with it")
+
+
+@running.command()
+def pause(name: Name, storage: Storage = None) -> None:
+    """Start no further trial until `sweeps resume`."""
+    _ask(name, storage, "pause")
+    typer.echo(f"{name} starts no further trial; `sweeps resume {name}` goes on with it")
+
+
+@running.command()
+def update(
+    name: Name,
+    changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="trials, hours or concurrency.")],
+    storage: Storage = None,
+) -> None:
+    """Change a running sweep: trials=200 concurrency=4 hours=12."""
+    from sweeps.terminal.commands import parse_changes
+
+    asked = parse_changes(changes)
+    _ask(name, storage, "update", **asked)
+    typer.echo(f"{name} goes on with {', '.join(f'{key}={value:g}' for key, value in asked.items())}")
+
+
+trial = typer.Typer(help="Kill or retry one trial.", no_args_is_help=True)
+running.add_typer(trial, name="trial")
+Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The trial's number.", show_default=False)]
+
+
+@trial.command()
+def kill(name: Name, number: Number, storage: Storage = None) -> None:
+    """End a running trial; it counts as failed."""
+    _ask_of_trial(name, storage, "kill", number)
+    typer.echo(f"{name}: trial {number} ends, and counts as failed")
+
+
+@trial.command()
+def retry(name: Name, number: Number, storage: Storage = None) -> None:
+    """Train the parameters of a trial that ended once more, as a new trial."""
+    _ask_of_trial(name, storage, "retry", number)
+    typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial")
+
+
+@running.command()
+def watch(name: Name, storage: Storage = None) -> None:
+    """Show a sweep that runs elsewhere, until it ends."""
+    from rich.console import Console
+
+    from sweeps.terminal.watch import watch as watch_and_show
+
+    watch_and_show(name, storage, Console())
+
+
+@running.command()
+def logs(
+    name: Name,
+    number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="The latest if none.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    storage: Storage = None,
+) -> None:
+    """Print a trial's log."""
+    from sweeps.terminal.commands import show_log
+
+    show_log(name, storage, number, follow=follow)
+
+
+def _ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
+    from sweeps.terminal.commands import ask
+
+    ask(name, storage, command, **arguments)
+
+
+def _ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
+    from sweeps.terminal.commands import ask_of_trial
+
+    ask_of_trial(name, storage, command, number)

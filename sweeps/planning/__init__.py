@@ -1,0 +1,1 @@
+"""Before the first trial: what can be checked, measured and worked out."""

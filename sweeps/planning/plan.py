@@ -1,0 +1,215 @@
+"""What a sweep is going to do, worked out before anything is created."""
+
+import difflib
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
+from sweeps.files import sweep_folder
+from sweeps.lr.each import rate_search
+from sweeps.records import Inspection, TrialContext
+from sweeps.remote import RemoteFolder, is_remote, remote_folder, unwritable
+from sweeps.samplers.algorithms import make_pruner
+from sweeps.samplers.rehearsal import check_sampler
+from sweeps.samplers.warm_start import check_warm_start
+from sweeps.storages.patience import driver_seconds
+from sweeps.storages.servers import check_answers, is_tracking_server
+from sweeps.storages.storage import (
+    absolute,
+    check_storage,
+    check_tracking,
+    expand,
+    masked,
+    sqlite_path,
+    study_url,
+)
+from sweeps.study.persistence import ensure_name_is_free
+from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.schedule import Schedule
+
+if TYPE_CHECKING:
+    import optuna
+
+PROBES = 20
+"""So many configurations are tried before a sweep whose own code declares them all invalid is refused."""
+
+LOCAL_FILES = "sweep-files"
+"""Where a sweep whose files are elsewhere keeps what has not reached MLflow yet."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep keeps what: absolute, `${NAME}` expanded.
+
+    Attributes:
+        storage: URL of the study database.
+        tracking_uri: URL of MLflow's.
+        artifacts: Folder of MLflow's artifacts; "" where MLflow's server has a place of its own.
+        files: The sweep's own folder on this machine.
+        store: The address of its folder where `files:` is one; then `files` holds what waits for MLflow.
+    """
+
+    storage: str
+    tracking_uri: str
+    artifacts: str
+    files: Path
+    store: str = ""
+
+
+def places(spec: SweepSpec, storage: str | None = None) -> Places:
+    """Finds out where a sweep keeps what, and whether it may.
+
+    Raises:
+        UserError: A database is not ours, a folder cannot be written, the name is taken.
+    """
+    url = study_url(storage, spec.storage)
+    check_storage(url)
+    ensure_name_is_free(spec.name, url)
+    check_warm_start(spec, url)
+    tracking, artifacts = tracking_place(spec, spec.name)
+    if not is_remote(spec.files):
+        return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
+    local = sweep_folder(LOCAL_FILES, spec.name)
+    return Places(url, tracking, artifacts, local, remote_folder(expand(spec.files), spec.name))
+
+
+def tracking_place(spec: SweepSpec, experiment: str) -> tuple[str, str]:
+    """URL of MLflow's database or server, and the folder of an experiment's artifacts; see `Places`.
+
+    Raises:
+        UserError: It is not one of ours, or does not answer.
+    """
+    tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
+    check_tracking(tracking)
+    if is_tracking_server(tracking):
+        check_answers(tracking, masked(tracking))
+        return tracking, ""
+    database = sqlite_path(tracking)
+    root = database.parent if database else Path.cwd()
+    return tracking, str(root / "mlartifacts" / experiment)
+
+
+def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
+    """Where an earlier driver kept what."""
+    attributes = study.user_attrs
+    mlflow = attributes["mlflow"]
+    # A password that stood in the file was not kept; PostgreSQL finds another way to it, such as PGPASSWORD.
+    store = expand(f"{spec.files.rstrip('/')}/{spec.name}") if is_remote(spec.files) else ""
+    tracking = absolute(expand((spec.tracking_uri or mlflow["tracking_uri"]).replace(":***@", "@")))
+    return Places(url, tracking, mlflow["artifacts"], Path(attributes["spool"]), store)
+
+
+def context_of(spec: SweepSpec, files: Path, gpus: float, store: str = "") -> TrialContext:
+    """What all trials of a sweep share."""
+    return TrialContext(
+        metric=spec.objectives[0].metric,
+        minimize=spec.objectives[0].direction == "minimize",
+        value=spec.objectives[0].value,
+        other_metrics=tuple(objective.metric for objective in spec.objectives[1:]),
+        files=files,
+        folders=tuple(spec.folders),
+        start=spec.folders[-1],
+        store=store,
+        patience=driver_seconds(),
+        cpus=max(1, int(spec.resources.cpus)),
+        gpus=gpus,
+        cli=spec.cli_call,
+        rate=rate_search(spec),
+    )
+
+
+def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedule:
+    """When the longest training of the space validates and ends.
+
+    Args:
+        spec: The sweep.
+        inspection: Of the same sweep: knows the Trainer's defaults of the user's own command line.
+
+    Raises:
+        SpecError: One of the numbers that decide it is none.
+    """
+    trainer = (inspection.trainer if inspection else {}) | spec.trainer
+    for key in ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
+        value = trainer.get(key)
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if value is not None and not (is_number and float(value).is_integer()):
+            raise spec.error(f"trainer.{key}", f"must be a whole number, but got {value!r}")
+    for key in ("max_epochs", "max_steps"):
+        if (highest := spec.space.max_of(f"trainer.{key}")) is not None:
+            base = 0 if spec.space.always_replaces(f"trainer.{key}") else trainer.get(key) or 0
+            trainer[key] = max(int(highest), int(base))
+    return Schedule.of(trainer)
+
+
+def check_algorithms(spec: SweepSpec, validations: int | None) -> None:
+    """Makes sampler and pruner and asks once, so that a mistake in them shows before anything runs.
+
+    Raises:
+        SpecError: One of them cannot be made, or the sampler does not take the space.
+    """
+    check_sampler(spec)
+    make_pruner(spec, validations)
+
+
+def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
+    """Runs `training.inspection.inspect`; the driver of a sweep has a worker do it, since it imports torch.
+
+    Args:
+        context: What the trials of the sweep share.
+        spec: The sweep.
+        probe: Train one batch, and write to the store if there is one; otherwise the data is set up only if
+            its batches must be counted.
+    """
+    inspection = importlib.import_module("sweeps.training.inspection")
+    count = spec.cli is not None or schedule_of(spec).needs_batches
+    points = spec.checked_constraints.points(PROBES)
+    result: Inspection = inspection.inspect(
+        context, spec.base, spec.space, points=points, probe=probe, count=count
+    )
+    if probe and context.store and not result.problem and (rule := unwritable(RemoteFolder(context.store))):
+        hint = "a worker takes its keys from the environment of its own node"
+        return replace(result, problem=("files", f"{masked(context.store)}: {rule}; {hint}"))
+    return result
+
+
+def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
+    """Raises what an inspection found.
+
+    Raises:
+        SpecError: There is a problem.
+    """
+    if inspection.problem:
+        raise spec.error(*inspection.problem)
+
+
+def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
+    """How many trials run at once, and what each takes.
+
+    Args:
+        nodes: What each machine has.
+        spec: The sweep; `resources.gpus: null` is one GPU where there are any.
+
+    Raises:
+        SpecError: Not even one trial fits.
+    """
+    resources, at_most = spec.resources, spec.budget.trials
+    kinds, kind = accelerators(nodes), resources.accelerator
+    if kind and kind not in kinds:
+        found = difflib.get_close_matches(kind, kinds, n=1, cutoff=0.4)
+        near = f", did you mean {found[0]!r}?" if found else ";"
+        hint = f"{near} there are: {', '.join(kinds)}" if kinds else ", nor any other GPU"
+        raise spec.error("resources.accelerator", f"there is no {kind!r} here{hint}")
+    suited = [node for node in nodes if not kind or ACCELERATOR + kind in node]
+    cpus, gpus = (max((node.get(name, 0.0) for node in suited), default=0.0) for name in ("CPU", "GPU"))
+    need = Need(resources.cpus, min(1.0, gpus) if resources.gpus is None else resources.gpus, kind)
+    place = "here" if len(nodes) == 1 else "on the largest node"
+    for name, wanted, have in (("gpus", need.gpus, gpus), ("cpus", need.cpus, cpus)):
+        if wanted > have:
+            raise spec.error(f"resources.{name}", f"a trial needs {wanted:g}, but there are {have:g} {place}")
+    count = sum(need.fits(node) for node in nodes)
+    if not count:
+        raise spec.error("resources", f"a trial needs {need}, but no node has that at once")
+    return min(count, at_most or count), need

@@ -1,0 +1,210 @@
+"""The study on disk: created, found again, and what is written beside the trials.
+
+The attributes written here and in `study.study` are all that the readers (`dashboards`) know of a sweep.
+"""
+
+import contextlib
+import difflib
+import functools
+import itertools
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from sweeps.errors import UserError
+from sweeps.preparing import check_it_is_not
+from sweeps.provenance import run_with
+from sweeps.samplers.algorithms import make_pruner, make_sampler
+from sweeps.samplers.warm_start import history
+from sweeps.storages.storage import masked, open_reading, open_storage, study_names
+from sweeps.sweep_file.spec import SweepSpec
+
+if TYPE_CHECKING:
+    import optuna
+    from optuna.storages import BaseStorage
+
+FORMAT = 1
+"""Version of the attributes that this module writes."""
+
+MARK = "lightning_sweeps"
+"""The attribute that a launch writes last: a study without it is no sweep, or only half of one."""
+
+CREATION_SECONDS = 10.0
+"""How long another launch may take to make its study, before it counts as dead."""
+
+
+def create_study(
+    spec: SweepSpec,
+    storage: "BaseStorage | None",
+    *,
+    validations: int | None,
+    notes: dict[str, Any] | None = None,
+    sources: Mapping[str, str] | None = None,
+    starts: Sequence[dict[str, Any]] = (),
+    searched: SweepSpec | None = None,
+) -> "optuna.Study":
+    """Creates the Optuna study of a new sweep.
+
+    Args:
+        spec: The sweep; its name becomes the study's.
+        storage: Where it is kept; None for memory, in a simulation.
+        validations: Validations of a full training, for the pruner's bounds.
+        notes: Further study attributes for the readers: `mlflow`, `files`.
+        sources: The user's modules; see `sweeps.provenance.user_sources`.
+        starts: Parameters to try first, after those of the sweep file.
+        searched: The sweep with the ranges that the sampler gets, where these are narrower.
+
+    Raises:
+        UserError: The name is taken in this storage.
+        SpecError: The sampler or pruner cannot be made.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    searched = searched or spec
+    sampler = make_sampler(searched, history=history(searched, storage))
+    pruner = make_pruner(spec, validations)
+    create = functools.partial(
+        optuna.create_study, storage=storage, study_name=spec.name, sampler=sampler, pruner=pruner,
+        directions=[objective.direction for objective in spec.objectives],
+    )  # fmt: skip
+    try:
+        study = create()
+    except optuna.exceptions.DuplicatedStudyError:
+        if storage is None or not _remove_half_made(spec.name, storage):
+            raise UserError(name_taken(spec.name)) from None
+        study = create()
+    study.set_metric_names([objective.metric for objective in spec.objectives])
+    attributes = {
+        "spec": stored_spec(spec),
+        "file": str(Path(spec.file).absolute()) if spec.file else "",
+        **(notes or {}),
+        "sweep_state": "running",
+    }
+    for key, value in attributes.items():
+        study.set_user_attr(key, value)
+    for params in [*spec.start_with_params, *starts]:
+        study.enqueue_trial(params)
+    study.set_user_attr(MARK, {"format": FORMAT, **run_with(spec.folders[0], sources)})
+    return study
+
+
+def _is_half_made(study: "optuna.Study") -> bool:
+    """Whether it holds no trial and nothing but what a launch writes before its mark."""
+    known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
+    begun = any(trial.state.name != "WAITING" for trial in study.get_trials(deepcopy=False))
+    return study.user_attrs.keys() <= known and not begun
+
+
+def _remove_half_made(name: str, storage: "BaseStorage") -> bool:
+    """Removes what is left of a launch that died while it made its study; False if it did not."""
+    import optuna
+
+    study = optuna.load_study(study_name=name, storage=storage)
+    deadline = time.monotonic() + CREATION_SECONDS
+    while _is_half_made(study):
+        if time.monotonic() > deadline:
+            with contextlib.suppress(KeyError):  # a third launch was quicker
+                storage.delete_study(study._study_id)  # by its id: the name may be a new study's by now
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Study":
+    """Finds the study of a sweep.
+
+    Args:
+        name: The sweep's name.
+        url: The storage's URL.
+        reads_only: Nothing is to be written, so that a reader may do it.
+
+    Raises:
+        UserError: There is none of that name, or it was not made by this version of the project.
+    """
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if name not in (names := study_names(url)):
+        check_it_is_not(name, url)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f", did you mean {near[0]!r}?" if near else ""
+        raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")
+    storage = open_reading(url) if reads_only else open_storage(url)
+    study = optuna.load_study(study_name=name, storage=storage)
+    ours = study.user_attrs.get(MARK)
+    if ours is None and _is_half_made(study):
+        raise UserError(f"{masked(url)}: no sweep {name!r}: its launch was cut short, so launch it again")
+    if ours is None:
+        raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")
+    if (found := ours.get("format") if isinstance(ours, dict) else ours) != FORMAT:
+        raise UserError(
+            f"{name} was written by another version of lightning-sweeps (format {found!r}, "
+            f"this one has {FORMAT}); go on with that version"
+        )
+    return study
+
+
+def loaded_spec(study: "optuna.Study") -> SweepSpec:
+    """The specification that a study was made with.
+
+    Raises:
+        UserError: It is not one of this version's.
+    """
+    attributes = study.user_attrs
+    try:
+        return SweepSpec.model_validate({**attributes["spec"], "file": attributes.get("file", "")})
+    except (ValidationError, KeyError) as error:
+        first = str(error).splitlines()[0]
+        raise UserError(f"{study.study_name}: the stored specification cannot be read: {first}") from None
+
+
+def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> None:
+    """Gives a study that was found again its sampler and pruner."""
+    warnings.filterwarnings("ignore", message=".*experimental.*")
+    trials = len(study.get_trials(deepcopy=False))
+    study.sampler = make_sampler(spec, trials=trials, history=history(spec, study._storage))
+    study.pruner = make_pruner(spec, validations)
+
+
+def ensure_name_is_free(name: str, url: str) -> None:
+    """Checks that no earlier sweep of that name is in the storage.
+
+    Raises:
+        UserError: There is one.
+    """
+    import optuna
+
+    if name in study_names(url):
+        study = optuna.load_study(study_name=name, storage=open_reading(url))
+        if not _is_half_made(study):
+            raise UserError(name_taken(name, masked(url).removeprefix("sqlite:///")))
+
+
+def free_name(name: str, url: str) -> str:
+    """The name, or the name with the first number from 2 on, that no sweep in the storage has."""
+    taken = study_names(url)
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    return next(n for n in itertools.chain([name], numbered) if n not in taken)
+
+
+def name_taken(name: str, database: str = "the study database") -> str:
+    """The message for a name that an earlier sweep has, with the ways to go on."""
+    return (
+        f"a sweep named {name!r} is already in {database}: `sweeps status {name}` shows it, "
+        f"`sweeps resume {name}` goes on with it, `sweeps launch ... --name {name}-2` starts another"
+    )
+
+
+def stored_spec(spec: SweepSpec) -> dict[str, Any]:
+    """The sweep as it is kept: every key, defaults included, passwords in URLs masked."""
+    stored = {key: value for key, value in spec.model_dump(mode="json").items() if value is not None}
+    for key in ("storage", "tracking_uri", "files"):
+        if key in stored:
+            stored[key] = masked(stored[key])
+    return stored

@@ -1,0 +1,180 @@
+"""What other terminals do with a running sweep: small requests to its driver, and reading its logs."""
+
+import contextlib
+import difflib
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps import remote
+from sweeps.control import find_driver, send
+from sweeps.errors import SweepFailed, UserError
+from sweeps.preparing import check_it_is_not, stopped
+from sweeps.remote import RemoteFolder, is_remote
+from sweeps.storages.patience import patient
+from sweeps.storages.storage import expand, study_names, study_url
+from sweeps.study.persistence import ensure_name_is_free, load_study, loaded_spec
+
+if TYPE_CHECKING:
+    import optuna
+
+CHANGES = {"trials": int, "hours": float, "concurrency": int}
+POLL_SECONDS = 0.3
+
+
+def ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
+    """Writes a request to the sweep's driver, which does it within seconds.
+
+    Raises:
+        UserError: There is no such sweep, or nothing is running it.
+    """
+    url = study_url(storage)
+    _send(load_study(name, url), url, command, **arguments)
+
+
+def _send(study: "optuna.Study", url: str, command: str, **arguments: Any) -> None:
+    if find_driver(study) is None:
+        check_it_is_not(study.study_name, url)
+    send(study, command, **arguments)
+
+
+def end_preparation(name: str, storage: str | None) -> str:
+    """Ends a launch or a resumption that is being prepared; gives what was done, "" if there is none."""
+    url = study_url(storage)
+    if name not in study_names(url):
+        left = "before its first trial; nothing of it is left, so launch it again"
+        return f"{name} ends {left}" if stopped(name, url) else ""
+    if find_driver(load_study(name, url)) is None and stopped(name, url):
+        return f"{name} ends before it trains on; `sweeps resume {name}` goes on with it"
+    return ""
+
+
+@contextlib.contextmanager
+def interruptible(name: str, storage: str | None, from_file: str | None = None) -> Iterator[None]:
+    """Says what an interruption means, and ends the process; typer would say nothing of it.
+
+    Args:
+        name: The sweep's name.
+        storage: The option that named the study database.
+        from_file: What the sweep file says of it.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        number = getattr(error, "signal", signal.SIGINT)
+        what = "interrupted; `sweeps resume {0}` goes on with it"
+        with contextlib.suppress(UserError, SweepFailed), patient(0.0):  # or it is not to be read now
+            ensure_name_is_free(name, study_url(storage, from_file))
+            what = "interrupted before its first trial; nothing of it is left, so launch it again"
+        sys.stderr.write(f"sweeps: {name} was {what.format(name)}\n")
+        sys.exit(128 + number if number else 0)
+
+
+def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
+    """Writes a request that concerns one trial: `kill` it while it runs, `retry` it once it has ended.
+
+    Raises:
+        UserError: There is no such sweep or trial, nothing is running the sweep, or the trial's time for this
+            is over or has not come.
+    """
+    url = study_url(storage)
+    study = load_study(name, url)
+    states = {trial.number: trial.state for trial in study.get_trials(deepcopy=False)}
+    if number not in states:
+        raise no_trial(name, number, states)
+    if command == "kill" and states[number].is_finished():
+        raise UserError(f"{name}: trial {number} has ended already")
+    if command == "kill" and states[number].name == "WAITING":
+        raise UserError(f"{name}: trial {number} has not begun yet")
+    if command == "retry" and not states[number].is_finished():
+        raise UserError(f"{name}: trial {number} has not ended, so it cannot be tried again")
+    _send(study, url, command, number=number)
+
+
+def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:
+    """What is said of a trial that is not there."""
+    there = sorted(numbers)
+    return UserError(f"{name} has no trial {number}; it has {f'0 to {there[-1]}' if there else 'none yet'}")
+
+
+def end_pause(name: str, storage: str | None) -> str:
+    """Asks a living driver to go on; gives what was done, "" if there is none.
+
+    Raises:
+        UserError: There is no such sweep.
+    """
+    study = load_study(name, study_url(storage))
+    driver = find_driver(study)
+    if driver is None:
+        return ""
+    send(study, "resume")
+    return (
+        f"{name} is being run by process {driver['pid']} on {driver['host']}, which goes on if it was paused"
+    )
+
+
+def parse_changes(items: list[str]) -> dict[str, Any]:
+    """Reads `trials=200 concurrency=4 hours=12`.
+
+    Raises:
+        UserError: An unknown key, or a value that is not a positive number.
+    """
+    changes: dict[str, Any] = {}
+    for item in items:
+        key, _, text = item.partition("=")
+        if key not in CHANGES:
+            near = difflib.get_close_matches(key, CHANGES, n=1)
+            hint = f", did you mean {near[0]!r}?" if near else ""
+            raise UserError(f"{item}: unknown key{hint}; a running sweep takes {', '.join(CHANGES)}")
+        try:
+            changes[key] = CHANGES[key](text)
+        except ValueError:
+            raise UserError(f"{item}: must be a number") from None
+        if not 0 < changes[key] < float("inf"):
+            raise UserError(f"{item}: must be greater than 0")
+    return changes
+
+
+def show_log(name: str, storage: str | None, number: int | None, *, follow: bool) -> None:
+    """Prints a trial's log, of the latest trial if no number is given.
+
+    Raises:
+        UserError: There is no such sweep or trial, or the trial has no log yet.
+    """
+    study = load_study(name, study_url(storage), reads_only=True)
+    numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
+    if not numbers:
+        raise UserError(f"{name} has no trials yet")
+    if number is not None and number not in numbers:
+        raise no_trial(name, number, numbers)
+    store = None
+    if is_remote(study.user_attrs["files"]):
+        store = RemoteFolder(expand(loaded_spec(study).files)) / name
+    files = Path(study.user_attrs["files"])
+    if number is None:  # the last one that has begun: one more may be drawn already
+        begun = (n for n in reversed(numbers) if _has_log(files, store, n))
+        number = next(begun, numbers[-1])
+    if store is not None:
+        remote.show_log(store / f"trial-{number}", follow=follow)
+        return
+    path = files / f"trial-{number}" / "log.txt"
+    if not path.exists():
+        raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
+    with path.open(encoding="utf-8", errors="replace") as file:
+        while True:
+            sys.stdout.write(file.read())
+            sys.stdout.flush()
+            if not follow:
+                return
+            time.sleep(POLL_SECONDS)
+
+
+def _has_log(files: Path, store: RemoteFolder | None, number: int) -> bool:
+    if store is None:
+        return (files / f"trial-{number}" / remote.LOG).exists()
+    with contextlib.suppress(Exception):  # whoever reads it says what is wrong
+        return (store / f"trial-{number}").has(remote.LOG)
+    return True

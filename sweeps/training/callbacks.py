@@ -1,0 +1,293 @@
+"""What a trial adds to a Lightning training: it collects what is logged, reports, saves, ends and goes on."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.loggers import Logger
+
+from sweeps.executors import Reporter
+from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
+from sweeps.remote import RemoteFolder
+from sweeps.training.checkpoints import Saver
+from sweeps.training.randomness import random_state, set_random_state
+from sweeps.training.schedule import Schedule
+from sweeps.training.techniques import effective_settings, has_just_averaged, stopping_message
+
+
+class Points(Logger):
+    """A Lightning logger that keeps what it is given until it is taken."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._points: list[Point] = []
+
+    @property
+    def name(self) -> str:
+        """Lightning names folders after loggers."""
+        return "sweeps"
+
+    @property
+    def version(self) -> str:
+        """Lightning names folders after loggers."""
+        return ""
+
+    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
+        """The study has the parameters already."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keeps one point a metric, with Lightning's own step."""
+        now = time.time_ns() // 1_000_000
+        self._points += [Point(key, float(value), step or 0, now) for key, value in metrics.items()]
+
+    def take(self) -> tuple[Point, ...]:
+        """Everything since the last time."""
+        points, self._points = tuple(self._points), []
+        return points
+
+
+class TrialCallback(Checkpoint):
+    """Reports each validation, saves the checkpoints, and ends the training when told to.
+
+    As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
+    checkpoint callback of its own.
+
+    The report is sent before the checkpoint is taken and its answer read after the epoch's other
+    callbacks, so that the way to the driver and back costs nothing. After a validation at the end of an epoch
+    the checkpoint is written when the epoch's callbacks are through: EarlyStopping then has counted this
+    validation, and a training that goes on from there starts the next epoch.
+
+    Args:
+        assignment: The trial; what an earlier attempt reported and the study has is not said again.
+        reporter: The way to the driver.
+        context: What all trials of the sweep share.
+        points: Our logger.
+        folder: Where `best.ckpt` and `last.ckpt` go; None for no checkpoints.
+
+    Attributes:
+        batching: What a checkpoint within an epoch must agree with, since Lightning counts its batches.
+        earlier_seconds: What the attempts before took until the checkpoint that this one goes on from.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        reporter: Reporter,
+        context: TrialContext,
+        points: Points,
+        folder: Path | None,
+    ) -> None:
+        self._number, self._reporter, self._context = assignment.number, reporter, context
+        self._known_step, self._change = assignment.known_step, assignment.change
+        self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
+        self.earlier_seconds, self._began = 0.0, time.monotonic()
+        self._points = points
+        store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
+        self._saver = Saver(folder, store) if folder else None
+        self._validations = 0
+        self._total: int | None = None
+        self._value: float | None = None
+        self._last_value: float | None = None
+        self._others: tuple[float, ...] = ()
+        self._metrics: dict[str, float] = {}
+        self._last_report: Report | None = None
+        self._random_state: dict[str, Any] | None = None
+        self._awaits_answer = False
+        self._unsaved: bool | None = None  # a validation waits for its checkpoint; whether it is the best
+        self._is_between_epochs = False
+        self._should_stop, self._stopped_early = False, ""
+        self._pruned_at: int | None = None
+        self._diverged = ""
+        self._effective: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What goes into the checkpoint: enough to go on as if nothing had happened."""
+        report = self._last_report
+        points = [[p.key, p.value, p.step, p.time_ms] for p in report.points] if report else []
+        return {
+            "validations": self._validations,
+            "value": self._value,
+            "others": list(self._others),
+            "metrics": self._metrics,
+            "report": [report.step, report.value, report.last, points] if report else None,
+            "random": random_state(),
+            "is_between_epochs": self._is_between_epochs,
+            "batching": self.batching,
+            "total": self._total,
+            "should_stop": self._should_stop,
+            "seconds": self.earlier_seconds + time.monotonic() - self._began,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Takes over what a checkpoint holds."""
+        self._validations = state_dict["validations"]
+        self._value, self._metrics = state_dict["value"], state_dict["metrics"]
+        self._others = tuple(state_dict["others"])
+        self._last_value = state_dict["report"][1]
+        step, value, last, points = state_dict["report"]
+        points = tuple(Point(*point) for point in points)
+        self._last_report = Report(self._number, step, value, last=last, points=points)
+        self._random_state, self._is_between_epochs = state_dict["random"], state_dict["is_between_epochs"]
+        self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
+        self.earlier_seconds = state_dict.get("seconds", 0.0)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says again what an earlier attempt reported and the study did not get."""
+        trainer.should_stop = self._should_stop  # EarlyStopping had ended it: Lightning does not keep that
+        report = self._last_report
+        if report is not None and report.step > self._known_step:
+            self._reporter.send(report)
+            self._awaits_answer = True
+            self._take_answer(trainer)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Counts the validations to come, and goes on with the random numbers of the checkpoint."""
+        batches = trainer.num_training_batches
+        schedule = Schedule(
+            max_epochs=-1 if trainer.max_epochs is None else trainer.max_epochs,
+            max_steps=trainer.max_steps,
+            accumulate=trainer.accumulate_grad_batches,
+            check_every_epochs=trainer.check_val_every_n_epoch,
+            interval=trainer.val_check_interval or 1.0,
+        )
+        self._total = schedule.validations(int(batches) if math.isfinite(batches) else None)
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            if self._is_between_epochs:
+                # Lightning has chosen the order of the next epoch's batches already: choose it again.
+                iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
+        self._is_between_epochs = False
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Sends the report, then saves."""
+        if trainer.sanity_checking:
+            return
+        values = {metric: objective(trainer, metric) for metric in self._all_metrics}
+        wrong = [metric for metric, value in values.items() if not math.isfinite(value)]
+        value = values[wrong[0] if wrong else self._context.metric]
+        self._validations += 1
+        last = trainer.should_stop or self._validations == self._total
+        points = self._points.take()
+        self._last_report = Report(self._number, self._validations, value, last=last, points=points)
+        self._reporter.send(self._last_report)
+        self._awaits_answer = True
+        if math.isfinite(value):
+            self._last_value = value
+            self._unsaved = self._counts(trainer, value)
+        else:
+            self._diverged = f"{wrong[0]} became {value} at validation {self._validations}"
+        if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+            self._save_and_take_answer(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves, and reads the answer before the next epoch."""
+        self._is_between_epochs = True
+        self._save_and_take_answer(trainer)
+        self._is_between_epochs = False
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validates the averaged weights, which Lightning puts into the module after the last validation."""
+        if self._pruned_at is None and not self._diverged and has_just_averaged(trainer):
+            trainer.validating = True
+            trainer.fit_loop.epoch_loop.val_loop.run()
+            trainer.training = True
+            self._save_and_take_answer(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Says what is missing if the training never validated; a trial that is done needs no way back."""
+        if trainer.should_stop and (self._total is None or self._validations < self._total):
+            self._stopped_early = f"stopped early at validation {self._validations}"
+            self._stopped_early += f" of {self._total}" if self._total else ""
+            self._stopped_early += stopping_message(trainer)
+        self._effective = effective_settings(trainer)
+        if self._saver is not None:
+            self._saver.wait()
+            self._saver.tidy()
+        if not self._validations:
+            raise ValueError(
+                f"the training ended without a validation, so {self._context.metric!r} was never logged; "
+                "does the data have a val_dataloader and the module a validation_step?"
+            )
+
+    def close(self) -> None:
+        """Waits until the checkpoints are written, however the training ended."""
+        if self._saver is not None:
+            self._saver.close()
+
+    def outcome(self) -> Outcome:
+        """How the trial ended, once `fit` is back."""
+        notes = [self._change, self._stopped_early, self._saver.unwritten if self._saver else ""]
+        state, reason = State.COMPLETE, "; ".join(filter(None, notes))
+        if self._diverged:
+            state, reason = State.DIVERGED, self._diverged
+        elif self._pruned_at is not None:
+            state, reason = State.PRUNED, f"pruned at validation {self._pruned_at}"
+        # As for Optuna, the value of a trial that was cut short is its last one.
+        value = self._value if state is State.COMPLETE else self._last_value
+        return Outcome(
+            self._number, state, value, reason=reason, metrics=self._metrics, effective=self._effective,
+            others=self._others if state is State.COMPLETE else (),
+        )  # fmt: skip
+
+    @property
+    def _all_metrics(self) -> tuple[str, ...]:
+        return (self._context.metric, *self._context.other_metrics)
+
+    def _save_and_take_answer(self, trainer: Trainer) -> None:
+        self._should_stop = trainer.should_stop
+        if self._unsaved is not None and self._saver is not None:
+            self._saver.save(trainer, self._validations, is_best=self._unsaved)
+        self._unsaved = None
+        self._take_answer(trainer)
+
+    def _take_answer(self, trainer: Trainer) -> None:
+        if not self._awaits_answer:
+            return
+        self._awaits_answer = False
+        ended_already = trainer.should_stop  # by EarlyStopping: that trial is complete, not pruned
+        if self._reporter.stop_requested() and not ended_already:
+            self._pruned_at = self._validations
+        if self._pruned_at is not None or self._diverged:
+            trainer.should_stop = True
+            # The user's lower bounds are for early stopping; a pruned trial ends now.
+            trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
+
+    def _counts(self, trainer: Trainer, value: float) -> bool:
+        """Whether this is the value that counts so far; it is kept with its metrics then."""
+        if self._value is None or self._context.value == "last":
+            counts = True
+        else:
+            counts = value < self._value if self._context.minimize else value > self._value
+        if counts:
+            self._value = value
+            self._metrics = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
+            self._others = tuple(self._metrics[metric] for metric in self._context.other_metrics)
+        return counts
+
+
+def objective(trainer: Trainer, metric: str) -> float:
+    """The objective's value after a validation.
+
+    Raises:
+        MetricNotLoggedError: The module did not log it; the message lists what it logged.
+    """
+    logged = trainer.callback_metrics
+    if metric not in logged:
+        raise MetricNotLoggedError(metric, sorted(logged))
+    return float(logged[metric])
+
+
+class MetricNotLoggedError(Exception):
+    """The objective's metric is not among what the module logged by the end of a validation."""
+
+    def __init__(self, metric: str, logged: list[str]) -> None:
+        super().__init__(metric, logged)
+        self.metric, self.logged = metric, logged
+
+    def __str__(self) -> str:
+        there = ", ".join(self.logged) or "nothing"
+        return f"the module did not log {self.metric!r} by the end of a validation; it logged {there}"

@@ -1,0 +1,263 @@
+"""What only the user's classes can tell before a sweep: is every path and value accepted, does a batch train?
+
+It runs in a worker, so that the driver never imports torch, or in `sweeps check`'s own process. It leaves
+nothing behind.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from search_spaces import SearchSpace, SpaceError
+from sweeps.executors import code
+from sweeps.provenance import user_sources
+from sweeps.records import Assignment, CliCall, Inspection, Report, TrialContext
+from sweeps.training.callbacks import MetricNotLoggedError, Points, TrialCallback
+from sweeps.training.command_line import CliProblem, Extras, TrialCLI
+from sweeps.training.invalid import declared
+from sweeps.training.isolation import isolated, output_to
+from sweeps.training.lightning import build, parse, prepare
+from sweeps.training.outline import Outline
+from sweeps.training.user_code import (
+    ImportProblem,
+    import_object,
+    nearest,
+    not_accepted,
+    of_other_package,
+    readable,
+    where,
+)
+
+PROBE_LIMITS: dict[str, Any] = {
+    "max_epochs": 1, "min_epochs": None, "max_steps": -1, "min_steps": None, "max_time": None,
+    "limit_train_batches": 1, "limit_val_batches": 1, "overfit_batches": 0.0,
+    "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0,
+}  # fmt: skip
+
+
+def inspect(
+    context: TrialContext,
+    base: Mapping[str, Any],
+    space: SearchSpace,
+    *,
+    points: Sequence[Mapping[str, Any]] = (),
+    probe: bool = False,
+    count: bool = False,
+) -> Inspection:
+    """Checks that the classes accept every path and value of a sweep.
+
+    Args:
+        context: What the trials of the sweep share.
+        base: The LightningCLI configuration.
+        space: The search space over it.
+        points: The parameters to try, unless those at the centre of the space: the first of which the
+            user's code does not say that they are an invalid configuration.
+        probe: Also train and validate one batch with these.
+        count: Without a probe, set up the data all the same to count its batches.
+    """
+    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
+        code.find_modules(code.unpacked(context.folders))
+        try:
+            outline = _outline(context.cli)
+            _check_links(outline, space)
+            points = points or [space.centre()]
+            for name, params in [("", points[0]), *space.variations()]:
+                naming = _Naming(space, params, base)
+                _check(context.cli, outline, space.configure(base, params), naming, name)
+            configs = [space.configure(base, params) for params in points]
+            logged: tuple[str, ...] = ()
+            config, batches = configs[0], None
+            if probe or count:
+                config, logged, batches = _probe_first_valid(context, configs, folder, train=probe)
+            parsed = parse(config, context.cli)
+        except _ProblemFound as found:
+            return Inspection(problem=(found.key, found.rule))
+        except SpaceError as error:  # a place that the base does not have
+            return Inspection(problem=(f"search_space.{error.key}", error.rule))
+    plain = {
+        key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
+    }
+    return Inspection(None, parsed.resolved(), batches, logged, plain, user_sources())
+
+
+class _ProblemFound(Exception):  # the way out of the walk, shown to nobody
+    def __init__(self, key: str, rule: str) -> None:
+        super().__init__(key, rule)
+        self.key, self.rule = key, rule
+
+
+@dataclass(frozen=True)
+class _Naming:
+    """From a path in a configuration to the key of the sweep file that a person would look at."""
+
+    space: SearchSpace
+    params: Mapping[str, Any]
+    base: Mapping[str, Any]
+
+    def __call__(self, path: str) -> str:
+        for name in sorted(self.params, key=len, reverse=True):
+            at = self.space.config_path(name)
+            if path == at:
+                return f"search_space.{name}"
+            if path.startswith(f"{at}."):
+                return f"search_space.{name}.{self.params[name]}{path.removeprefix(at)}"
+            if at.startswith(f"{path}.") and path not in self.base:
+                return f"search_space.{name}"
+        return path
+
+
+def _outline(call: CliCall) -> Outline:
+    """The keys of the user's command line."""
+    try:
+        return Outline.of(prepare(call))
+    except CliProblem as problem:
+        raise _ProblemFound(problem.key, problem.rule) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
+        name = call.class_path or "LightningCLI"
+        raise _ProblemFound("cli", f"{name} cannot be made: {where(error)}") from None
+
+
+def _check_links(outline: Outline, space: SearchSpace) -> None:
+    """Refuses to vary what a link sets: LightningCLI would overwrite the value without a word."""
+    for site in space.sites:
+        if rule := outline.linked(site.config_path):
+            raise _ProblemFound(f"search_space.{site.name}", rule)
+
+
+def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _Naming, varied: str) -> None:
+    """Checks one configuration: first what we can say well, then what only the parser knows."""
+    if found := outline.problem(config):
+        raise _ProblemFound(naming(found[0]), found[1])
+    for path, node in _class_nodes(config, ""):
+        for key in node.keys() - {"class_path", "init_args", "dict_kwargs"}:
+            better = f"a class takes class_path and init_args: write {path}.init_args.{key}"
+            raise _ProblemFound(naming(f"{path}.{key}"), better)
+        try:
+            cls = import_object(node["class_path"])
+        except ImportProblem as problem:
+            raise _ProblemFound(naming(f"{path}.class_path"), str(problem)) from None
+        if rule := of_other_package(cls):
+            raise _ProblemFound(naming(f"{path}.class_path"), rule)
+        accepted = _accepted(cls)
+        for key in node.get("init_args") or {}:
+            if key not in accepted:
+                rule = not_accepted(cls.__name__, key, accepted)
+                raise _ProblemFound(naming(f"{path}.init_args.{key}"), rule)
+    try:
+        parse(config, call)
+    except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
+        key, rule = readable(str(error))
+        raise _ProblemFound(f"search_space.{varied}" if varied else naming(key), rule) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
+        raise _ProblemFound(f"search_space.{varied}" if varied else "cli", where(error)) from None
+
+
+def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every `{class_path, init_args}` below a node that names its class in full, with its path."""
+    if isinstance(node, Mapping):
+        if "." in str(node.get("class_path", "")):
+            yield path, node
+        items: Any = node.items()
+    elif isinstance(node, list):
+        items = enumerate(node)
+    else:
+        return
+    for key, value in items:
+        yield from _class_nodes(value, f"{path}.{key}" if path else str(key))
+
+
+def _accepted(cls: Any) -> list[str]:
+    """The arguments that the class's constructor accepts, those passed on to its bases included."""
+    parser = ArgumentParser(exit_on_error=False)
+    try:
+        names: list[str] = parser.add_class_arguments(cls, as_group=False, fail_untyped=False)
+    except ValueError:  # a function that returns an instance
+        names = parser.add_function_arguments(cls, as_group=False, fail_untyped=False)
+    return names
+
+
+class _Answering:
+    """A reporter for one validation that nobody decides about."""
+
+    wait_seconds = 0.0
+
+    def send(self, report: Report) -> None:
+        """Takes the report."""
+
+    def stop_requested(self) -> bool:
+        """Goes on."""
+        return False
+
+
+def _probe_first_valid(
+    context: TrialContext, configs: Sequence[dict[str, Any]], folder: str, *, train: bool
+) -> tuple[dict[str, Any], tuple[str, ...], int | None]:
+    """Probes the first configuration that the user's code does not declare invalid; gives it, too."""
+    for config in configs:
+        try:
+            return config, *_probe(context, config, folder, train=train)
+        except _InvalidError as invalid:
+            reason = str(invalid)
+    rule = (
+        f"{len(configs)} configurations, the centre first, were all declared invalid, the last one: {reason}"
+    )
+    raise _ProblemFound("search_space", rule)
+
+
+class _InvalidError(Exception):
+    """The user's code declared a configuration invalid."""
+
+
+def _probe(
+    context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool
+) -> tuple[tuple[str, ...], int | None]:
+    """Trains and validates one batch, or none; gives what was logged, and the batches of a full epoch."""
+    points = Points()
+    callback = TrialCallback(Assignment(0, {}, {}), _Answering(), context, points, None)
+    try:
+        cli = build(config, Extras(folder, callback, points, PROBE_LIMITS), context.cli)
+        try:
+            if train:
+                cli.trainer.fit(cli.model, datamodule=cli.datamodule)
+                loader = cli.trainer.train_dataloader
+            else:
+                loader = _train_dataloader(cli)
+            logged = tuple(sorted(cli.trainer.callback_metrics))
+            return logged, _batches(loader, config.get("trainer", {}).get("limit_train_batches"))
+        finally:
+            cli.release()
+    except MetricNotLoggedError as error:
+        raise _ProblemFound("objective.metric", f"{error}{nearest(error.metric, error.logged)}") from None
+    except CliProblem as problem:
+        raise _ProblemFound(problem.key, problem.rule) from None
+    except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
+        if found := declared(error):
+            raise _InvalidError(where(found[1])) from None
+        raise _ProblemFound(
+            "", f"one batch of the base configuration does not train: {where(error)}"
+        ) from None
+
+
+def _train_dataloader(cli: TrialCLI) -> Any:
+    """The training data, set up as `fit` would."""
+    data = cli.datamodule
+    if data is None:
+        return cli.model.train_dataloader()
+    data.prepare_data()
+    data.setup("fit")
+    return data.train_dataloader()
+
+
+def _batches(loader: Any, limit: float | None) -> int | None:
+    try:
+        count = len(loader)
+    except TypeError:  # a dataset without a length
+        return limit if isinstance(limit, int) else None
+    if limit is None:
+        return count
+    return min(limit, count) if isinstance(limit, int) else int(count * limit)
