@@ -4,7 +4,9 @@ It is kept in the study at launch and at each resume, so that a person sees whic
 """
 
 import contextlib
+import functools
 import hashlib
+import os
 import platform
 import re
 import sqlite3
@@ -46,15 +48,26 @@ def user_sources() -> dict[str, str]:
     The user's are those that are neither installed packages nor Python's own nor ours.
     """
     installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
+
+    @functools.cache  # torch and Lightning have thousands of modules in some hundred folders
+    def real(folder: str) -> Path:
+        return Path(folder).resolve()
+
+    @functools.cache
+    def is_installed(folder: Path) -> bool:
+        is_package = not {"site-packages", "dist-packages"}.isdisjoint(folder.parts)
+        return is_package or any(folder.is_relative_to(place) for place in installed)
+
     found = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
         if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] in OURS:
             continue
-        path = Path(file).resolve()
-        if path.suffix != ".py" or {"site-packages", "dist-packages"} & set(path.parts):
-            continue
-        if any(path.is_relative_to(folder) for folder in installed):
+        folder, base = os.path.split(file)
+        path = real(folder) / base
+        if path.is_symlink():
+            path = path.resolve()
+        if path.suffix != ".py" or is_installed(path.parent):
             continue
         try:
             found[name] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]

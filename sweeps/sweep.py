@@ -1,7 +1,6 @@
 """A sweep as a person asks for it: a new one, or one that goes on."""
 
 import functools
-import importlib
 import os
 import shlex
 import signal
@@ -25,6 +24,7 @@ from sweeps.planning.plan import (
     Places,
     check_algorithms,
     context_of,
+    imported,
     inspect,
     places,
     places_of_study,
@@ -262,7 +262,7 @@ def workers(
 def _import_ahead() -> None:
     """Imports what takes long and is needed soon, while the driver has nothing else to do."""
     for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
-        importlib.import_module(name)
+        imported(name)
 
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
@@ -278,5 +278,5 @@ def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
-    made: TrialFunction = importlib.import_module("sweeps.training.trial").make_trial_function(context)
+    made: TrialFunction = imported("sweeps.training.trial").make_trial_function(context)
     return made

@@ -77,6 +77,11 @@ LR = {"type": "float", "low": 0.1, "high": 1.0}
             id="a class that is not there",
         ),
         pytest.param(
+            {"model": {"class_path": "tests.modules.__doc__"}}, SPACE,
+            "model.class_path", "'tests.modules.__doc__' is neither a class nor a function",
+            id="neither a class nor a function",
+        ),
+        pytest.param(
             {"model": {"class_path": "testz.modules.Line"}}, SPACE,
             "model.class_path", "'testz.modules.Line' cannot be imported: no module 'testz'",
             id="a module that is not there",

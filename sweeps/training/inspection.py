@@ -5,6 +5,7 @@ nothing behind.
 """
 
 import argparse
+import functools
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from sweeps.training.user_code import (
     import_object,
     nearest,
     not_accepted,
+    of_other_kind,
     of_other_package,
     readable,
     where,
@@ -141,7 +143,7 @@ def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _
             cls = import_object(node["class_path"])
         except ImportProblem as problem:
             raise _ProblemFound(naming(f"{path}.class_path"), str(problem)) from None
-        if rule := of_other_package(cls):
+        if rule := of_other_kind(node["class_path"], cls) or of_other_package(cls):
             raise _ProblemFound(naming(f"{path}.class_path"), rule)
         accepted = _accepted(cls)
         for key in node.get("init_args") or {}:
@@ -171,6 +173,7 @@ def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]
         yield from _class_nodes(value, f"{path}.{key}" if path else str(key))
 
 
+@functools.lru_cache(maxsize=64)  # each variation of a sweep names much the same classes
 def _accepted(cls: Any) -> list[str]:
     """The arguments that the class's constructor accepts, those passed on to its bases included."""
     parser = ArgumentParser(exit_on_error=False)
