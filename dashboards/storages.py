@@ -67,6 +67,10 @@ def reading(address: str | os.PathLike[str]) -> Iterator[Store]:
     except ImportError as error:
         raise ResultsError(f"{label}: this database needs a driver: {_first_line(error)}") from None
     except SQLAlchemyError as error:
+        if is_no_database(error):
+            raise ResultsError(
+                f"{label}: not an SQLite database; name one that `sweeps launch` wrote"
+            ) from None
         raise ResultsError(f"{label}: {_first_line(getattr(error, 'orig', None) or error)}") from None
     finally:
         if engine is not None:
@@ -110,6 +114,16 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
     return connection
 
 
+def is_no_database(error: BaseException) -> bool:
+    """Tell whether SQLite says of a file that it is not one of its own.
+
+    Nobody but SQLite may look into the file: the system drops all locks that a process has on a file when
+    the process closes it once, also those of a sweep that it runs (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    said = getattr(error, "orig", None) or error
+    return getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
+
+
 def _copied(path: Path, log: Path) -> sqlite3.Connection:
     """Return the database with its log, in memory."""
     memory = sqlite3.connect(":memory:", check_same_thread=False)
@@ -149,10 +163,6 @@ def _check_file(path: Path, label: str) -> None:
         )
     if not os.access(path, os.R_OK):
         raise ResultsError(f"{label}: not readable by this user; ask its owner for read permission")
-    with path.open("rb") as file:
-        magic = file.read(16)
-    if magic not in (b"", b"SQLite format 3\x00"):
-        raise ResultsError(f"{label}: not an SQLite database; name one that `sweeps launch` wrote")
 
 
 def _checked_engine(url: str, options: dict[str, Any], label: str) -> "Engine":

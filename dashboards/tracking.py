@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from dashboards.errors import ResultsError
-from dashboards.storages import connect_readonly, sqlite_path
+from dashboards.storages import connect_readonly, is_no_database, sqlite_path
 from dashboards.uris import expand, hide_password, is_url
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
@@ -64,6 +64,8 @@ def check_database(tracking_uri: str) -> str:
     except ImportError as error:
         raise ResultsError(f"{label}: this database needs a driver: {error}") from None
     except SQLAlchemyError as error:
+        if is_no_database(error):
+            raise ResultsError(f"{label}: not an SQLite database") from None
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise ResultsError(f"{label}: {hide_password(reason)}") from None
     _check_schema(found, label)
@@ -158,9 +160,6 @@ def _authorization(user: str | None, password: str | None) -> Mapping[str, str]:
 def _check_file(path: Path, label: str) -> None:
     if not path.is_file():
         raise ResultsError(f"{label}: no such MLflow database; run a sweep that records there first")
-    with path.open("rb") as file:
-        if file.read(16) not in (b"", b"SQLite format 3\x00"):
-            raise ResultsError(f"{label}: not an SQLite database")
 
 
 def _check_schema(found: str | None, label: str) -> None:

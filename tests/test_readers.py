@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack
@@ -70,3 +72,39 @@ def test_a_sweep_that_is_read_all_the_time_loses_nothing_and_is_seen(tmp_path: P
     assert listed == sorted(listed)
     assert any(0 < count < TRIALS for count in listed)
     assert f"[{TRIALS}/{TRIALS}] trial" in out.getvalue()
+
+
+DRIVER_THAT_READS = """
+import os, sys
+from pathlib import Path
+import optuna
+from dashboards import load, tracking
+from sweeps.storages.storage import open_storage
+from tests.studies import Ended, add_sweep
+database = Path(sys.argv[1])
+open_storage(f"sqlite:///{database}").close()
+add_sweep(database, "s", [Ended(value=1.0)])
+study = optuna.load_study(study_name="s", storage=open_storage(f"sqlite:///{database}"))
+for _ in range(2):
+    study.tell(study.ask(), 1.0)
+    print(len(load(database, "s").trials), flush=True)
+    sys.stdin.readline()
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_sweep_that_looks_at_itself_is_seen_by_others_and_survives_its_death(tmp_path: Path) -> None:
+    database = tmp_path / "sweeps.db"
+    seen = "import sys; from dashboards import load; print(len(load(sys.argv[1], 's').trials))"
+    command = [sys.executable, "-c", DRIVER_THAT_READS, str(database)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as driver:
+        assert driver.stdin
+        assert driver.stdout
+        for trials in (2, 3):
+            assert driver.stdout.readline() == f"{trials}\n"
+            look = [sys.executable, "-c", seen, str(database)]
+            assert subprocess.check_output(look, text=True) == f"{trials}\n"
+            driver.stdin.write("\n")
+            driver.stdin.flush()
+    assert driver.returncode == -9
+    assert len(load(database, "s").trials) == 3
