@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -26,10 +26,12 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from sqlalchemy import create_engine, text
 
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
+from sweeps.tracking.artifacts import store
 from sweeps.tracking.journal import Journal
 from sweeps.tracking.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
 from sweeps.tracking.names import Text, batch_length, cut
 from sweeps.tracking.recorder import Recorder, SweepInfo, pause_after
+from sweeps.tracking.refusals import is_final
 from sweeps.tracking.runs import Ledger
 from sweeps.tracking.writer import Writer
 from tests.browser import wait_for
@@ -775,6 +777,58 @@ def unreliable_uri(info: SweepInfo, tmp_path: Path) -> Iterator[str]:
     os.killpg(process.pid, 15)
     process.wait(20)
     log.close()
+
+
+@pytest.fixture
+def refusing() -> Iterator[Callable[[int], str]]:
+    """Starts a server that answers every request with a status, as a proxy does; gives its address."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(status: int) -> str:
+            class Refusing(http.server.BaseHTTPRequestHandler):
+                def do_POST(self) -> None:
+                    self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                    self.send_response(status)
+                    self.end_headers()
+
+                do_GET = do_PUT = do_POST  # noqa: N815
+
+                def log_message(self, *_: object) -> None:
+                    pass
+
+            server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing)
+            threading.Thread(target=server.serve_forever, daemon=True).start()
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_address[1]}"
+
+        yield serve
+
+
+@pytest.mark.parametrize("status", [401, 403, 404], ids=["no token", "no permission", "no MLflow there"])
+def test_what_an_earlier_driver_left_waits_for_a_server_that_takes_no_request(
+    info: SweepInfo, tmp_path: Path, refusing: Callable[[int], str], status: int
+) -> None:
+    first = Journal(tmp_path / "journal")
+    first.append(assignment(0))
+    first.append(Outcome(0, State.COMPLETE, 0.5))
+    resumed = replace(info, is_resumed=True, key="key")
+    recorder = Recorder(
+        replace(resumed, tracking_uri=refusing(status)), journal := Journal(tmp_path / "journal")
+    )
+    wait_until(lambda: str(status) in recorder.trouble, 60)
+    [problem] = recorder.close(status="interrupted", best=None, timeout_seconds=0.0)
+    assert str(status) in problem
+    assert journal.is_left
+    recorder = Recorder(resumed, journal := Journal(tmp_path / "journal"))
+    assert recorder.close(status="finished", best=0) == []
+    assert runs_of(info)[1][0].data.metrics["objective"] == 0.5
+    assert not journal.is_left
+
+
+def test_a_file_that_a_proxy_takes_for_too_large_is_not_sent_again(refusing: Callable[[int], str]) -> None:
+    with pytest.raises(OSError, match="413") as caught:
+        store("mlflow-artifacts:/1/run/artifacts", refusing(413), "best.ckpt", "large")
+    assert is_final(caught.value)
 
 
 def is_open(port: int) -> bool:

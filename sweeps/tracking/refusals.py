@@ -9,17 +9,27 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
+TOO_LARGE = 413
+"""HTTP's status for a request that a proxy takes for too large."""
+
+
 class ExperimentDeleted(Exception):
     """Somebody deleted the sweep's experiment in MLflow while the sweep ran."""
 
 
 def is_final(error: Exception) -> bool:
-    """Whether trying again is pointless: MLflow says the request is wrong, or a file or a value is."""
+    """Whether trying again is pointless: MLflow says the request is wrong, or a file or a value is.
+
+    It is not where a token is missing or over, nor where what answers is a proxy without MLflow behind it.
+    """
     from mlflow.exceptions import MlflowException
 
     if isinstance(error, MlflowException):
         status = error.get_http_status_code()  # type: ignore[no-untyped-call]
-        return 400 <= status < 500 and status not in (408, 429)
+        may_pass = status in (401, 403, 408, 429) or error.error_code == "ENDPOINT_NOT_FOUND"
+        return 400 <= status < 500 and not may_pass
+    if getattr(getattr(error, "response", None), "status_code", 0) == TOO_LARGE:  # of what uploads files
+        return True
     return isinstance(
         error, (TypeError, ValueError, LookupError, AttributeError, FileNotFoundError, PermissionError)
     )
