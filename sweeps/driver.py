@@ -81,7 +81,7 @@ def drive(
         say: Gets what a person should know meanwhile, a line at a time.
         resumed_with: An earlier driver has begun the sweep, and this one runs it with these versions.
         asks_ahead: Draw the next trial while the loop goes on.
-        claimed: Called when this process is the sweep's driver, as other terminals see it.
+        claimed: Called when the sweep runs, as other terminals see it.
 
     Raises:
         UserError: Another driver runs it.
@@ -93,7 +93,6 @@ def drive(
 
     lease = Lease(optuna_study, where.storage)
     with lease.held():
-        claimed()
         optuna_study = alone(optuna_study)
         study = Study(optuna_study, spec, say=say or (lambda line: None))
         files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
@@ -108,6 +107,7 @@ def drive(
             for outcome in study.adopt(journal.left(), files.has_begun):
                 files.record(outcome)
         study.end("running")
+        claimed()
         recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
         observers = [files, *observers]
         state: Status = "failed"

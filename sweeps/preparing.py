@@ -55,7 +55,8 @@ def _locked(path: Path, what: str) -> int | None:
         stack.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), path.stat()):  # else who had the lock has removed the file
-            os.pwrite(handle, f"{os.getpid():<10}{what}".encode(), 0)
+            text = f"{os.getpid():<10}{what:<10}"  # as long as what a process that was killed has left there
+            os.pwrite(handle, text.encode(), 0)
             stack.pop_all()
             return handle
     return None

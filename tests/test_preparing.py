@@ -8,20 +8,25 @@ import subprocess
 import sys
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 from rich.console import Console
 
 from dashboards import load
+from sweeps.driver import drive
 from sweeps.errors import UserError
+from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.executors.sharing import runtime_folder
 from sweeps.preparing import RESUMED, _path, check_it_is_not, preparing, stopped
+from sweeps.provenance import run_with
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study
 from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
 from tests.conftest import DIGITS, sweeps, typed
+from tests.live_sweeps import places_in
 
 MODULE = """
 import time
@@ -143,9 +148,32 @@ def test_a_launch_is_known_as_long_as_it_lives_and_has_no_study() -> None:
     assert folder is not None
     assert list(folder.glob("launch-*"))  # what it left says nothing
     assert not stopped("some", URL)
-    with preparing("some", URL):
-        pass
+    with preparing("some", URL, RESUMED), pytest.raises(UserError, match="some is being resumed by"):
+        check_it_is_not("some", URL)
     assert not list(folder.glob("launch-*"))
+
+
+def test_a_study_that_is_being_made_is_not_taken_for_what_a_dead_launch_left(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'sweeps.db'}"
+    optuna.create_study(study_name="s", storage=open_storage(url))
+    with preparing("s", url), pytest.raises(UserError, match="s is being launched by process"):
+        load_study("s", url)
+    with pytest.raises(UserError, match="its launch was cut short"):
+        load_study("s", url)
+
+
+def test_a_sweep_that_goes_on_runs_for_all_to_see_when_its_preparation_is_over(tmp_path: Path) -> None:
+    where, spec, seen = places_in(tmp_path), fakes.spec(budget={"trials": 1}), []
+    mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "key": "key", "artifacts": ""}
+    notes = {"mlflow": mlflow}
+    study = create_study(spec, open_storage(where.storage), validations=4, notes=notes)
+    study.set_user_attr("sweep_state", "interrupted")
+    drive(
+        study, spec, where, ScriptedExecutor(fakes.falling, slots=1, length=4), [],
+        resumed_with=run_with(str(tmp_path)),
+        claimed=lambda: seen.append(load(tmp_path / "sweeps.db", "test").summary.state),
+    )  # fmt: skip
+    assert seen == ["running"]
 
 
 def test_who_watches_waits_for_a_sweep_that_is_about_to_go_on(tmp_path: Path) -> None:

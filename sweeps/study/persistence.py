@@ -139,6 +139,7 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
     study = optuna.load_study(study_name=name, storage=storage)
     ours = study.user_attrs.get(MARK)
     if ours is None and _is_half_made(study):
+        check_it_is_not(name, url)
         raise UserError(f"{masked(url)}: no sweep {name!r}: its launch was cut short, so launch it again")
     if ours is None:
         raise UserError(f"{masked(url)}: the study {name!r} was not made by `sweeps launch`")
