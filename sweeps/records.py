@@ -130,7 +130,7 @@ class Timing:
     earlier_seconds: float = 0.0
 
 
-Fault = Literal["", "oom", "cuda"]
+Fault = Literal["", "oom", "cuda", "killed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +154,7 @@ class Outcome:
         effective: The settings that the training really used, such as `precision`, `batch_size` and
             `accumulate_grad_batches`; see `sweeps.training.techniques.effective_settings`.
         fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
-            memory; `cuda`, an error after which its process cannot use the GPU any more; else "".
+            memory; `cuda`, its process cannot use the GPU any more; `killed`, a person ended it; else "".
         rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.
         config: The configuration that was trained, where that is known only now: with the rate found.
     """

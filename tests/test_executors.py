@@ -158,6 +158,7 @@ def test_a_cancelled_trial_fails_for_the_given_reason_and_another_takes_its_slot
     executor.cancel(0, "killed")
     outcomes = {event.number: event for event in drain(executor) if isinstance(event, Outcome)}
     assert (outcomes[0].state, outcomes[0].reason, outcomes[0].lost) == (State.FAILED, "killed", False)
+    assert outcomes[0].fault == "killed"
     assert outcomes[1].state is State.COMPLETE
 
 

@@ -12,7 +12,7 @@ from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import Script, ScriptedExecutor, Step
 from sweeps.files import TrialFiles
 from sweeps.interruption import Interrupted, signals_raise
-from sweeps.records import Assignment, News, Outcome, Report, Started, State
+from sweeps.records import Assignment, News, Outcome, Report, Request, Started, State
 from sweeps.runner import run
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
@@ -227,3 +227,36 @@ def test_a_signal_that_comes_where_python_drops_exceptions_ends_the_sweep_all_th
     assert study.finished == 3
     run(other, ScriptedExecutor(fakes.falling, slots=2, length=4))  # what came then is over
     assert other.finished == 20
+
+
+class Killing:
+    """Asks at the fourth look to kill a trial."""
+
+    def __init__(self, number: int) -> None:
+        self._asked: list[list[Request]] = [[], [], [], [Request("kill", {"number": number})]]
+
+    def requests(self) -> list[Request]:
+        return self._asked.pop(0) if self._asked else []
+
+
+def test_a_trial_that_a_person_kills_is_not_tried_again() -> None:
+    executor, observer = ScriptedExecutor(fakes.falling, slots=1, length=4), fakes.Recorded()
+    study = fakes.study(fakes.spec(budget={"trials": 2}, retries={"exceptions": 2}), clock=executor.now)
+    run(study, executor, [observer], desk=Killing(0))
+    ends = {event.number: event for event in observer.events if isinstance(event, Outcome)}
+    assert (ends[0].state, ends[0].reason) == (State.FAILED, "killed by `sweeps trial kill`")
+    assert study.counts == {State.FAILED: 1, State.COMPLETE: 1}
+
+
+@pytest.mark.parametrize("asks_ahead", [False, True])
+def test_a_trial_that_waits_to_go_on_can_be_killed(asks_ahead: bool) -> None:
+    spec = fakes.spec(budget={"trials": 4})
+    first = fakes.study(spec)
+    for _ in range(4):
+        first.ask()
+    executor, observer = ScriptedExecutor(fakes.falling, slots=1, length=4), fakes.Recorded()
+    study = Study(fakes.optuna_study(first), spec, clock=executor.now)
+    study.adopt()
+    run(study, executor, [observer], desk=Killing(3), asks_ahead=asks_ahead)
+    assert [event.number for event in observer.events if isinstance(event, Outcome)] == [3, 0, 1, 2]
+    assert study.counts == {State.FAILED: 1, State.COMPLETE: 3}

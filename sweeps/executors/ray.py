@@ -5,6 +5,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
@@ -173,9 +174,9 @@ class RayExecutor:
         """Ends a trial, which fails for this reason; one that is not there is left alone."""
         for assignment in [a for a in self._waiting if a.number == number]:
             self._waiting.remove(assignment)
-            self._news.append(Outcome(number, State.FAILED, reason=reason))
+            self._news.append(Outcome(number, State.FAILED, reason=reason, fault="killed"))
         for slot in [slot for slot in self._workers.slots if slot.trial == number]:
-            self._news.append(self._give_up(slot, reason))
+            self._news.append(replace(self._give_up(slot, reason), fault="killed"))
         self._fill()
 
     def resize(self, slots: int) -> None:

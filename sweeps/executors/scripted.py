@@ -87,7 +87,7 @@ class ScriptedExecutor:
         if number in self._running:
             self._events = [item for item in self._events if item[2].number != number]
             heapq.heapify(self._events)
-            outcome = Outcome(number, State.FAILED, reason=reason, worker="scripted")
+            outcome = Outcome(number, State.FAILED, reason=reason, worker="scripted", fault="killed")
             self._push(0.0, outcome)
 
     def resize(self, slots: int) -> None:

@@ -79,14 +79,14 @@ class Asker:
             self._ahead, self._in_time = min(MOST_AHEAD, self._ahead + 1), 0
 
     def withdraw(self, number: int) -> Assignment | None:
-        """The trial of this number, if it was drawn and not given yet; waits for one on its way."""
+        """The trial of this number, if it is still to be given; waits for one on its way."""
         if self._drawing:
             wait([self._drawing])
             self._take()
         found = next((assignment for assignment in self._ready if assignment.number == number), None)
         if found:
             self._ready.remove(found)
-        return found
+        return found or self._study.kept(number)
 
     def close(self) -> None:
         """Waits for the trial on its way; it is the study's."""

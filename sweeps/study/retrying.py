@@ -59,7 +59,7 @@ class Retrying:
         return None
 
     def _next(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
-        if outcome.state is not State.FAILED:
+        if outcome.state is not State.FAILED or outcome.fault == "killed":
             return None
         if outcome.fault == "oom" and self._shrinking.is_on:
             failed = list(self._shrinking.remember(assignment.params, assignment.config))

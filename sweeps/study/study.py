@@ -6,7 +6,7 @@ the contract with the readers (`dashboards`): the attributes written here are al
 
 import math
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -62,7 +62,7 @@ class Study:
         self.front = Front(spec.objectives)
         self._study, self._spec, self._clock, self._say = study, spec, clock, say
         self._running: dict[int, Running] = {}
-        self._again: deque[Assignment] = deque()
+        self._again: list[Assignment] = []
         self.is_paused = self.is_stopping = False
         self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
@@ -89,9 +89,8 @@ class Study:
     def budget_is_used(self) -> bool:
         """Whether no further trial may be asked: the budget is used, or `stop_when` holds."""
         budget = self._spec.budget
-        if self.stop_reason:
-            return True
-        if budget.hours is not None and self._clock() - self._started >= budget.hours * 3600:
+        is_late = budget.hours is not None and self._clock() - self._started >= budget.hours * 3600
+        if is_late or self.stop_reason:
             return True
         return budget.trials is not None and self.finished + len(self._running) >= budget.trials
 
@@ -125,9 +124,10 @@ class Study:
         """Whether there is to be a new trial."""
         return not self.budget_is_used and not self._exhaustion.is_reached
 
-    def kept(self) -> Assignment | None:
-        """A trial that was begun and goes on, if there is one."""
-        return self._again.popleft() if self._again else None
+    def kept(self, number: int | None = None) -> Assignment | None:
+        """A trial that was begun and goes on, the next or that of this number, if there is one."""
+        found = [again for again in self._again if number in (None, again.number)]
+        return self._again.pop(self._again.index(found[0])) if found else None
 
     def draw(self) -> Assignment:
         """A new trial that breaks no constraint; those that do are told as pruned, so that samplers learn.
@@ -203,7 +203,7 @@ class Study:
             attempt = attempt if attempt > 1 or one.known_step or has_begun(one.trial.number) else 0
             self._fitted(replace(one.assignment, attempt=attempt, known_step=one.known_step))
             one.trial.set_user_attr("attempt", attempt)
-        self._again = deque(one.assignment for one in running)
+        self._again = [one.assignment for one in running]
         return ended
 
     def _catch_up(self, journaled: Iterable[News]) -> list[Outcome]:
