@@ -51,6 +51,9 @@ if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
 
 
+MOST_DIGITS = 10
+"""Of a number of trials."""
+
 Say = Callable[[str], None]
 """Takes a line that a person should see."""
 
@@ -174,7 +177,7 @@ def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> 
         UserError: An argument is not one of these.
     """
     spec = loaded_spec(study)
-    changes: dict[str, Any] = {"budget": _new_budget(spec.budget, trials, hours)}
+    changes: dict[str, Any] = {"budget": _new_budget(study, spec.budget, trials, hours)}
     if trials is not None or hours is not None:
         changes["stop_when"] = None  # who asks for more by name gets it
     return spec.model_copy(update=changes)
@@ -206,15 +209,17 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places)
     raise UserError(f"{spec.name}: its budget of {budget} trials is used; `--trials +{budget}` asks for more")
 
 
-def _new_budget(budget: Budget, trials: str | None, hours: float | None) -> Budget:
+def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours: float | None) -> Budget:
     count = budget.trials
     if trials is not None:
         number = trials.removeprefix("+")
-        if not number.isdigit() or int(number) < 1:
+        if not (number.isdecimal() and len(number) < MOST_DIGITS and int(number)):
             raise UserError(f"--trials: takes a number such as 200, or +10 for ten more, but got {trials!r}")
-        count = int(number) + (count or 0 if trials.startswith("+") else 0)
-    if hours is not None and hours <= 0:
-        raise UserError(f"--hours: must be greater than 0, but got {hours:g}")
+        if count is None:  # what `hours` or a grid has come to
+            count = sum(map(is_in_budget, study.get_trials(deepcopy=False)))
+        count = int(number) + (count if trials.startswith("+") else 0)
+    if hours is not None and not 0 < hours < float("inf"):
+        raise UserError(f"--hours: must be a number greater than 0, but got {hours:g}")
     return budget.model_copy(update={"trials": count, "hours": hours})
 
 

@@ -23,11 +23,12 @@ from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.plan import Places
-from sweeps.records import News, Outcome, Request
+from sweeps.records import News, Outcome, Request, State
 from sweeps.runner import obey, run
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
+from sweeps.sweep import going_on
 from sweeps.terminal.commands import ask_of_trial, parse_changes
 from tests import fakes
 from tests.browser import wait_for
@@ -415,15 +416,44 @@ def test_changes_are_read_from_the_command_line() -> None:
     [
         ("trial=2", "trial=2: unknown key, did you mean 'trials'?; "
                     "a running sweep takes trials, hours, concurrency"),
-        ("trials=many", "trials=many: must be a number"),
-        ("hours=-1", "hours=-1: must be greater than 0"),
-        ("trials", "trials: must be a number"),
+        ("trials=0.5", "trials=0.5: must be a whole number"),
+        ("hours=-1", "hours=-1: must be a number greater than 0"),
+        ("hours=nan", "hours=nan: must be a number greater than 0"),
+        ("hours", "hours: must be a number"),
     ],
 )  # fmt: skip
 def test_a_change_that_is_none_is_refused(item: str, message: str) -> None:
     with pytest.raises(UserError) as error:
         parse_changes([item])
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("budget", "trials", "there_will_be"),
+    [
+        ({"trials": 10}, "+2", 12),
+        ({"trials": 10}, "12", 12),
+        ({"hours": 1}, "+2", 5),
+        ({"hours": 1}, "12", 12),
+    ],
+)
+def test_a_sweep_goes_on_with_so_many_trials_more(
+    budget: dict[str, float], trials: str, there_will_be: int
+) -> None:
+    study = fakes.study(fakes.spec(budget=budget))
+    for _ in range(3):
+        assignment = study.ask()
+        assert assignment is not None
+        study.tell(Outcome(assignment.number, State.COMPLETE, 0.5))
+    assert going_on(fakes.optuna_study(study), trials, None).budget.trials == there_will_be
+
+
+@pytest.mark.parametrize(
+    ("trials", "hours"), [("²", None), ("+0", None), ("9" * 5000, None), (None, float("nan")), (None, -1.0)]
+)
+def test_a_budget_that_is_none_is_refused(trials: str | None, hours: float | None) -> None:
+    with pytest.raises(UserError, match=r"^--(trials|hours): "):
+        going_on(fakes.optuna_study(fakes.study()), trials, hours)
 
 
 def test_requests_come_in_the_order_in_which_they_were_sent(tmp_path: Path) -> None:

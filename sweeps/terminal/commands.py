@@ -132,9 +132,10 @@ def parse_changes(items: list[str]) -> dict[str, Any]:
         try:
             changes[key] = CHANGES[key](text)
         except ValueError:
-            raise UserError(f"{item}: must be a number") from None
+            kind = "number" if key == "hours" else "whole number"
+            raise UserError(f"{item}: must be a {kind}") from None
         if not 0 < changes[key] < float("inf"):
-            raise UserError(f"{item}: must be greater than 0")
+            raise UserError(f"{item}: must be a number greater than 0")
     return changes
 
 
