@@ -139,7 +139,8 @@ def resume_sweep(
         name: The sweep's name.
         storage: URL of the study database.
         trials: Another number of finished trials, or `+N` for N more.
-        hours: Hours from now after which no trial is asked; without it, there is no such limit.
+        hours: Hours from now after which no trial is asked. Without it there is no such limit, unless there
+            is no number of trials either: then the sweep gets those of its file once more.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
         say: Gets what a person should know first or meanwhile, a line at a time.
@@ -156,7 +157,7 @@ def resume_sweep(
                         f"`sweeps update {shlex.quote(name)} trials=N` changes its budget")  # fmt: skip
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)
-    _ensure_there_is_work(study, spec, where)
+    _ensure_there_is_work(study, spec, where, has_time=hours is not None)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
         workers(spec, where, address, say) as (executor, _, validations, sources, asks_ahead),
@@ -183,7 +184,7 @@ def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> 
     return spec.model_copy(update=changes)
 
 
-def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:
+def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places, *, has_time: bool) -> None:
     """Refuses to start workers for nothing.
 
     Raises:
@@ -204,6 +205,9 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places)
     sampler = make_sampler(spec) if grid_arguments(spec.sampler) is not None else None
     if sampler is not None and sampler.is_exhausted(study):  # type: ignore[attr-defined]
         raise UserError(f"{spec.name}: each configuration of its grid was tried; there is nothing left to do")
+    if budget is None and not has_time and study.user_attrs["sweep_state"] == "finished":
+        used = f"{spec.budget.hours:g}"
+        raise UserError(f"{spec.name}: its budget of {used} hours is used; `--hours {used}` asks for more")
     if budget is None or finished < budget:
         return
     raise UserError(f"{spec.name}: its budget of {budget} trials is used; `--trials +{budget}` asks for more")
@@ -220,6 +224,8 @@ def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours
         count = int(number) + (count if trials.startswith("+") else 0)
     if hours is not None and not 0 < hours < float("inf"):
         raise UserError(f"--hours: must be a number greater than 0, but got {hours:g}")
+    if hours is None and count is None:  # it must have an end
+        hours = budget.hours
     return budget.model_copy(update={"trials": count, "hours": hours})
 
 

@@ -26,9 +26,9 @@ from sweeps.planning.plan import Places
 from sweeps.records import News, Outcome, Request, State
 from sweeps.runner import obey, run
 from sweeps.storages.storage import open_storage
-from sweeps.study.persistence import create_study
+from sweeps.study.persistence import create_study, loaded_spec
 from sweeps.study.study import Study
-from sweeps.sweep import going_on
+from sweeps.sweep import going_on, resume_sweep
 from sweeps.terminal.commands import ask_of_trial, parse_changes
 from tests import fakes
 from tests.browser import wait_for
@@ -446,6 +446,24 @@ def test_a_sweep_goes_on_with_so_many_trials_more(
         assert assignment is not None
         study.tell(Outcome(assignment.number, State.COMPLETE, 0.5))
     assert going_on(fakes.optuna_study(study), trials, None).budget.trials == there_will_be
+
+
+def test_a_sweep_that_hours_limit_goes_on_with_as_many_and_again(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/sweeps.db"
+    spec, there = fakes.spec(budget={"hours": 2}), str(tmp_path)
+    mlflow = {"tracking_uri": f"sqlite:///{there}/mlflow.db", "artifacts": there}
+    notes = {"files": there, "spool": there, "mlflow": mlflow}
+    inner = create_study(spec, open_storage(url), validations=4, notes=notes)
+    study = Study(inner, spec)
+    study.end("interrupted")
+    assert going_on(inner, None, 1.5).budget.hours == 1.5
+    again = going_on(inner, None, None).budget
+    assert (again.trials, again.hours) == (None, 2)
+    study.change_budget(again)
+    assert loaded_spec(inner).budget == again
+    study.end("finished")
+    with pytest.raises(UserError, match="test: its budget of 2 hours is used; `--hours 2` asks for more"):
+        resume_sweep("test", storage=url)
 
 
 @pytest.mark.parametrize(
