@@ -23,6 +23,8 @@ TYPE_HABITS = {
     "log_uniform_values": "{type: float, log: true, low: ..., high: ...}",
     "quniform": "{type: float, step: ..., low: ..., high: ...}",
     "q_uniform": "{type: float, step: ..., low: ..., high: ...}",
+    "q_log_uniform_values": "{type: float, log: true, low: ..., high: ...}",
+    "inv_log_uniform_values": "{type: float, log: true, low: ..., high: ...}",
     "discrete_uniform": "{type: float, step: ..., low: ..., high: ...}",
     "integer": "{type: int, low: ..., high: ...}",
     "int_uniform": "{type: int, low: ..., high: ...}",
@@ -97,8 +99,9 @@ def nearest(word: object, options: Collection[str]) -> str:
 
 def near_algorithm(name: str, options: Collection[str]) -> str:
     """Return ", did you mean 'x'?" for a sampler or pruner, by the name other tools may give it; or ""."""
-    habit = ALGORITHM_HABITS.get(name.lower().replace("-", "_"))
-    found = [habit] if habit in options else difflib.get_close_matches(name.lower(), options, n=1)
+    plain = name.lower().replace("-", "_").removesuffix("sampler").removesuffix("pruner")
+    habit = ALGORITHM_HABITS.get(plain)
+    found = [habit] if habit in options else difflib.get_close_matches(plain, options, n=1)
     return f", did you mean {found[0]!r}?" if found else ""
 
 
@@ -126,7 +129,13 @@ def untyped(raw: Mapping[object, object]) -> str:
     low = raw.get("low", raw.get("min", "..."))
     high = raw.get("high", raw.get("max", "..."))
     kind = "int" if isinstance(low, int) and isinstance(high, int) else "float"
-    return (
-        f"`type` is missing: write {{type: {kind}, low: {low}, high: {high}}} for a range, "
-        "or {type: choice, choices: {...}} for named choices."
-    )
+    shape = f"{{type: {kind}, low: ..., high: ...}}"
+    habit = TYPE_HABITS.get(str(raw.get("distribution")), shape)
+    if "log: true" in habit and isinstance(low, int | float) and low <= 0:
+        low = high = "..."  # exponents, as W&B's `log_uniform` takes them
+    for name, value in (("low", low), ("high", high), ("step", raw.get("q", "..."))):
+        habit = habit.replace(f"{name}: ...", f"{name}: {value}")
+    if not habit.startswith("{"):
+        return f"`type` is missing: write {habit}."
+    named = "{type: choice, choices: {...}} for named choices"
+    return f"`type` is missing: write {habit} for a range, or {named}."

@@ -179,6 +179,24 @@ def test_a_branch_is_literal_but_for_the_parameters_in_it(
             id="W&B distribution",
         ),
         pytest.param(
+            "a: {distribution: log_uniform_values, min: 0.0001, max: 0.1}",
+            "a: `type` is missing: write {type: float, log: true, low: 0.0001, high: 0.1} for a range, "
+            "or {type: choice, choices: {...}} for named choices.",
+            id="W&B log distribution",
+        ),
+        pytest.param(
+            "a: {distribution: log_uniform, min: -9.2, max: -2.3}",
+            "a: `type` is missing: write {type: float, log: true, low: ..., high: ...} for a range, "
+            "or {type: choice, choices: {...}} for named choices.",
+            id="W&B exponents",
+        ),
+        pytest.param(
+            "a: {distribution: q_uniform, min: 0, max: 1, q: 0.25}",
+            "a: `type` is missing: write {type: float, step: 0.25, low: 0, high: 1} for a range, "
+            "or {type: choice, choices: {...}} for named choices.",
+            id="W&B steps",
+        ),
+        pytest.param(
             "a: {values: [1, 2]}",
             "a: `values` needs no mapping: write the list itself, [a, b, c].",
             id="W&B values",
