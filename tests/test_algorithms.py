@@ -244,6 +244,7 @@ def test_tpe_searches_each_branch_of_named_choices_jointly() -> None:
         pytest.param({"sampler": "tep"}, "sampler", ["unknown sampler 'tep'", "did you mean 'tpe'?", "gp"],
                      id="an unknown sampler"),
         pytest.param({"sampler": "bayes"}, "sampler", ["did you mean 'gp'?"], id="a sampler of another tool"),
+        pytest.param({"sampler": "TPESampler"}, "sampler", ["did you mean 'tpe'?"], id="Optuna's class"),
         pytest.param({"pruner": "ASHA"}, "pruner", ["did you mean 'successive_halving'?"],
                      id="a pruner of another tool"),
         pytest.param({"pruner": "zzz"}, "pruner",

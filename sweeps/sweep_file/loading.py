@@ -31,6 +31,19 @@ from sweeps.sweep_file.spec import (
 RESOLVED = ("config", "include")
 """The keys that name other files; what these hold may be overridden like the sweep file's own."""
 
+HABITS = {
+    "program": "cli", "command": "cli", "method": "sampler", "search_alg": "sampler",
+    "early_terminate": "pruner", "parameters": "search_space", "param_space": "search_space",
+    "metric": "objective", "direction": "objective.direction", "goal": "objective.direction",
+    "mode": "objective.direction", "n_trials": "budget.trials", "num_samples": "budget.trials",
+    "run_cap": "budget.trials", "timeout": "budget.hours", "time_budget_s": "budget.hours",
+    "objective.name": "metric", "objective.goal": "direction", "objective.mode": "direction",
+    "budget.num_samples": "trials", "budget.timeout": "hours",
+    "sampler.name": "class_path", "sampler.type": "class_path",
+    "pruner.name": "class_path", "pruner.type": "class_path",
+}  # fmt: skip
+"""What Weights & Biases, Optuna and Ray Tune call it: a user's first sweep file holds these words."""
+
 
 def load_spec(
     source: str | Path | Mapping[str, Any], *, overrides: Sequence[str] = (), **fields: Any
@@ -152,7 +165,9 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
 def _unknown(path: Sequence[str]) -> tuple[str, str]:
     """The key and the rule for a key that the file cannot have."""
     known = [name for name in _model_at(path[:-1]).model_fields if name not in INTERNAL]
-    return ".".join(path), f"unknown key{_nearest(path[-1], known)}; known are {', '.join(known)}"
+    key = ".".join(path)
+    near = f", did you mean {HABITS[key]!r}?" if key in HABITS else _nearest(path[-1], known)
+    return key, f"unknown key{near}; known are {', '.join(known)}"
 
 
 def _model_at(path: Sequence[str]) -> type[BaseModel]:
