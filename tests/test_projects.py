@@ -221,6 +221,8 @@ class Raising(LightningCLI):
                      id="a Trainer that we cannot reach"),
         pytest.param("OwnInit", "OwnInit.__init__ must call super().__init__", id="super is passed by"),
         pytest.param("Raising", "strange.Raising cannot be made: ", id="a parser that cannot be made"),
+        pytest.param("Raising", "`cli: {class_path: strange.Raising, model: my.Net, data: my.Data}`",
+                     id="a parser for classes that are not named"),
     ],
 )  # fmt: skip
 def test_a_command_line_that_cannot_be_used_says_why(here: Path, name: str, words: str) -> None:

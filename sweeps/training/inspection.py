@@ -121,7 +121,11 @@ def _outline(call: CliCall) -> Outline:
         raise _ProblemFound(problem.key, problem.rule) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
         name = call.class_path or "LightningCLI"
-        raise _ProblemFound("cli", f"{name} cannot be made: {where(error)}") from None
+        hint = "" if "model" in call.keywords else (
+            f". If your script calls it with classes, write them, too: "
+            f"`cli: {{class_path: {name}, model: my.Net, data: my.Data}}`"
+        )  # fmt: skip
+        raise _ProblemFound("cli", f"{name} cannot be made: {where(error)}{hint}") from None
 
 
 def _check_links(outline: Outline, space: SearchSpace) -> None:

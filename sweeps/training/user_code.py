@@ -36,6 +36,8 @@ def import_object(class_path: str) -> Any:
         missing = f"no module {error.name!r}"
         if not module_name.startswith(str(error.name)):
             missing = f"{module_name} imports {error.name!r}, which is not installed"
+        elif (Path("src") / str(error.name)).is_dir():
+            missing += f"; src/{error.name} is here: install your project, or set PYTHONPATH=src"
         raise ImportProblem(f"{class_path!r} cannot be imported: {missing}") from None
     except BaseException as error:  # noqa: BLE001 - whatever the user's module does at import
         raise ImportProblem(f"importing {module_name!r} failed: {where(error)}") from None
