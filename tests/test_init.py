@@ -44,6 +44,18 @@ class Left(pl.LightningModule):
         self.log_dict({"val/accuracy": 1.0})
 """
 
+TWINS = """
+from lightning.pytorch import LightningDataModule, LightningModule
+
+class Net(LightningModule):
+    def __init__(self, bands: int = 24, width: int = 8):
+        super().__init__()
+
+class Data(LightningDataModule):
+    def __init__(self, bands: int = 24):
+        super().__init__()
+"""
+
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -93,6 +105,14 @@ def test_names_types_and_defaults_become_ranges() -> None:
     assert len(spec.space.names) == 10
 
 
+def test_an_argument_of_both_classes_is_not_varied_in_one_of_them(here: Path) -> None:
+    (here / "twins_of_init.py").write_text(TWINS)
+    text = sweep_text("twins_of_init.Net", "twins_of_init.Data")
+    assert "  # model.init_args.bands: {type: int, low: 6, high: 96, log: true}  # int, default 24" in text
+    names = load_spec({"name": "twins"} | _read(text)).space.names
+    assert [name for name in names if not name.startswith("optimizer")] == ["model.init_args.width"]
+
+
 def _read(text: str) -> dict[str, object]:
     from search_spaces import read_yaml
 
@@ -130,3 +150,10 @@ def test_a_mistake_is_one_line(arguments: tuple[str, ...], message: str) -> None
     with pytest.raises(UserError) as caught:
         init(*arguments)
     assert str(caught.value) == message
+
+
+def test_a_package_below_src_is_told_how_it_can_be_imported(here: Path) -> None:
+    (here / "src" / "chirps").mkdir(parents=True)
+    (here / "src" / "chirps" / "__init__.py").touch()
+    with pytest.raises(UserError, match=r"no module 'chirps'; src/chirps is here: .*PYTHONPATH=src"):
+        sweep_text("chirps.Net")

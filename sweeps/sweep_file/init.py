@@ -49,7 +49,10 @@ def sweep_text(model: str, data: str | None = None) -> str:
     own_optimizer = model_class.configure_optimizers is not LightningModule.configure_optimizers
     arguments = list(_arguments(model_class))
     data_arguments = list(_arguments(data_class)) if data_class else []
-    searched = [*_searched("model", arguments), *_searched("data", data_arguments, ["batch_size"])]
+    shared = {argument.name for argument in arguments} & {argument.name for argument in data_arguments}
+    # What both take, such as the height of an image, must agree.
+    free = [argument.name for argument in arguments if argument.name not in shared]
+    searched = [*_searched("model", arguments, free), *_searched("data", data_arguments, ["batch_size"])]
     if all(line.strip().startswith("#") for line in searched):
         searched.append("  trainer.gradient_clip_val: [null, 1.0]  # the signatures offer nothing")
     lines = [
@@ -161,12 +164,12 @@ def _optimizer(own: bool) -> Iterator[str]:
     yield "include: [adamw]"
 
 
-def _searched(key: str, arguments: list[_Argument], only: Sequence[str] = ()) -> Iterator[str]:
+def _searched(key: str, arguments: list[_Argument], only: Sequence[str]) -> Iterator[str]:
     """The lines of the search space for the arguments; those that do not vary, as comments."""
     for argument in arguments:
         path = f"{key}.init_args.{argument.name}"
         found = None if argument.needed or FIXED.search(argument.name) else _range(argument)
-        varies = found is not None and (not only or argument.name in only)
+        varies = found is not None and argument.name in only
         mark = "" if varies else "# "
         shown = "a value of its own" if argument.needed else f"default {_shown(argument.default)}"
         yield f"  {mark}{path}: {found or '[...]'}  # {_type_name(argument.kind)}, {shown}"
