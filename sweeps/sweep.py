@@ -39,7 +39,7 @@ from sweeps.runner import Observer
 from sweeps.samplers.algorithms import make_sampler
 from sweeps.storages.patience import patient
 from sweeps.storages.storage import absolute, masked, open_storage, study_url
-from sweeps.study.outcomes import is_in_budget
+from sweeps.study.outcomes import is_in_budget, left
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
 from sweeps.sweep_file.cells import grid_arguments
@@ -158,9 +158,10 @@ def resume_sweep(
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where, has_time=hours is not None)
+    few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
-        workers(spec, where, address, say) as (executor, _, validations, sources, asks_ahead),
+        workers(spec, where, address, say, few) as (executor, _, validations, sources, asks_ahead),
         patient(say=say),
     ):
         now = run_with(spec.folders[0], sources)
@@ -231,12 +232,12 @@ def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours
 
 @contextmanager
 def workers(
-    spec: SweepSpec, where: Places, address: str | None, say: Callable[[str], None]
+    spec: SweepSpec, where: Places, address: str | None, say: Say, first: int | None = None
 ) -> Iterator[tuple["RayExecutor", TrialContext, int | None, dict[str, str], bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
     That is the trials' context, the number of validations of a full training, the user's modules, and
-    whether to ask ahead.
+    whether to ask ahead. At most `first` workers are started before trials ask for more.
     """
     with ExitStack() as stack:
         with signals_raise():
@@ -255,6 +256,7 @@ def workers(
         executor = RayExecutor(
             functools.partial(make_trial_function, context, environment),
             slots=spec.budget.trials,
+            first=first,
             need=need,
             say=say,
             timeout_seconds=spec.trial_timeout or float("inf"),

@@ -389,7 +389,7 @@ def test_a_sweep_from_python_on_the_connected_cluster(
 ) -> None:
     from sweeps import load_spec, run_sweep
 
-    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"}, resources={"gpus": 0, "cpus": 8})
+    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"}, resources=ALL)
     monkeypatch.chdir(tmp_path)
     started = time.time()
     result = run_sweep(load_spec("small.yaml"))

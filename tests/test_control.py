@@ -132,7 +132,7 @@ def test_a_running_sweep_does_what_other_terminals_ask(
 def test_a_sweep_stopped_at_once_goes_on_where_it_was(
     folder: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    process = start("launch", "chaos.yaml", "--trials", "1000")
+    process = start("launch", "chaos.yaml", "--trials", "1000", "--set", f"resources.cpus={os.cpu_count()}")
     wait_until_it_trains(process)
     typed("stop", "chaos", "--now", folder=folder)
     assert process.wait(30) == 0

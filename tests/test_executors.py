@@ -336,6 +336,21 @@ def test_a_worker_without_work_is_ended_and_another_comes_when_there_is_some() -
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_it_starts_with_the_workers_that_are_wanted_and_more_come_for_more_trials() -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=3, first=1)
+    assert len(executor._workers.slots) == 1
+    assert executor.call(abs, -1) == 1
+    for number in range(2):
+        executor.submit(assignment(number))
+    assert len(executor._workers.slots) == 2
+    outcomes = [event for event in drain(executor) if isinstance(event, Outcome)]
+    executor.close()
+    assert [outcome.state for outcome in outcomes] == [State.COMPLETE] * 2
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_a_grid_whose_trials_are_drawn_ahead_tries_each_cell_once_and_ends(tmp_path: Path) -> None:
     from sweeps.executors.ray import RayExecutor
 

@@ -70,6 +70,7 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
         "model": {"class_path": "slow.Slow"},
         "data": {"class_path": "tests.modules.Data", "init_args": {"batch_size": "auto"}},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+        "resources": {"cpus": os.cpu_count()},
         "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01}},
         "search_space": {"optimizer.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
     }
@@ -101,6 +102,7 @@ def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(
         "model": {"class_path": "slow.Slow"},
         "data": {"class_path": "tests.modules.Data"},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
+        "resources": {"cpus": os.cpu_count()},
         "search_space": {"model.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
     }
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))

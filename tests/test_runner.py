@@ -14,6 +14,7 @@ from sweeps.files import TrialFiles
 from sweeps.interruption import Interrupted, signals_raise
 from sweeps.records import Assignment, News, Outcome, Report, Request, Started, State
 from sweeps.runner import run
+from sweeps.study.outcomes import left
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
@@ -59,6 +60,14 @@ def test_the_budget_is_used_to_the_last_trial_and_no_further(slots: int) -> None
     assert sorted(outcome.number for outcome in swept.outcomes) == list(range(10))
     assert {State.COMPLETE, State.PRUNED, State.DIVERGED, State.FAILED} == set(swept.study.counts)
     assert swept.executor.idle
+
+
+def test_of_a_budget_is_left_what_has_not_ended_and_one_at_least() -> None:
+    study = fakes.study(fakes.spec(budget={"trials": 3}))
+    assert left(fakes.optuna_study(study).trials, 3) == 3
+    run(study, ScriptedExecutor(fakes.falling, slots=2, length=4))
+    trials = fakes.optuna_study(study).trials
+    assert [left(trials, budget) for budget in (5, 3, None)] == [2, 1, None]
 
 
 def test_every_trial_ends_in_optuna_as_it_ended() -> None:

@@ -37,6 +37,7 @@ class RayExecutor:
     Args:
         make_trial_function: Called once in each worker process; does the slow imports.
         slots: The most slots; None for as many as fit.
+        first: How many workers to start with; None for one a slot. More come when more is submitted.
         need: What each takes.
         timeout_seconds: How long a trial may take.
         grace_seconds: How long one that goes on may wait for its checkpoint beside that.
@@ -49,6 +50,7 @@ class RayExecutor:
         make_trial_function: Callable[[], TrialFunction],
         *,
         slots: int | None,
+        first: int | None = None,
         need: Need = Need(),  # noqa: B008 - frozen
         timeout_seconds: float = math.inf,
         grace_seconds: float = 0.0,
@@ -62,7 +64,8 @@ class RayExecutor:
         self._left = time.monotonic()
         self._workers = Workers(make_trial_function, need, math.inf if slots is None else slots, idle_seconds)
         self._workers.look()
-        self._workers.grow(self._workers.capacity)
+        self._first = math.inf if first is None else first
+        self._workers.grow(self._first)
 
     @property
     def has_room(self) -> bool:
@@ -131,7 +134,7 @@ class RayExecutor:
             else:
                 time.sleep(LOOK_SECONDS)
             workers.look()
-            workers.grow(workers.capacity)
+            workers.grow(self._first)
 
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial."""

@@ -90,7 +90,7 @@ class Workers:
         there_can_be = room(self._need, nodes(), [slot.node for slot in self.slots], unseen)
         self.capacity = int(min(self.most, there_can_be))
 
-    def grow(self, wanted: int) -> None:
+    def grow(self, wanted: float) -> None:
         """Asks for more where more are wanted and can be."""
         while len(self.slots) < min(wanted, self.capacity):
             name = f"worker-{self._asked}"

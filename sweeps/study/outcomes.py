@@ -1,5 +1,6 @@
 """The outcome of a trial as the study keeps it, beside Optuna's own state and value."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.records import Outcome, State, Timing
@@ -34,6 +35,11 @@ def is_in_budget(frozen: "optuna.trial.FrozenTrial") -> bool:
     """Whether a trial ended as one that the budget counts."""
     state = frozen.user_attrs.get("outcome", {}).get("state")
     return frozen.state.is_finished() and state not in (EXCLUDED, State.INVALID)
+
+
+def left(trials: "Sequence[optuna.trial.FrozenTrial]", budget: int | None) -> int | None:
+    """How many trials a budget has left, at least one; None where it does not count them."""
+    return None if budget is None else max(1, budget - sum(map(is_in_budget, trials)))
 
 
 def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
