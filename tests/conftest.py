@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import fcntl
 import io
 import os
 import signal
@@ -84,9 +85,20 @@ def typed(*arguments: str, folder: Path, code: int = 0) -> Printed:
 
 @pytest.fixture(scope="session")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which the digits example was swept from the command line: 12 trials of 4 epochs."""
-    folder = tmp_path_factory.mktemp("swept")
-    options = ["--trials", "12", "--set", "trainer.max_epochs=4", "--set", "budget.hours=1"]
-    done = sweeps("launch", str(DIGITS), *options, folder=folder)
-    (folder / "launch.txt").write_text(done.stdout)
+    """A folder in which the digits example was swept from the command line: 12 trials of 4 epochs.
+
+    The processes among which the tests are divided share it: who asks first has it made.
+    """
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder, done = root / "swept", root / "swept.done"
+    with (root / "swept.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir()
+            options = ["--trials", "12", "--set", "trainer.max_epochs=4", "--set", "budget.hours=1"]
+            printed = sweeps("launch", str(DIGITS), *options, folder=folder)
+            (folder / "launch.txt").write_text(printed.stdout)
+            done.touch()
     return folder

@@ -133,8 +133,9 @@ def test_only_the_best_trials_checkpoints_stay(swept: Path, study: optuna.Study)
 
 
 def files_of(folder: Path) -> list[Path]:
-    """All but what open connections of this process leave, and others' close."""
-    return sorted(path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal")))
+    """All but what open connections of this process leave, and others' close, or another's test writes."""
+    found = [path for path in folder.rglob("*") if not path.name.endswith(("-shm", "-wal"))]
+    return sorted(path for path in found if not path.name.startswith(".report.html-"))
 
 
 def test_the_folder_holds_nothing_else(swept: Path) -> None:
