@@ -15,10 +15,10 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
+from sweeps.machine import process_space
 from sweeps.records import Request
 from sweeps.storages.patience import StudyGone, StudyUnwritable, hurry, patient
 from sweeps.storages.storage import database_lock
@@ -127,7 +127,7 @@ class Lease:
         return self._taken_by is not None
 
     def _driver(self) -> dict[str, Any]:
-        return {"host": platform.node(), "space": _space(), "pid": os.getpid(), "id": self._id,
+        return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
                 "beat": time.time()}  # fmt: skip
 
     def _beat(self) -> None:
@@ -213,7 +213,7 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
     if not driver.get("beat"):
         return False
     has_our_name = driver["host"] == platform.node()
-    is_near = has_our_name and driver.get("space", _space()) == _space()
+    is_near = has_our_name and driver.get("space", process_space()) == process_space()
     if is_near and not _lives(driver):
         return False
     now, beat = time.monotonic(), driver["beat"]
@@ -226,14 +226,6 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
         return watched.is_renewed or None
     # One that is new by the clocks is taken for that: should they be wrong, the next looks show it.
     return watched.is_renewed or abs(time.time() - beat) <= LEASE_SECONDS or None
-
-
-def _space() -> str:
-    """Where a process has its number: this start of the machine and, on Linux, this container."""
-    with contextlib.suppress(OSError):
-        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
 
 
 def _lives(driver: dict[str, Any]) -> bool:

@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from sweeps.errors import UserError
+from sweeps.machine import process_space
 
 LAUNCHED, RESUMED = "launched", "resumed"
 
@@ -55,8 +56,8 @@ def _locked(path: Path, what: str) -> int | None:
         stack.callback(os.close, handle)
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if os.path.samestat(os.fstat(handle), path.stat()):  # else who had the lock has removed the file
-            text = f"{os.getpid():<10}{what:<10}"  # as long as what a process that was killed has left there
-            os.pwrite(handle, text.encode(), 0)
+            # As long as what a process that was killed has left there.
+            os.pwrite(handle, f"{os.getpid()} {what} {process_space()}".ljust(100).encode(), 0)
             stack.pop_all()
             return handle
     return None
@@ -74,7 +75,7 @@ def check_it_is_not(name: str, url: str) -> None:
 
 def preparation(name: str, url: str) -> str:
     """Says that a sweep is being launched or resumed, and by which process; "" if it is not."""
-    pid, what = _preparer(name, url)
+    pid, what, _ = _preparer(name, url)
     does = {
         LAUNCHED: "prepares it (workers, one batch, batch size, learning rates) and has no trial yet",
         RESUMED: "prepares it (workers, one batch) and trains nothing yet",
@@ -88,30 +89,35 @@ def stopped(name: str, url: str) -> bool:
     """Ends the launch of a sweep that is being prepared, of which nothing is left, or its resumption.
 
     False if there is none.
+
+    Raises:
+        UserError: It is one of another container, where its process has another number.
     """
-    pid, _ = _preparer(name, url)
+    pid, what, space = _preparer(name, url)
+    if pid and space != process_space():
+        raise UserError(f"{name} is being {what} in another container of this machine; stop it there")
     if pid:
         with suppress(ProcessLookupError):
             os.kill(int(pid), signal.SIGTERM)
     return bool(pid)
 
 
-def _preparer(name: str, url: str) -> tuple[str, str]:
-    """Which process of this machine and user launches or resumes a sweep, and which of the two; or empty."""
+def _preparer(name: str, url: str) -> tuple[str, str, str]:
+    """Which process of this user launches or resumes a sweep, which of the two, and where; or empty."""
     try:
         import fcntl
     except ImportError:  # on Windows, where only the commands that read are of use
-        return "", ""
+        return "", "", ""
     path = _path(name, url)
     if path is None or not path.exists():
-        return "", ""
+        return "", "", ""
     with suppress(OSError, ValueError), path.open() as file:  # it may end meanwhile
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
-            pid, what = file.read().split()
-            return pid, what
-    return "", ""
+            pid, what, *space = file.read().split()
+            return pid, what, " ".join(space)
+    return "", "", ""
 
 
 def _path(name: str, url: str) -> Path | None:

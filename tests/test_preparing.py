@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -18,6 +19,7 @@ from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.executors.sharing import runtime_folder
+from sweeps.machine import process_space
 from sweeps.preparing import RESUMED, _path, check_it_is_not, preparing, stopped
 from sweeps.provenance import run_with
 from sweeps.storages.storage import open_storage
@@ -77,12 +79,22 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
     (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
     command = [sys.executable, "-m", "sweeps.cli", "launch", "s.yaml"]
     environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as launch:
+    with (
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as launch,
+        ExitStack() as at_last,
+    ):
+        at_last.callback(launch.kill)
         wait_for(lambda: any(int(path.name[5:]) > 8 for path in tmp_path.glob("size-*")), 120)
-        for words in (["status", "s"], ["launch", "s.yaml"]):
-            refused = sweeps(*words, folder=tmp_path, code=2)
+        commands = ["status", "s"], ["export", "s"], ["report", "s"], ["dashboard", "s"], ["launch", "s.yaml"]
+        for words in commands:
+            refused = typed(*words, folder=tmp_path, code=2)
             assert f"sweeps: s is being launched by process {launch.pid}, which prepares it" in refused.stderr
         assert sweeps("stop", "s", folder=tmp_path).stdout.startswith("s ends before its first trial")
         said = launch.communicate(timeout=60)[0]
@@ -111,9 +123,18 @@ def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(
     begun = tmp_path / "begun"
     command = [sys.executable, "-m", "sweeps.cli", "resume", "s", "--trials", "+1"]
     environment = os.environ | {"SLOW": str(begun)}
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as resume:
+    with (
+        subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as resume,
+        ExitStack() as at_last,
+    ):
+        at_last.callback(resume.kill)  # else a failure waits for it
         wait_for(begun.exists, 120)
         shown = typed("status", "s", folder=tmp_path)
         said = f"sweeps: s is being resumed by process {resume.pid}, which prepares it"
@@ -176,6 +197,27 @@ def test_a_sweep_that_goes_on_runs_for_all_to_see_when_its_preparation_is_over(t
         claimed=lambda: seen.append(load(tmp_path / "sweeps.db", "test").summary.state),
     )  # fmt: skip
     assert seen == ["running"]
+
+
+def test_a_launch_in_another_container_is_ended_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    with preparing("some", URL):
+        monkeypatch.setattr("sweeps.preparing.process_space", lambda: "another")
+        with pytest.raises(UserError, match="some is being launched in another container"):
+            stopped("some", URL)
+    monkeypatch.setattr("sweeps.preparing.process_space", str)  # a system that does not tell
+    with preparing("some", URL), pytest.raises(UserError, match="some is being launched by process"):
+        check_it_is_not("some", URL)
+
+
+def test_what_a_killed_launch_has_left_in_the_file_is_not_read() -> None:
+    path = _path("some", URL)
+    assert path is not None
+    with preparing("some", URL):
+        content = path.read_bytes()
+    path.write_bytes(content)
+    with preparing("some", URL, RESUMED):
+        assert path.read_text().split(maxsplit=1)[1].strip() == f"resumed {process_space()}"
+    assert not path.exists()
 
 
 def test_who_watches_waits_for_a_sweep_that_is_about_to_go_on(tmp_path: Path) -> None:

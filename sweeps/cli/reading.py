@@ -14,6 +14,8 @@ from sweeps.cli.running import Storage
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from dashboards.records import Sweep
+
 reading = typer.Typer()
 
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of a table.")]
@@ -36,17 +38,13 @@ def list_(storage: Storage = None, as_json: AsJson = False) -> None:
 @reading.command()
 def status(name: NameOrLatest = None, storage: Storage = None, as_json: AsJson = False) -> None:
     """Show a sweep: its state, its best trial and its trials."""
-    from dashboards import load, tables
+    from dashboards import tables
     from dashboards.records import to_json
-    from sweeps.preparing import check_it_is_not, preparation
+    from sweeps.preparing import preparation
     from sweeps.storages.storage import study_url
 
     name = name or _latest(storage)
-    try:
-        sweep = load(_database(storage), name)
-    except ResultsError:
-        check_it_is_not(name, study_url(storage))
-        raise
+    sweep = _load(name, storage)
     if sweep.summary.state != "running" and (said := preparation(name, study_url(storage))):
         sys.stderr.write(f"sweeps: {said}\n")
     print_json(to_json(sweep)) if as_json else _print(tables.status_table(sweep))
@@ -69,12 +67,11 @@ def export(
     storage: Storage = None,
 ) -> None:
     """Write the best configuration, ready for `LightningCLI fit --config`."""
-    from dashboards import load
     from dashboards.export import export as exported
     from dashboards.export import write_text
 
     name = name or _latest(storage)
-    text = exported(load(_database(storage), name), format, top, number=number)
+    text = exported(_load(name, storage), format, top, number=number)
     if output is None:
         sys.stdout.write(text)
         return
@@ -91,10 +88,9 @@ def dashboard(
     storage: Storage = None,
 ) -> None:
     """Show a sweep's runs in MLflow, on this machine only, until Ctrl-C."""
-    from dashboards import load
     from dashboards.server import serve
 
-    place = load(_database(storage), name or _latest(storage)).mlflow
+    place = _load(name or _latest(storage), storage).mlflow
     serve(place["tracking_uri"], place["experiment"], port=port, open_browser=open_browser, say=typer.echo)
 
 
@@ -115,18 +111,34 @@ def report(
     """Write a report: one HTML page that needs no network."""
     import webbrowser
 
-    from dashboards import lean, load, report
+    from dashboards import lean, report
     from dashboards.export import write_text
 
     lean.import_optuna()
-    database = _database(storage)
-    names = list(
-        dict.fromkeys(names or [_latest(storage)])
-    )  # one that was named twice is compared with nothing
-    write_text(output, report.build([load(database, name) for name in names]))
+    # One that was named twice is compared with nothing.
+    names = list(dict.fromkeys(names or [_latest(storage)]))
+    write_text(output, report.build([_load(name, storage) for name in names]))
     typer.echo(f"{output}: the report of {', '.join(names)}")
     if open_browser and not webbrowser.open(output.resolve().as_uri()):
         sys.stderr.write(f"no browser was found; open {output.resolve().as_uri()}\n")
+
+
+def _load(name: str, storage: str | None) -> "Sweep":
+    """A sweep as its study has it.
+
+    Raises:
+        ResultsError: There is none.
+        UserError: There is none yet, since it is being launched.
+    """
+    from dashboards import load
+    from sweeps.preparing import check_it_is_not
+    from sweeps.storages.storage import study_url
+
+    try:
+        return load(_database(storage), name)
+    except ResultsError:
+        check_it_is_not(name, study_url(storage))
+        raise
 
 
 def _database(storage: str | None) -> str | Path:
