@@ -237,11 +237,12 @@ def _has_screen() -> bool:
 
 @contextlib.contextmanager
 def _interrupted_by_signals() -> Iterator[None]:
-    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does."""
+    """Make SIGTERM and SIGHUP raise KeyboardInterrupt, as Ctrl-C does; SIGHUP not under `nohup`."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     names = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    names = [name for name in names if signal.getsignal(name) is not signal.SIG_IGN]
     before = {name: signal.signal(name, signal.default_int_handler) for name in names}
     try:
         yield

@@ -29,7 +29,8 @@ class Interrupted(KeyboardInterrupt):
 def signals_raise() -> Iterator[None]:
     """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so.
 
-    The second signal ends the process as if nothing had been set.
+    The second signal ends the process as if nothing had been set. Who started it with `nohup` wants the end
+    of the terminal to be none of the sweep.
     """
     if not _is_main_thread():
         yield
@@ -42,7 +43,7 @@ def signals_raise() -> Iterator[None]:
             os.write(2, ENDING)
         raise Interrupted(number)
 
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
+    before = {number: signal.signal(number, interrupt) for number in SIGNALS if not _means_nohup(number)}
     try:
         yield
     except KeyboardInterrupt as error:
@@ -66,6 +67,10 @@ def raise_again() -> None:
     """
     if _came and _is_main_thread():
         raise Interrupted(_came[0])
+
+
+def _means_nohup(number: int) -> bool:
+    return number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN
 
 
 def _is_main_thread() -> bool:

@@ -2,6 +2,8 @@
 
 import math
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -236,6 +238,26 @@ def test_a_signal_that_comes_where_python_drops_exceptions_ends_the_sweep_all_th
     assert study.finished == 3
     run(other, ScriptedExecutor(fakes.falling, slots=2, length=4))  # what came then is over
     assert other.finished == 20
+
+
+HUNG_UP = """
+import signal
+from dashboards.server import _interrupted_by_signals
+from sweeps.interruption import signals_raise
+for may_end in (signals_raise, _interrupted_by_signals):
+    try:
+        with may_end():
+            signal.raise_signal(signal.SIGHUP)
+            print("goes on")
+    except KeyboardInterrupt:
+        print("ends")
+"""
+
+
+@pytest.mark.parametrize(("start", "then"), [([], "ends\nends\n"), (["nohup"], "goes on\ngoes on\n")])
+def test_the_end_of_the_terminal_ends_what_was_not_started_with_nohup(start: list[str], then: str) -> None:
+    command = [*start, sys.executable, "-c", HUNG_UP]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == then
 
 
 class Killing:
