@@ -98,6 +98,7 @@ def sqlite_path(url: str) -> Path | None:
 
 def connect_readonly(path: Path) -> sqlite3.Connection:
     """Open an SQLite file that exists, so that nothing can be written through the connection."""
+    path = path.resolve()  # SQLite keeps its log beside the file, not beside a link to it
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         # `mode=ro` would leave the -wal and -shm files of a quiet database behind; `rw` tidies them up.
         connection = _connect(path, "mode=rw")
@@ -138,7 +139,7 @@ def _copied(path: Path, log: Path) -> sqlite3.Connection:
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"{path.resolve().as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
+        f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
     )
 
 

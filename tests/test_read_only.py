@@ -21,7 +21,7 @@ import sys
 from pathlib import Path
 from sweeps.cli import main
 commands = ["status test", "list", "logs test", "export test", "report test -o ../report.html", "watch test",
-            "stop test"]
+            "stop test", "list --storage ../link.db", "logs test --storage ../link.db"]
 for command in commands:
     sys.argv = ["sweeps", *command.split()]
     try:
@@ -65,11 +65,12 @@ def test_a_sweep_can_be_looked_at_where_nothing_can_be_written(tmp_path: Path, h
         if (made / name).exists():
             shutil.copy(made / name, folder / name)
     assert (folder / "sweeps.db-wal").exists() is has_log
+    (tmp_path / "link.db").symlink_to(folder / "sweeps.db")
     command = ["unshare", "-rm", "sh", "-c", MOUNTED, "sh", str(folder), sys.executable, COMMANDS]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     ends = [line.rpartition(" ")[2] for line in done.stdout.splitlines() if " ends with " in line]
-    assert ends == ["0", "0", "0", "0", "0", "2", "2"], done.stdout + done.stderr
-    assert "what it said\n" in done.stdout
+    assert ends == ["0", "0", "0", "0", "0", "2", "2", "0", "0"], done.stdout + done.stderr
+    assert done.stdout.count("what it said\n") == done.stdout.count("loss 0.25  0") == 2
     assert done.stdout.endswith("Read-only file system\n")
     *_, watched, refused = done.stderr.splitlines()
     assert watched.startswith("sweeps: test is not running, it is interrupted")

@@ -26,6 +26,7 @@ def to_write(path: Path) -> sqlite3.Connection:
 
 def to_read(path: Path) -> sqlite3.Connection:
     """A connection that writes nothing, also to a file in a folder that is read-only."""
+    path = path.resolve()  # SQLite keeps its log beside the file, not beside a link to it
     if all(os.access(there, os.W_OK) for there in (path, path.parent)):
         # Not by `mode=ro`, which would leave the -wal and -shm files of a quiet database behind.
         connection = sqlite3.connect(path, timeout=READ_WAIT_SECONDS, check_same_thread=False)
@@ -43,7 +44,8 @@ def to_read(path: Path) -> sqlite3.Connection:
 
 def log(path: Path) -> Path:
     """Where SQLite keeps the last commits of a database."""
-    return path.with_name(f"{path.name}-wal")
+    there = path.resolve()
+    return there.with_name(f"{there.name}-wal")
 
 
 def _opened(path: Path, mode: str) -> sqlite3.Connection:
