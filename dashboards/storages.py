@@ -138,9 +138,7 @@ def _copied(path: Path, log: Path) -> sqlite3.Connection:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False
-    )
+    return sqlite3.connect(f"{path.as_uri()}?{mode}", uri=True, timeout=BUSY_SECONDS, check_same_thread=False)
 
 
 def _engine_options(address: str, label: str) -> tuple[str, dict[str, Any]]:

@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import queue
+import shlex
 import threading
 import time
 import uuid
@@ -72,7 +73,7 @@ class Lease:
             if holder := living_driver(attributes):
                 raise UserError(
                     f"{self._study.study_name} is being run by process {holder['pid']} on {holder['host']}; "
-                    f"`sweeps status {self._study.study_name}` shows it, `sweeps stop` ends it"
+                    f"`sweeps status {shlex.quote(self._study.study_name)}` shows it, `sweeps stop` ends it"
                 )
             self._beat()
         # Requests to an earlier driver are not for this one.
@@ -248,7 +249,7 @@ def send(study: "optuna.Study", command: str, **arguments: Any) -> None:
     """
     name = study.study_name
     if find_driver(study) is None:
-        raise UserError(f"{name} is not running; `sweeps resume {name}` goes on with it")
+        raise UserError(f"{name} is not running; `sweeps resume {shlex.quote(name)}` goes on with it")
     # A storage gives attributes in any order, and `pause` and `resume` may come within one beat.
     request = {"command": command, "arguments": arguments, "sent_ns": time.time_ns()}
     study.set_user_attr(f"{REQUEST}{uuid.uuid4().hex}", request)

@@ -7,6 +7,7 @@ holds a lock, which ends with it.
 
 import hashlib
 import os
+import shlex
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -80,9 +81,8 @@ def preparation(name: str, url: str) -> str:
         LAUNCHED: "prepares it (workers, one batch, batch size, learning rates) and has no trial yet",
         RESUMED: "prepares it (workers, one batch) and trains nothing yet",
     }
-    return (
-        pid and f"{name} is being {what} by process {pid}, which {does[what]}; `sweeps stop {name}` ends it"
-    )
+    ends = f"`sweeps stop {shlex.quote(name)}` ends it"
+    return pid and f"{name} is being {what} by process {pid}, which {does[what]}; {ends}"
 
 
 def stopped(name: str, url: str) -> bool:

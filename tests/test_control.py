@@ -1,10 +1,13 @@
 """What other terminals do with a running sweep, with real processes."""
 
 import contextlib
+import io
 import itertools
 import json
 import os
 import platform
+import re
+import shlex
 import subprocess
 import sys
 import threading
@@ -15,6 +18,7 @@ from typing import Any
 
 import optuna
 import pytest
+from rich.console import Console
 
 from dashboards import load
 from dashboards.runs import find_parent
@@ -23,13 +27,15 @@ from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.plan import Places
+from sweeps.preparing import preparation, preparing
 from sweeps.records import News, Outcome, Request, State
 from sweeps.runner import obey, run
 from sweeps.storages.storage import open_storage
-from sweeps.study.persistence import create_study, loaded_spec
+from sweeps.study.persistence import create_study, loaded_spec, name_taken
 from sweeps.study.study import Study
 from sweeps.sweep import going_on, resume_sweep
 from sweeps.terminal.commands import ask_of_trial, parse_changes
+from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
@@ -472,6 +478,28 @@ def test_a_sweep_that_hours_limit_goes_on_with_as_many_and_again(tmp_path: Path)
 def test_a_budget_that_is_none_is_refused(trials: str | None, hours: float | None) -> None:
     with pytest.raises(UserError, match=r"^--(trials|hours): "):
         going_on(fakes.optuna_study(fakes.study()), trials, hours)
+
+
+def test_what_is_said_of_a_sweep_can_be_typed_whatever_its_name(tmp_path: Path) -> None:
+    name, url = "it's $5 {0}", f"sqlite:///{tmp_path}/sweeps.db"
+    study = create_study(fakes.spec(name=name), open_storage(url), validations=4)
+    said = [name_taken(name)]
+    with pytest.raises(UserError) as idle:
+        send(study, "pause")
+    lease = Lease(study, url)
+    with lease.held(), pytest.raises(UserError) as busy:
+        Lease(study, url).claim()
+    with preparing(name, url):
+        said.append(preparation(name, url))
+    out = io.StringIO()
+    study.set_user_attr("sweep_state", "interrupted")
+    with pytest.raises(UserError) as over:
+        watch(name, url, Console(file=out))
+    said += [str(error.value) for error in (idle, busy, over)]
+    typed = [shlex.split(command) for line in said for command in re.findall("`(sweeps .*?)`", line)]
+    assert len(typed) == 8
+    assert all(words[1] == "launch" or words[2:] in ([name], []) for words in typed)
+    assert [words[-1] for words in typed if words[1] == "launch"] == [f"{name}-2"]
 
 
 def test_requests_come_in_the_order_in_which_they_were_sent(tmp_path: Path) -> None:

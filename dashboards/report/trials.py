@@ -1,6 +1,7 @@
 """The table of trials: plain columns for the page's script, which sorts, filters and copies."""
 
 import math
+import shlex
 from typing import Any
 
 from dashboards.records import Sweep, Trial
@@ -19,11 +20,9 @@ def trial_table(page: Page, sweep: Sweep, runs: Runs) -> str:
     options = "".join(f"<option>{text(state)}</option>" for state in states)
     about = []
     if runs.run_ids and not runs.is_server:
+        command = f"`sweeps dashboard {shlex.quote(sweep.name)}`"
         about.append(
-            paragraph(
-                f"The links to MLflow work while `sweeps dashboard {sweep.name}` runs at {runs.address}.",
-                "note links",
-            )
+            paragraph(f"The links to MLflow work while {command} runs at {runs.address}.", "note links")
         )
     return (
         '<div class="controls"><label>Filter <input id="filter" type="search" placeholder="any text, or'

@@ -1,5 +1,6 @@
 """The commands that speak to a running sweep, or look into one trial's log; part of `sweeps.cli`."""
 
+import shlex
 from typing import Annotated, Any
 
 import typer
@@ -44,14 +45,14 @@ def stop(
         return
     _ask(name, storage, "stop", now=now)
     how = "now; what runs goes on from its checkpoint" if now else "with the trials that run"
-    typer.echo(f"{name} ends {how}; `sweeps resume {name}` goes on with it")
+    typer.echo(f"{name} ends {how}; `sweeps resume {shlex.quote(name)}` goes on with it")
 
 
 @running.command()
 def pause(name: Name, storage: Storage = None) -> None:
     """Start no further trial until `sweeps resume`."""
     _ask(name, storage, "pause")
-    typer.echo(f"{name} starts no further trial; `sweeps resume {name}` goes on with it")
+    typer.echo(f"{name} starts no further trial; `sweeps resume {shlex.quote(name)}` goes on with it")
 
 
 @running.command()

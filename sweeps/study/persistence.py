@@ -7,6 +7,7 @@ import contextlib
 import difflib
 import functools
 import itertools
+import shlex
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -196,9 +197,10 @@ def free_name(name: str, url: str) -> str:
 
 def name_taken(name: str, database: str = "the study database") -> str:
     """The message for a name that an earlier sweep has, with the ways to go on."""
+    typed, other = shlex.quote(name), shlex.quote(f"{name}-2")
     return (
-        f"a sweep named {name!r} is already in {database}: `sweeps status {name}` shows it, "
-        f"`sweeps resume {name}` goes on with it, `sweeps launch ... --name {name}-2` starts another"
+        f"a sweep named {name!r} is already in {database}: `sweeps status {typed}` shows it, "
+        f"`sweeps resume {typed}` goes on with it, `sweeps launch ... --name {other}` starts another"
     )
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import difflib
+import shlex
 import signal
 import sys
 import time
@@ -48,7 +49,7 @@ def end_preparation(name: str, storage: str | None) -> str:
         left = "before its first trial; nothing of it is left, so launch it again"
         return f"{name} ends {left}" if stopped(name, url) else ""
     if find_driver(load_study(name, url)) is None and stopped(name, url):
-        return f"{name} ends before it trains on; `sweeps resume {name}` goes on with it"
+        return f"{name} ends before it trains on; `sweeps resume {shlex.quote(name)}` goes on with it"
     return ""
 
 
@@ -65,11 +66,11 @@ def interruptible(name: str, storage: str | None, from_file: str | None = None) 
         yield
     except KeyboardInterrupt as error:
         number = getattr(error, "signal", signal.SIGINT)
-        what = "interrupted; `sweeps resume {0}` goes on with it"
+        what = f"interrupted; `sweeps resume {shlex.quote(name)}` goes on with it"
         with contextlib.suppress(UserError, SweepFailed), patient(0.0):  # or it is not to be read now
             ensure_name_is_free(name, study_url(storage, from_file))
             what = "interrupted before its first trial; nothing of it is left, so launch it again"
-        sys.stderr.write(f"sweeps: {name} was {what.format(name)}\n")
+        sys.stderr.write(f"sweeps: {name} was {what}\n")
         sys.exit(128 + number if number else 0)
 
 

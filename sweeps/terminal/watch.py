@@ -1,6 +1,7 @@
 """`sweeps watch`: the progress of a sweep that another process drives, from its study alone."""
 
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
@@ -48,7 +49,7 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
     attributes = study.user_attrs
     if attributes["sweep_state"] != "running":
         raise UserError(f"{name} is not running, it is {attributes['sweep_state']}; "
-                        f"`sweeps status {name}` shows it")  # fmt: skip
+                        f"`sweeps status {shlex.quote(name)}` shows it")  # fmt: skip
     eyes = _Eyes(study)
     progress = Progress(loaded_spec(study), console, clock=time.time, started=eyes.started)
     for trial in eyes.ended():
@@ -80,7 +81,7 @@ def _await_driver(name: str, url: str, console: Console, pause: Callable[[], obj
 
 
 def _say_end(name: str, attributes: dict[str, Any], console: Console) -> None:
-    again = f"`sweeps resume {name}` goes on with it"
+    again = f"`sweeps resume {shlex.quote(name)}` goes on with it"
     match attributes["sweep_state"]:
         case "running":
             driver = attributes.get("driver") or {"pid": "?", "host": "?"}
@@ -88,11 +89,11 @@ def _say_end(name: str, attributes: dict[str, Any], console: Console) -> None:
                 f"{name}: its driver, process {driver['pid']} on {driver['host']}, is gone; {again}"
             )
         case "failed":
-            raise SweepFailed(f"{name} failed; `sweeps status {name}` shows why")
+            raise SweepFailed(f"{name} failed; `sweeps status {shlex.quote(name)}` shows why")
         case "interrupted":
             console.print(Text(f"{name} was stopped; {again}"))
         case state:
-            console.print(Text(f"{name} is {state}; `sweeps status {name}` shows it"))
+            console.print(Text(f"{name} is {state}; `sweeps status {shlex.quote(name)}` shows it"))
 
 
 class _Eyes:
