@@ -8,7 +8,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,8 @@ Say = Callable[[str], None]
 
 def to_stderr(line: str) -> None:
     """Writes a note to stderr."""
-    sys.stderr.write(f"sweeps: {line}\n")
+    with suppress(OSError):  # nobody reads it, or it finds no room: no reason to end a sweep
+        sys.stderr.write(f"sweeps: {line}\n")
 
 
 def run_sweep(

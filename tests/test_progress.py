@@ -1,5 +1,8 @@
 """What a person sees: one line a finished trial in a log, a panel on a terminal."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from io import StringIO
 from typing import Any
@@ -42,6 +45,42 @@ def lines_of(spec: SweepSpec, *ends: tuple[State, float | None]) -> list[str]:
         for number, (state, value) in enumerate(ends):
             trial(progress, number, state, value, x=0.25)
     return out.getvalue().splitlines()
+
+
+SHOWN = """
+import sys
+from sweeps.executors.scripted import ScriptedExecutor
+from sweeps.runner import run
+from sweeps.sweep import to_stderr
+from sweeps.terminal.output import console_of_a_sweep
+from sweeps.terminal.progress import Progress
+from tests import fakes
+spec, on_stderr = fakes.spec(), sys.argv[1] == "stderr"
+executor = ScriptedExecutor(fakes.falling)
+study = fakes.study(spec, clock=executor.now)
+with Progress(spec, console_of_a_sweep(on_stderr=on_stderr)) as progress:
+    run(study, executor, [progress])
+    if on_stderr:
+        to_stderr("a note")
+(sys.stdout if on_stderr else sys.stderr).write(f"{study.finished} finished")
+"""
+
+
+@pytest.mark.parametrize("where", ["stdout", "stderr"])
+@pytest.mark.parametrize("is_full", [False, True], ids=["a pipe that nobody reads", "a full disk"])
+def test_output_that_goes_nowhere_does_not_end_a_sweep(where: str, is_full: bool) -> None:
+    if is_full:
+        lost = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reads, lost = os.pipe()
+        os.close(reads)
+    other = "stderr" if where == "stdout" else "stdout"
+    done = subprocess.run(
+        [sys.executable, "-c", SHOWN, where], text=True, check=False, **{where: lost, other: subprocess.PIPE}
+    )
+    os.close(lost)
+    assert getattr(done, other) == "10 finished"
+    assert done.returncode == 0
 
 
 def test_a_log_has_one_plain_line_for_each_finished_trial() -> None:

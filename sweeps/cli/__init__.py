@@ -112,15 +112,14 @@ def launch(
     quiet: Quiet = False, as_json: ResultAsJson = False,
 ) -> None:  # fmt: skip
     """Run a sweep to its end."""
-    from rich.console import Console
-
     from sweeps.planning.check import check as check_and_show
     from sweeps.terminal.commands import interruptible
     from sweeps.terminal.launch import launch as launch_and_show
     from sweeps.terminal.launch import plain
+    from sweeps.terminal.output import console_of_a_sweep
 
     spec = _spec(file, name, trials, hours, overrides)
-    console = Console(stderr=as_json, quiet=quiet)
+    console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
     if dry_run:
         made = check_and_show(spec, storage, console)
     else:
@@ -141,18 +140,17 @@ def resume(
     as_json: ResultAsJson = False,
 ) -> None:
     """Go on with a sweep, whatever ended it; or end its pause."""
-    from rich.console import Console
-
     from sweeps.terminal.commands import end_pause, interruptible
     from sweeps.terminal.launch import plain
     from sweeps.terminal.launch import resume as resume_and_show
+    from sweeps.terminal.output import console_of_a_sweep
 
     if trials is None and hours is None and (done := end_pause(name, storage)):
         if not quiet:
             typer.echo(done, err=as_json)
         return
     with interruptible(name, storage):
-        console = Console(stderr=as_json, quiet=quiet)
+        console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
         spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
     if as_json:
         print_json(plain(spec, result))

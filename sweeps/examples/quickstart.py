@@ -4,13 +4,12 @@ import sys
 from importlib.resources import files
 from pathlib import Path
 
-from rich.console import Console
-
 from sweeps.errors import SweepsError
 from sweeps.storages.storage import study_url
 from sweeps.study.persistence import free_name
 from sweeps.sweep_file.loading import load_spec
 from sweeps.terminal.launch import launch
+from sweeps.terminal.output import console_of_a_sweep
 
 
 def main() -> int:
@@ -18,7 +17,7 @@ def main() -> int:
     file = Path(str(files("sweeps.examples") / "digits.yaml"))
     try:
         spec = load_spec(file, name=free_name("digits", study_url()))
-        launch(spec, None, Console())
+        launch(spec, None, console_of_a_sweep())
     except SweepsError as error:
         sys.stderr.write(f"sweeps: {error}\n")
         return 1

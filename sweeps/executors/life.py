@@ -85,8 +85,9 @@ class Life:
         ended.set()
         time.sleep(LEAVING_SECONDS)
         if not self.is_left:
-            sys.stderr.write(f"sweeps: {self.lost}\n")
-            sys.stderr.flush()
+            with contextlib.suppress(OSError):
+                sys.stderr.write(f"sweeps: {self.lost}\n")
+                sys.stderr.flush()
             os._exit(1)
 
 

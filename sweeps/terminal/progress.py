@@ -1,6 +1,5 @@
 """What a person sees while a sweep runs: a live panel on a terminal, one line a finished trial elsewhere."""
 
-import io
 import shlex
 import time
 from collections import Counter
@@ -140,10 +139,7 @@ class Progress:
             self._print(Text(f"trial {outcome.number} failed: {outcome.reason}", "red"))
 
     def _print(self, line: Text) -> None:
-        try:
-            self._console.print(line, soft_wrap=True)
-        except BrokenPipeError:  # nobody reads any more; that is no reason to end a sweep
-            self._console = Console(file=io.StringIO())
+        self._console.print(line, soft_wrap=True)
 
     def _line(self, outcome: Outcome, params: dict[str, Any], *, is_best: bool) -> Text:
         total, count = self.budget.trials, self._finished
