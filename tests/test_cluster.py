@@ -155,4 +155,4 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.2)
+        time.sleep(0.5)  # a look reads the whole study

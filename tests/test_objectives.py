@@ -132,15 +132,15 @@ def swept(tmp_path: Path, script: Any, **changes: Any) -> tuple[Study, optuna.St
 @pytest.mark.parametrize("sampler", ["tpe", "gp", "nsgaii", "random", "qmc"])
 def test_a_sweep_of_two_objectives_keeps_all_values_of_one_validation(tmp_path: Path, sampler: str) -> None:
     study, inner = swept(tmp_path, trade, sampler=sampler, budget={"trials": 14})
-    for trial in inner.trials:
+    known = load(tmp_path / "sweeps.db", "test").trials
+    trials = inner.trials
+    for trial in trials:
         x = trial.params["model.init_args.x"]
         assert trial.values == [x, x]
-        assert load(tmp_path / "sweeps.db", "test").trials[trial.number].intermediate == {
-            1: x + 1, 2: x, 3: x + 2
-        }  # fmt: skip
+        assert known[trial.number].intermediate == {1: x + 1, 2: x, 3: x + 2}
     assert len(study.front.outcomes) == 14  # each is a trade
     assert study.best is study.front.outcomes[0]
-    assert study.best.value == min(trial.values[0] for trial in inner.trials)
+    assert study.best.value == min(trial.values[0] for trial in trials)
 
 
 def test_diverged_and_excluded_trials_have_no_values_and_the_sampler_goes_on(tmp_path: Path) -> None:

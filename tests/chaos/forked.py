@@ -21,6 +21,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
+from ray.exceptions import RayActorError
+
 IMPORTED = (
     "mlflow", "optuna.storages", "lightning.pytorch.cli", "sweeps.training.trial",
     "sweeps.training.inspection", "sweeps.terminal.launch", "sweeps.executors.ray", "tests.chaos.mortal",
@@ -101,8 +103,15 @@ class ForkedRay:
 
     @staticmethod
     def get(reference: Connection) -> Any:
-        """Receives a result."""
-        return reference.recv()
+        """Receives a result.
+
+        Raises:
+            RayActorError: The process of the actor is dead.
+        """
+        try:
+            return reference.recv()
+        except (EOFError, OSError):
+            raise RayActorError from None
 
     @staticmethod
     def kill(actor: _Actor) -> None:

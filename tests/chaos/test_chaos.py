@@ -8,6 +8,7 @@ import pytest
 
 from tests.chaos import points
 from tests.chaos.drivers import Yard
+from tests.chaos.forked import Template
 from tests.chaos.kills import Kill
 from tests.chaos.points import Point
 from tests.chaos.workers import kill_workers
@@ -50,4 +51,12 @@ def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(tmp_path: Path,
 
 
 def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path) -> None:
-    assert len(kill_workers(tmp_path)) == 8
+    template = Template()
+    try:
+        assert len(kill_workers(tmp_path, template.run)) == 8
+    finally:
+        template.close()
+
+
+def test_a_worker_of_rays_may_be_killed_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
+    assert len(kill_workers(tmp_path, points=["write"])) == 1
