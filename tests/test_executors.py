@@ -247,9 +247,9 @@ def test_a_dead_worker_process_fails_its_trial_and_is_replaced() -> None:
 @pytest.mark.parametrize(
     ("gpus", "slots"),
     [
-        pytest.param(0.5, 16, id="two trials share each GPU"),
+        pytest.param(0.5, 5, id="two trials share each GPU"),
         pytest.param(0.25, 4, id="four quarters"),
-        pytest.param(1.0, 8, id="each trial has its own"),
+        pytest.param(1.0, 3, id="each trial has its own"),
     ],
 )
 def test_workers_are_placed_on_fractions_of_gpus(gpus: float, slots: int) -> None:

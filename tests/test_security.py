@@ -15,7 +15,7 @@ from sweeps.sweep_file.loading import load_spec
 from sweeps.training.checkpoints import DAMAGED, LAST, PREVIOUS, usable
 from tests import fakes
 from tests.chaos.instants import sweep_file
-from tests.conftest import sweeps
+from tests.conftest import typed
 
 SOURCES = [path for package in ("sweeps", "dashboards") for path in Path(package).rglob("*.py")]
 
@@ -94,7 +94,7 @@ def test_what_a_training_starts_from_cannot_be_varied(tmp_path: Path) -> None:
     varied = yaml.safe_dump(
         {"model.init_args.lr": [0.1, 0.2], "ckpt_path": ["http://127.0.0.1:1/x.ckpt", None]}
     )
-    refused = sweeps("check", "chaos.yaml", "--set", f"search_space={varied}", folder=tmp_path, code=2)
+    refused = typed("check", "chaos.yaml", "--set", f"search_space={varied}", folder=tmp_path, code=2)
     assert "search_space.ckpt_path: unknown key" in refused.stderr
 
 
