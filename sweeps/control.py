@@ -58,6 +58,7 @@ class Lease:
         self._beaten = (0.0, 0.0)
         self._taken_by: dict[str, Any] | None = None
         self._gone: StudyGone | None = None
+        self._is_ending = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
@@ -99,6 +100,14 @@ class Lease:
             found.append(self._requests.get())
         return found
 
+    def take_no_more(self) -> None:
+        """Lets other terminals know that the sweep is ending: nobody would do what they ask for."""
+        self._is_ending = True
+        missed = contextlib.suppress(StudyUnwritable, UserError, OSError)  # then the next beat says it
+        with patient(0.0), missed, self._if_ours() as attributes:
+            if attributes:
+                self._beat()
+
     def release(self) -> None:
         """Gives the lease back; one that another driver has is left to it."""
         self._released.set()
@@ -129,7 +138,7 @@ class Lease:
 
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
-                "beat": time.time()}  # fmt: skip
+                "beat": time.time(), "is_ending": self._is_ending}  # fmt: skip
 
     def _beat(self) -> None:
         self._study.set_user_attr("driver", self._driver())
@@ -245,10 +254,13 @@ def send(study: "optuna.Study", command: str, **arguments: Any) -> None:
     """Writes a request to the driver of a study.
 
     Raises:
-        UserError: No driver is running it.
+        UserError: No driver is running it, or the one that does is ending it.
     """
     name = study.study_name
-    if find_driver(study) is None:
+    if (driver := find_driver(study)) and driver.get("is_ending"):
+        again = f"once it has, `sweeps resume {shlex.quote(name)}` goes on with it"
+        raise UserError(f"{name} is ending, and takes no further request; {again}")
+    if driver is None:
         raise UserError(f"{name} is not running; `sweeps resume {shlex.quote(name)}` goes on with it")
     # A storage gives attributes in any order, and `pause` and `resume` may come within one beat.
     request = {"command": command, "arguments": arguments, "sent_ns": time.time_ns()}

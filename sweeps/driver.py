@@ -121,6 +121,7 @@ def drive(
             state = "interrupted"
             raise
         finally:
+            lease.take_no_more()
             executor.close()
             hurry()
             if lease.is_lost:  # nothing of it is ours any more

@@ -34,13 +34,14 @@ from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, loaded_spec, name_taken
 from sweeps.study.study import Study
 from sweeps.sweep import going_on, resume_sweep
-from sweeps.terminal.commands import ask_of_trial, parse_changes
+from sweeps.terminal.commands import ask, ask_of_trial, parse_changes
 from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
 from tests.chaos.instants import sweep_file
 from tests.conftest import sweeps, typed
+from tests.live_sweeps import places_in
 
 
 @pytest.fixture
@@ -500,6 +501,31 @@ def test_what_is_said_of_a_sweep_can_be_typed_whatever_its_name(tmp_path: Path) 
     assert len(typed) == 8
     assert all(words[1] == "launch" or words[2:] in ([name], []) for words in typed)
     assert [words[-1] for words in typed if words[1] == "launch"] == [f"{name}-2"]
+
+
+class Closing(ScriptedExecutor):
+    """Sends a request when the loop is over, and keeps what was said to it."""
+
+    said = url = ""
+
+    def close(self) -> None:
+        """As another terminal would."""
+        with pytest.raises(UserError) as caught:
+            ask("test", self.url, "update", trials=200)
+        self.said = str(caught.value)
+        super().close()
+
+
+def test_a_sweep_that_is_ending_promises_nothing_more(tmp_path: Path) -> None:
+    where, spec = places_in(tmp_path), fakes.spec(budget={"trials": 1})
+    mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "key": "key", "artifacts": ""}
+    study = create_study(spec, open_storage(where.storage), validations=4, notes={"mlflow": mlflow})
+    executor = Closing(fakes.falling, slots=1, length=4)
+    executor.url = where.storage
+    drive(study, spec, where, executor, [])
+    assert executor.said == (
+        "test is ending, and takes no further request; once it has, `sweeps resume test` goes on with it"
+    )
 
 
 def test_requests_come_in_the_order_in_which_they_were_sent(tmp_path: Path) -> None:
