@@ -92,6 +92,20 @@ def missing(part: Any, whole: Any, path: str = "") -> list[str]:
     return [] if part == whole and type(part) is type(whole) else [f"{path}: {part!r} became {whole!r}"]
 
 
+def as_trained(config: dict[str, Any]) -> dict[str, Any]:
+    """The config with what a trial's Trainer has and LightningCLI's has not."""
+    return {**config, "trainer": {**config.get("trainer", {}), "num_sanity_val_steps": 0}}
+
+
+def test_the_script_makes_no_sanity_check_either_unless_the_file_says_so(rich: Sweep) -> None:
+    assert "--trainer.num_sanity_val_steps=0" in shlex.split(export(rich, "args"))
+    best = rich.best
+    assert best is not None
+    own = {**RICH, "trainer": {"num_sanity_val_steps": 2}}
+    text = export(replace(rich, trials=(replace(best, config=own),)))
+    assert yaml.safe_load(text)["trainer"] == {"num_sanity_val_steps": 2}
+
+
 def test_the_lightning_format_goes_back_into_lightning_cli(rich: Sweep, tmp_path: Path) -> None:
     file = tmp_path / "best.yaml"
     write_text(file, export(rich))
@@ -99,7 +113,7 @@ def test_the_lightning_format_goes_back_into_lightning_cli(rich: Sweep, tmp_path
 
 
 def test_the_lightning_format_reads_the_same_with_pyyaml(rich: Sweep) -> None:
-    assert yaml.safe_load(export(rich)) == RICH
+    assert yaml.safe_load(export(rich)) == as_trained(RICH)
     assert list(yaml.safe_load(export(rich))) == [
         "seed_everything",
         "trainer",
@@ -155,14 +169,14 @@ def test_json_has_trial_value_params_and_config(digits: Sweep) -> None:
         "value": 0.25,
         "metric": "val_loss",
         "params": {"optimizer.init_args.lr": 0.1, "kind": "1e-4"},
-        "config": config(lr=0.1),
+        "config": as_trained(config(lr=0.1)),
     }
 
 
 def test_top_gives_the_best_first_in_each_format(digits: Sweep) -> None:
     assert [entry["number"] for entry in json.loads(export(digits, "json", top=9))] == [1, 0]
     documents = list(yaml.safe_load_all(export(digits, "lightning", top=2)))
-    assert documents == [config(lr=0.1), RICH]
+    assert documents == [as_trained(config(lr=0.1)), as_trained(RICH)]
     first = export(digits, "args")
     assert len(first.splitlines()) == 1
     assert export(digits, "args", top=2).startswith(first)
@@ -177,7 +191,7 @@ def test_a_config_with_shared_parts_tuples_and_infinity_is_plain_yaml(digits: Sw
     sweep = replace(digits, trials=(replace(best, config=odd),))
     text = export(sweep)
     assert "&" not in text
-    assert yaml.safe_load(text) == {**odd, "c": [1.0, float("inf")]}
+    assert yaml.safe_load(text) == {**as_trained(odd), "c": [1.0, float("inf")]}
     assert "--a=[1, 2]" in shlex.split(export(sweep, "args"))
 
 
