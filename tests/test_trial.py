@@ -186,6 +186,20 @@ def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path
     assert (tmp_path / "trial-0" / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize("kind", ["CSVLogger", "TensorBoardLogger"])
+def test_the_users_own_logger_has_a_folder_for_each_attempt_of_a_trial(
+    run: Run, tmp_path: Path, kind: str
+) -> None:
+    logger = {"class_path": kind, "init_args": {"save_dir": str(tmp_path / "own"), "name": "mine"}}
+    for _ in range(2):
+        _, outcome = run("Line", trainer={"logger": logger})
+        assert outcome.state is State.COMPLETE, outcome.reason
+    sweep = tmp_path.name
+    assert {path.name for path in (tmp_path / "own" / "mine").iterdir()} == {
+        f"{sweep}-trial-0", f"{sweep}-trial-0-2"
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     "plugin", ["lightning.pytorch.plugins.AsyncCheckpointIO", "tests.modules.Compressed"]
 )

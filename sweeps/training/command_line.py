@@ -12,8 +12,9 @@ import inspect
 import json
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
@@ -21,7 +22,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
 TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_progress_bar": False,
@@ -101,6 +102,7 @@ class Base(LightningCLI):
         extras = self._extras
         assert extras is not None, "only a trial makes a Trainer"  # noqa: S101
         loggers = [logger for logger in _as_list(config.get("logger")) if isinstance(logger, Logger)]
+        _keep_apart(loggers, Path(extras.folder))
         own = _as_list(config.get("callbacks"))
         persistent = self.trainer_defaults["callbacks"]
         if extras.limits is not None:
@@ -219,6 +221,22 @@ def _made(callback: Any) -> Any:
 
 def _no_checkpoints(callbacks: list[Any]) -> list[Any]:
     return [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+
+
+def _keep_apart(loggers: Sequence[Logger], folder: Path) -> None:
+    """Gives the user's loggers a folder of the trial's, where they would number one themselves.
+
+    They take the first number that is free, and trials that start together take the same one.
+    """
+    for logger in loggers:
+        if not isinstance(logger, CSVLogger | TensorBoardLogger) or logger._version is not None:
+            continue
+        name = version = f"{folder.parent.name}-{folder.name}"
+        attempt = 1
+        while (Path(logger.root_dir) / version).exists():  # what an earlier attempt wrote, stays
+            attempt += 1
+            version = f"{name}-{attempt}"
+        logger._version = version
 
 
 def _as_list(value: Any) -> list[Any]:
