@@ -6,8 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from dashboards.records import Counts, Sweep, SweepSummary, Trial
-from dashboards.wording import duration_text, short_names, value_text
+from dashboards.records import Sweep, SweepSummary, Trial
+from dashboards.wording import counted, duration_text, short_names, value_text
 
 STYLES = {
     "complete": "green", "finished": "green", "running": "cyan", "paused": "cyan", "waiting": "dim",
@@ -45,7 +45,7 @@ def status_table(sweep: Sweep) -> RenderableType:
     wanted = ", ".join(f"{direction} {metric}" for metric, direction in objectives)
     about = f"  {wanted}  {duration_text(summary.duration_seconds)}"
     head = Text.assemble((summary.name, "bold"), "  ", _styled(summary.state), about)
-    parts: list[RenderableType] = [head, _counted(summary.counts, summary.trials_asked)]
+    parts: list[RenderableType] = [head, _counted(sweep)]
     if sweep.stop_reason:
         parts.append(Text(f"ended by `stop_when`: {sweep.stop_reason}"))
     if summary.front:
@@ -70,9 +70,9 @@ def _front(sweep: Sweep) -> list[RenderableType]:
     """The Pareto set, the best in the first objective first."""
     shown = sweep.ranking()[: len(sweep.summary.front)][:_BEST]
     more = f", the first {_BEST}" if len(sweep.summary.front) > _BEST else ""
-    head = Text(
-        f"Pareto front: {len(sweep.summary.front)} trials, none of them better in everything{more}", "bold"
-    )
+    count = len(sweep.summary.front)
+    how = "better than all others" if count == 1 else "none of them better in everything"
+    head = Text(f"Pareto front: {counted(count, 'trial')}, {how}{more}", "bold")
     names = [metric for metric, _ in sweep.summary.objectives]
     table = _table("trial", *names, "parameters")
     short = _short_names(sweep)
@@ -82,12 +82,19 @@ def _front(sweep: Sweep) -> list[RenderableType]:
     return [head, table]
 
 
-def _counted(counts: Counts, asked: int | None) -> Text:
+def _counted(sweep: Sweep) -> Text:
+    counts, asked = sweep.summary.counts, sweep.summary.trials_asked
     text = Text(f"{counts.finished}/{asked} finished" if asked else f"{counts.finished} finished")
     for state in ("running", "complete", "pruned", "diverged", "failed", "invalid"):
         if number := getattr(counts, state):
-            text.append(f"  {number} {state}", STYLES[state])
+            text.append(f"  {number} {_state(sweep, state)}", STYLES[state])
     return text
+
+
+def _state(sweep: Sweep, state: str) -> str:
+    """A trial's state in words: nothing runs in a sweep that was stopped; such a trial goes on with it."""
+    goes_on = sweep.summary.state in ("running", "paused")
+    return state if goes_on or state != "running" else "unfinished"
 
 
 def _trials(sweep: Sweep) -> list[RenderableType]:
@@ -111,7 +118,8 @@ def _trial_table(sweep: Sweep, trials: Iterable[Trial]) -> Table:
         if reason := _reason(trial):
             about.append(f"\n{reason}" if about else reason, STYLES.get(trial.state, ""))
         table.add_row(
-            str(trial.number), _styled(trial.state), *_values(trial, len(values)),
+            str(trial.number), Text(_state(sweep, trial.state), STYLES.get(trial.state, "")),
+            *_values(trial, len(values)),
             str(len(trial.intermediate)), duration_text(trial.seconds), about,
         )  # fmt: skip
     return table

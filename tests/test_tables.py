@@ -8,7 +8,7 @@ from rich.console import Console
 
 from dashboards import tables
 from dashboards.results import list_sweeps, load
-from tests.studies import Ended, add_sweep
+from tests.studies import Ended, add_sweep, sweep_record, trial_record
 
 PARAMS = {
     "model.init_args.hidden": 64,
@@ -61,3 +61,19 @@ def test_the_list_of_sweeps_that_ended_fits_eighty_columns(tmp_path: Path) -> No
     add_sweep(database, "digits", [Ended("running", None, PARAMS)], sweep_state="running")
     head, *_ = printed(tables.list_table(list_sweeps(database)), width=120)
     assert "running" in head
+
+
+def test_no_trial_runs_in_a_sweep_that_was_stopped() -> None:
+    sweep = sweep_record([trial_record(0, "complete", 0.5), trial_record(1, "running")])
+    for state, word in (("running", "running"), ("interrupted", "unfinished")):
+        shown = printed(tables.status_table(replace(sweep, summary=replace(sweep.summary, state=state))))
+        assert shown[1].split()[2:4] == ["1", word], shown
+        assert shown[-1].split()[:2] == ["1", word]
+
+
+def test_a_front_of_one_trial_beats_all_others() -> None:
+    sweep = sweep_record([trial_record(0, "complete", 0.5, values=(0.5, 2.0))])
+    objectives = (("val_loss", "minimize"), ("latency", "minimize"))
+    summary = replace(sweep.summary, front=(0,), objectives=objectives)
+    shown = printed(tables.status_table(replace(sweep, summary=summary)))
+    assert "Pareto front: 1 trial, better than all others" in shown
