@@ -108,6 +108,14 @@ def test_the_page_names_the_best_its_margin_and_what_the_last_third_brought() ->
     assert "Take this with caution: 6 complete trials for 1 parameter is few" in said
 
 
+@pytest.mark.parametrize(("count", "advised"), [(12, False), (60, True)])
+def test_only_many_trials_without_a_better_one_speak_against_more(count: int, advised: bool) -> None:
+    trials = [trial_record(n, "complete", 1.0 + (n != 1), params={"lr": n / count}) for n in range(count)]
+    said = Outline(report.build(sweep_record(trials, Parameter("lr", "float", 0.0, 1.0)))).text
+    assert "brought no better val_loss" in said
+    assert ("will hardly help" in said) is advised
+
+
 def test_names_and_values_full_of_markup_stay_text() -> None:
     space = [
         Parameter(f"model.{EVIL}", "categorical", choices=(EVIL, "b")),

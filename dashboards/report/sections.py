@@ -10,6 +10,7 @@ from dashboards.wording import counted, number_text, percent_text, short_names, 
 
 _MOST_IN_TABLE = 12
 _LONGEST_VALUE = 48
+_TELLING = 10  # trials in a row without a better value, before that says anything of the next ones
 
 
 def best(sweep: Sweep) -> list[str]:
@@ -127,7 +128,9 @@ def _progress(sweep: Sweep, found: Progress | None, lead: Standing | None) -> st
         return f"{third} brought the first complete trials: the search has only begun."
     since = f"{counted(found.since_best, 'trial')} ended since the best one, trial {found.best_number}."
     if not found.gain:
-        return f"{third} brought no better {metric}. {since} More of the same search will hardly help."
+        few = found.last - found.first + 1 < _TELLING
+        advice = "" if few else " More of the same search will hardly help."
+        return f"{third} brought no better {metric}. {since}{advice}"
     improved = f"{third} improved {metric} from {number_text(found.before)} to {number_text(found.after)}"
     if lead.repeats and found.gain < 2 * lead.repeats.deviation:
         return f"{improved}, which is no more than equal configurations vary. {since}"
