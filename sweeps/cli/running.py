@@ -83,7 +83,7 @@ def kill(name: Name, number: Number, storage: Storage = None) -> None:
 
 @trial.command()
 def retry(name: Name, number: Number, storage: Storage = None) -> None:
-    """Train the parameters of a trial that ended once more, as a new trial."""
+    """Train the parameters of a trial that ended once more, as a new trial of a running sweep."""
     _ask_of_trial(name, storage, "retry", number)
     typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial")
 
