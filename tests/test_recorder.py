@@ -311,6 +311,16 @@ def test_a_failed_trial_keeps_its_log(info: SweepInfo) -> None:
     assert (parent.info.status, parent.data.metrics) == ("FAILED", {"trials_failed": 2})
 
 
+def test_mlflows_file_alone_holds_all_once_the_sweep_has_ended(info: SweepInfo, tmp_path: Path) -> None:
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    recorder.record(Outcome(0, State.COMPLETE, 0.25))
+    assert recorder.close(status="finished", best=None) == []
+    copy = shutil.copy(tmp_path / "mlflow.db", tmp_path / "copy.db")
+    with contextlib.closing(sqlite3.connect(copy)) as database:
+        assert database.execute("SELECT count(*) FROM runs").fetchall() == [(2,)]
+
+
 @pytest.mark.parametrize("deleted", [False, True], ids=["existing", "deleted"])
 def test_an_experiment_of_that_name_is_used_again(info: SweepInfo, deleted: bool) -> None:
     client = MlflowClient(info.tracking_uri)
@@ -715,6 +725,7 @@ def test_a_database_that_is_removed_between_two_sweeps_of_a_process_is_made_anew
         with contextlib.closing(sqlite3.connect(path)) as database:
             there = database.execute("SELECT name FROM experiments ORDER BY experiment_id").fetchall()
         assert there == [("Default",), (name,)]
+        MlflowClient(info.tracking_uri).create_experiment(f"of another, beside {name}")
         assert path.with_name(f"{path.name}-wal").stat().st_size > 0  # MLflow has it open
         path.unlink()
 

@@ -105,9 +105,13 @@ class Writer:
             self._end(ledger.parent)
 
     def close(self) -> None:
-        """Watches over MLflow's database no more: it may be removed now, and the next sweep make it anew."""
+        """Watches over MLflow's database no more: it may be removed now, and the next sweep make it anew.
+
+        Its connections are closed, so that who copies the file needs nothing beside it.
+        """
         if self._file is not None:
             self._file.close()
+            engine_of(self._info.tracking_uri).dispose()
 
     def _ensure_its_file_is_there(self) -> None:
         """Looks, for MLflow itself would write on to a file that nobody can open any more.
