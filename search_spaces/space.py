@@ -121,17 +121,20 @@ class SearchSpace:
         here = [site for site in self.sites if f"{config_path}.".startswith(f"{site.config_path}.")]
         return any(not site.conditions for site in here)
 
-    def variations(self) -> Iterator[tuple[str, Params]]:
+    def variations(self, around: Mapping[str, Scalar] | None = None) -> Iterator[tuple[str, Params]]:
         """Yield each parameter's edges and each branch, with everything else at the centre.
+
+        Args:
+            around: Parameters to take in the place of the centre's.
 
         Yields:
             The name of the parameter that was moved and the whole set of active parameters. Equal sets
             are yielded once.
         """
-        seen = set()
+        seen, others = set(), around or {}
         for site in self.sites:
             for edge in site.content.edges:
-                pinned = {**{name: values[0] for name, values in site.conditions}, site.name: edge}
+                pinned = {**others, **{name: values[0] for name, values in site.conditions}, site.name: edge}
                 params = self._decide(lambda s, pinned=pinned: pinned.get(s.name, s.content.centre))  # type: ignore[misc]
                 if (key := tuple(params.items())) not in seen:
                     seen.add(key)

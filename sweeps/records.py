@@ -140,10 +140,8 @@ class Outcome:
     Attributes:
         number: Optuna's trial number.
         state: How it ended.
-        value: The objective: of the kept checkpoint (`value: best`) or of the last validation
-            (`value: last`); None if there was none.
-        reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or
-            complete by EarlyStopping.
+        value: The objective of the kept checkpoint, or with `value: last` of the last validation, if any.
+        reason: Why a trial ended before its time, in one line; also that EarlyStopping completed it.
         others: The further objectives' values at the validation that gave `value`, if there are any.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
@@ -151,10 +149,8 @@ class Outcome:
         worker: Which worker ran it.
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
         lost: The worker is gone, by no fault of the trial's as far as is known.
-        effective: The settings that the training really used, such as `precision`, `batch_size` and
-            `accumulate_grad_batches`; see `sweeps.training.techniques.effective_settings`.
-        fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
-            memory; `cuda`, its process cannot use the GPU any more; `killed`, a person ended it; else "".
+        effective: The settings really used; see `sweeps.training.techniques.effective_settings`.
+        fault: `oom`, for want of memory; `cuda`, it has lost its GPU; `killed`, by a person; else "".
         rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.
         config: The configuration that was trained, where that is known only now: with the rate found.
     """
@@ -289,6 +285,8 @@ class Inspection:
         logged: The metrics that the module logged in the probe.
         trainer: The Trainer's plain settings at the centre of the space, defaults included.
         sources: The user's modules and a digest of each one's file.
+        built: The parameters of the configuration that was built, None if none was.
+        build_seconds: How long that took.
     """
 
     problem: tuple[str, str] | None = None
@@ -297,3 +295,5 @@ class Inspection:
     logged: tuple[str, ...] = ()
     trainer: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
+    built: dict[str, Any] | None = None
+    build_seconds: float = 0.0

@@ -20,6 +20,7 @@ from sweeps.executors import TrialFunction, code
 from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.lr import finder
 from sweeps.planning import batch_size
+from sweeps.planning.choices import choice_notes_of
 from sweeps.planning.plan import (
     Places,
     check_algorithms,
@@ -34,7 +35,7 @@ from sweeps.planning.plan import (
 )
 from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
-from sweeps.records import TrialContext
+from sweeps.records import Inspection, TrialContext
 from sweeps.runner import Observer
 from sweeps.samplers.algorithms import make_sampler
 from sweeps.storages.patience import patient
@@ -92,9 +93,11 @@ def run_sweep(
         check_algorithms(spec, schedule.validations())
     with (
         preparing(spec.name, where.storage) as it_has_a_driver,
-        workers(spec, where, address, say) as (executor, context, validations, sources, asks_ahead),
+        workers(spec, where, address, say) as (executor, context, validations, inspection, asks_ahead),
         patient(say=say),
     ):
+        for note in choice_notes_of(executor, context, spec, inspection):
+            say(note)
         spec, found = batch_size.settled(executor, context, spec)
         if found:
             say(str(found))
@@ -114,8 +117,8 @@ def run_sweep(
         }
         narrow = finder.applied(spec, notes)
         study = create_study(
-            spec, open_storage(where.storage), validations=validations, notes=notes, sources=sources,
-            starts=finder.suggested(notes, spec), searched=narrow,
+            spec, open_storage(where.storage), validations=validations, notes=notes,
+            sources=inspection.sources, starts=finder.suggested(notes, spec), searched=narrow,
         )  # fmt: skip
         for line in finder.lines(notes):
             say(f"learning rate {line}")
@@ -162,10 +165,10 @@ def resume_sweep(
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
-        workers(spec, where, address, say, few) as (executor, _, validations, sources, asks_ahead),
+        workers(spec, where, address, say, few) as (executor, _, validations, inspection, asks_ahead),
         patient(say=say),
     ):
-        now = run_with(spec.folders[0], sources)
+        now = run_with(spec.folders[0], inspection.sources)
         for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
             say(note)
         equip(study, spec, validations)
@@ -234,11 +237,11 @@ def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours
 @contextmanager
 def workers(
     spec: SweepSpec, where: Places, address: str | None, say: Say, first: int | None = None
-) -> Iterator[tuple["RayExecutor", TrialContext, int | None, dict[str, str], bool]]:
+) -> Iterator[tuple["RayExecutor", TrialContext, int | None, Inspection, bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
-    That is the trials' context, the number of validations of a full training, the user's modules, and
-    whether to ask ahead. At most `first` workers are started before trials ask for more.
+    That is the trials' context, the number of validations of a full training, the inspection, and whether
+    to ask ahead. At most `first` workers are started before trials ask for more.
     """
     with ExitStack() as stack:
         with signals_raise():
@@ -270,7 +273,7 @@ def workers(
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
         # With one slot, a seed gives the same trials in the same order each time.
-        yield executor, context, validations, inspection.sources, count > 1
+        yield executor, context, validations, inspection, count > 1
 
 
 def _import_ahead() -> None:

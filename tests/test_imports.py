@@ -15,13 +15,13 @@ EXAMPLES = "sweeps.examples"
 DOORS = {
     "ray": {"sweeps.executors": "address cluster each life local ray workers"},
     "lightning": {
-        "sweeps.training": "callbacks checkpoints command_line inspection lightning techniques trying"
+        "sweeps.training": "callbacks checkpoints choices command_line inspection lightning techniques trying"
         " user_code",
         "sweeps.lr": "range_test",
         "sweeps.sweep_file": "init",
     },
     "torch": {
-        "sweeps.training": "callbacks checkpoints isolation lightning randomness trial trying",
+        "sweeps.training": "callbacks checkpoints choices isolation lightning randomness trial trying",
         "sweeps.lr": "range_test",
         "sweeps.planning": "check",
     },

@@ -108,13 +108,24 @@ class RayExecutor:
                 return result
         return None
 
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
         """Runs a function for each of the arguments, on all workers; for use before the first trial.
+
+        Args:
+            function: What they run.
+            arguments: Of each call.
+            timeout_seconds: How long a call may take, where that is less than a trial may.
 
         Returns:
             The results in order; where a call raised, took too long or lost its worker, the exception.
         """
-        return map_on(self._workers, self._first_ready, function, arguments, self._timeout_seconds)
+        seconds = min(timeout_seconds, self._timeout_seconds)
+        return map_on(self._workers, self._first_ready, function, arguments, seconds)
 
     def _first_ready(self) -> Slot:
         """Waits for a worker, and says so if others have taken all that it needs."""

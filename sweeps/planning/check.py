@@ -13,6 +13,7 @@ from sweeps.executors.resources import Need
 from sweeps.lr.each import advice as rate_notes
 from sweeps.lr.each import outlook
 from sweeps.planning.advice import advice
+from sweeps.planning.choices import choice_notes
 from sweeps.planning.plan import (
     Places,
     check_algorithms,
@@ -56,10 +57,12 @@ def check(
         slots, need = slots_of([_machine()], spec)
         context = context_of(spec, where.files, need.gpus)
         inspection = inspect(context, spec, False)
-    raise_problem(inspection, spec)
+        raise_problem(inspection, spec)
+        unbuildable = choice_notes(context, spec, inspection)
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
     notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
+    notes += unbuildable
     for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection, (slots, need), validations):

@@ -7,6 +7,7 @@ nothing behind.
 import argparse
 import functools
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +73,10 @@ def inspect(
                 naming = _Naming(space, params, base)
                 _check(context.cli, outline, space.configure(base, params), naming, name)
             configs = [space.configure(base, params) for params in points]
-            logged: tuple[str, ...] = ()
-            config, batches = configs[0], None
+            probed, index = _Probed(), None
             if probe or count:
-                config, logged, batches = _probe_first_valid(context, configs, folder, train=probe)
-            parsed = parse(config, context.cli)
+                index, probed = _probe_first_valid(context, configs, folder, train=probe)
+            parsed = parse(configs[index or 0], context.cli)
         except _ProblemFound as found:
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
@@ -84,7 +84,10 @@ def inspect(
     plain = {
         key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
     }
-    return Inspection(None, parsed.resolved(), batches, logged, plain, user_sources())
+    return Inspection(
+        None, parsed.resolved(), probed.batches, probed.logged, plain, user_sources(),
+        None if index is None else dict(points[index]), probed.build_seconds,
+    )  # fmt: skip
 
 
 class _ProblemFound(Exception):  # the way out of the walk, shown to nobody
@@ -201,13 +204,22 @@ class _Answering:
         return False
 
 
+@dataclass(frozen=True)
+class _Probed:
+    """What the module logged, the batches of a full epoch, and how long the building took."""
+
+    logged: tuple[str, ...] = ()
+    batches: int | None = None
+    build_seconds: float = 0.0
+
+
 def _probe_first_valid(
     context: TrialContext, configs: Sequence[dict[str, Any]], folder: str, *, train: bool
-) -> tuple[dict[str, Any], tuple[str, ...], int | None]:
-    """Probes the first configuration that the user's code does not declare invalid; gives it, too."""
-    for config in configs:
+) -> tuple[int, _Probed]:
+    """Probes the first configuration that the user's code does not declare invalid; gives its index, too."""
+    for index, config in enumerate(configs):
         try:
-            return config, *_probe(context, config, folder, train=train)
+            return index, _probe(context, config, folder, train=train)
         except _InvalidError as invalid:
             reason = str(invalid)
     rule = (
@@ -220,14 +232,14 @@ class _InvalidError(Exception):
     """The user's code declared a configuration invalid."""
 
 
-def _probe(
-    context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool
-) -> tuple[tuple[str, ...], int | None]:
-    """Trains and validates one batch, or none; gives what was logged, and the batches of a full epoch."""
+def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool) -> _Probed:
+    """Trains and validates one batch, or none."""
     points = Points()
     callback = TrialCallback(Assignment(0, {}, {}), _Answering(), context, points, None)
     try:
+        started = time.perf_counter()
         cli = build(config, Extras(folder, callback, points, PROBE_LIMITS), context.cli)
+        build_seconds = time.perf_counter() - started
         try:
             if train:
                 cli.trainer.fit(cli.model, datamodule=cli.datamodule)
@@ -235,7 +247,8 @@ def _probe(
             else:
                 loader = _train_dataloader(cli)
             logged = tuple(sorted(cli.trainer.callback_metrics))
-            return logged, _batches(loader, config.get("trainer", {}).get("limit_train_batches"))
+            batches = _batches(loader, config.get("trainer", {}).get("limit_train_batches"))
+            return _Probed(logged, batches, build_seconds)
         finally:
             cli.release()
     except MetricNotLoggedError as error:

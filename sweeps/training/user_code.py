@@ -83,13 +83,33 @@ def of_other_package(found: Any) -> str | None:
 
 def where(error: BaseException) -> str:
     """The error in one line, with the innermost place of it that is not in a library."""
-    _, rule = readable(str(error)) if str(error) else ("", "")
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - an exception of the user's own that cannot even say what it is
+        text = ""
+    _, rule = readable(text) if text else ("", "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
     ours = str(Path(__file__).parents[1])  # the whole engine
     frames = [f for f in frames if not f.filename.startswith(ours) or "/examples/" in f.filename]
     frames = [f for f in frames if not f.filename.startswith("<frozen ")]  # the import system
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     return f"{type(error).__name__}: {rule}{place}" if rule else f"{type(error).__name__}{place}"
+
+
+def of_constructor(error: BaseException) -> BaseException | None:
+    """What a constructor raised, where jsonargparse raises an error of its own instead; else None.
+
+    That one says the same with much around it, and of an exception without a text, such as of a bare
+    `assert`, nothing: it fails to indent it. But its frame has what was raised.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == "raise_union_unexpected_value":
+            for one in frame.f_locals.get("exceptions", ()):
+                inner = of_constructor(one) or one
+                places = [f.f_code.co_filename for f, _ in traceback.walk_tb(inner.__traceback__)]
+                if places and "jsonargparse" not in Path(places[-1]).parts:
+                    return inner
+    return None
 
 
 _NOISE = re.compile(
