@@ -259,8 +259,8 @@ def workers(
         environment = {} if code.is_copy(folders) else dict(os.environ)
         executor = RayExecutor(
             functools.partial(make_trial_function, context, environment),
-            slots=spec.budget.trials,
-            first=first,
+            slots=spec.concurrency,
+            first=first or spec.budget.trials,
             need=need,
             say=say,
             timeout_seconds=spec.trial_timeout or float("inf"),

@@ -16,6 +16,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dashboards import load
 from search_spaces import SpaceError
 from sweeps import cli, run_sweep
 from sweeps.errors import SweepFailed, UserError, one_line
@@ -328,10 +329,12 @@ def test_the_command_line_checks_it_with_the_classes(
 def test_the_sweep_that_is_changed_does_run(ray_cluster: None, folder: Path, tmp_path: Path) -> None:
     write(folder, RICH, BESIDE)
     os.chdir(tmp_path)
-    one_slot = {"name": "real", "budget.trials": 2, "resources.cpus": 16}
+    one_slot = {"name": "real", "budget.trials": 2, "concurrency": 1}
     try:
         result = run_sweep(load_spec(folder / "fuzz.yaml", **one_slot))
     finally:
         os.chdir(folder)
     assert result.counts.total() == 2
+    trials = load(tmp_path / "other.db", "real").trials
+    assert {trial.worker for trial in trials} == {"worker-0"}
     assert result.best is not None

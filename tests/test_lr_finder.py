@@ -289,7 +289,7 @@ def test_a_sweep_finds_narrows_records_and_does_not_repeat_it(
     ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    of = spec(resources={"cpus": 16})  # one worker
+    of = spec(concurrency=1)
     run_sweep(of)
     [finding] = dashboards.load("sweeps.db", "found").lr_finder["findings"]
     assert finding["parameter"] == LR

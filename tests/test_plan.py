@@ -182,6 +182,11 @@ def test_as_many_trials_run_at_once_as_fit(
     assert (count, need.gpus) == expected
 
 
+def test_no_more_trials_run_at_once_than_the_file_allows() -> None:
+    assert slots_of([{"CPU": 8.0}], fakes.spec(concurrency=3, budget={"hours": 1}))[0] == 3
+    assert slots_of([{"CPU": 2.0}], fakes.spec(concurrency=3, budget={"hours": 1}))[0] == 2
+
+
 TYPES = [
     {"CPU": 8.0, "GPU": 2.0, "accelerator_type:H100": 1.0},
     {"CPU": 8.0, "GPU": 4.0, "accelerator_type:A100": 1.0},

@@ -104,6 +104,8 @@ def test_modules_are_looked_for_beside_the_file_and_then_here(
         pytest.param({"objective": {"metric": "l", "goal": "minimize"}}, "objective.goal",
                      ["did you mean 'direction'?"], id="W&B's goal"),
         pytest.param({"n_trials": 3}, "n_trials", ["did you mean 'budget.trials'?"], id="Optuna's trials"),
+        pytest.param({"n_jobs": 3}, "n_jobs", ["did you mean 'concurrency'?"], id="Optuna's jobs"),
+        pytest.param({"concurrency": 0}, "concurrency", ["greater than or equal to 1"], id="nothing at once"),
         pytest.param({"pruner": {"type": "hyperband"}}, "pruner.type", ["did you mean 'class_path'?"],
                      id="W&B's early_terminate"),
         pytest.param({"int": 1}, "int", ["unknown key"], id="a key that is called like a type"),

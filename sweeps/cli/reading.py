@@ -51,6 +51,16 @@ def status(name: NameOrLatest = None, storage: Storage = None, as_json: AsJson =
 
 
 @reading.command()
+def watch(name: NameOrLatest = None, storage: Storage = None) -> None:
+    """Show a sweep that runs elsewhere, until it ends."""
+    from rich.console import Console
+
+    from sweeps.terminal.watch import watch as watch_and_show
+
+    watch_and_show(name or _latest(storage), storage, Console())
+
+
+@reading.command()
 def export(
     name: NameOrLatest = None,
     format: Annotated[  # noqa: A002 - the option is called so

@@ -89,16 +89,6 @@ def retry(name: Name, number: Number, storage: Storage = None) -> None:
 
 
 @running.command()
-def watch(name: Name, storage: Storage = None) -> None:
-    """Show a sweep that runs elsewhere, until it ends."""
-    from rich.console import Console
-
-    from sweeps.terminal.watch import watch as watch_and_show
-
-    watch_and_show(name, storage, Console())
-
-
-@running.command()
 def logs(
     name: Name,
     number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="The latest if none.")] = None,

@@ -207,7 +207,7 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     Raises:
         SpecError: Not even one trial fits.
     """
-    resources, at_most = spec.resources, spec.budget.trials
+    resources = spec.resources
     kinds, kind = accelerators(nodes), resources.accelerator
     if kind and kind not in kinds:
         found = difflib.get_close_matches(kind, kinds, n=1, cutoff=0.4)
@@ -224,4 +224,4 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     count = sum(need.fits(node) for node in nodes)
     if not count:
         raise spec.error("resources", f"a trial needs {need}, but no node has that at once")
-    return min(count, at_most or count), need
+    return min(count, spec.budget.trials or count, spec.concurrency or count), need

@@ -37,6 +37,7 @@ HABITS = {
     "metric": "objective", "direction": "objective.direction", "goal": "objective.direction",
     "mode": "objective.direction", "n_trials": "budget.trials", "num_samples": "budget.trials",
     "run_cap": "budget.trials", "timeout": "budget.hours", "time_budget_s": "budget.hours",
+    "n_jobs": "concurrency", "max_concurrent": "concurrency", "max_concurrent_trials": "concurrency",
     "objective.name": "metric", "objective.goal": "direction", "objective.mode": "direction",
     "budget.num_samples": "trials", "budget.timeout": "hours",
     "sampler.name": "class_path", "sampler.type": "class_path",

@@ -135,6 +135,8 @@ class SweepSpec(_Section):
     sampler: str | Component = "auto"
     pruner: str | Component = "forecast"
     resources: Resources = Resources()
+    concurrency: Annotated[int, Field(ge=1)] | None = None
+    """The most trials at once; None for as many as fit."""
     keep_checkpoints: Annotated[int, Field(ge=0)] = 1
     retries: Retries = Retries()
     oom: Oom = Oom()
