@@ -6,7 +6,6 @@ the trial. The study, the executors, the recorder and the progress display all s
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Literal
 
 MOST_OBJECTIVES = 8
@@ -140,8 +139,10 @@ class Outcome:
     Attributes:
         number: Optuna's trial number.
         state: How it ended.
-        value: The objective of the kept checkpoint, or with `value: last` of the last validation, if any.
-        reason: Why a trial ended before its time, in one line; also that EarlyStopping completed it.
+        value: The objective: of the kept checkpoint (`value: best`) or of the last validation
+            (`value: last`); None if there was none.
+        reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or
+            complete by EarlyStopping.
         others: The further objectives' values at the validation that gave `value`, if there are any.
         metrics: Every metric that the module had logged by the validation that gave `value`.
         points: Everything that was logged since the last report.
@@ -149,8 +150,11 @@ class Outcome:
         worker: Which worker ran it.
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
         lost: The worker is gone, by no fault of the trial's as far as is known.
-        effective: The settings really used; see `sweeps.training.techniques.effective_settings`.
-        fault: `oom`, for want of memory; `cuda`, it has lost its GPU; `killed`, by a person; else "".
+        effective: The settings that the training really used, such as `precision`, `batch_size` and
+            `accumulate_grad_batches`; see `sweeps.training.techniques.effective_settings`.
+        fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of
+            memory; `cuda`, an error after which its process cannot use the GPU any more; `killed`, a person
+            ended it; else "".
         rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.
         config: The configuration that was trained, where that is known only now: with the rate found.
     """
@@ -205,95 +209,3 @@ Event = Started | Report | Outcome
 
 News = Assignment | Event | Again | Request
 """What observers see; of a trial that is tried again `Again` in the place of the outcome."""
-
-
-@dataclass(frozen=True)
-class CliCall:
-    """How the user's script calls LightningCLI; plain data, since the driver imports no classes.
-
-    Attributes:
-        class_path: The user's own LightningCLI class; "" for LightningCLI itself.
-        keywords: What its constructor gets, by the names of the sweep file.
-    """
-
-    class_path: str = ""
-    keywords: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class RateSearch:
-    """How each trial finds its own learning rate.
-
-    Attributes:
-        parameter: The rate's path in the configuration.
-        low: The first rate of the range test.
-        high: The last one.
-        steps: Its optimizer steps.
-        bounds: The rate's ranges in the space, by Optuna's names: what is found is held to the active one.
-    """
-
-    parameter: str
-    low: float
-    high: float
-    steps: int
-    bounds: dict[str, tuple[float, float]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class TrialContext:
-    """What all trials of a sweep share.
-
-    Attributes:
-        metric: The (first) objective's metric, as the module logs it.
-        minimize: Its direction.
-        other_metrics: The further objectives' metrics.
-        value: Which validation's value counts: `best` or `last`.
-        files: The sweep's folder; trial 7 writes into `trial-7` there.
-        store: The address of the sweep's folder where that is not on this machine, else "".
-        patience: How long to wait for the store before a trial goes on, in seconds.
-        folders: Where the user's modules are looked for: names of copies where they were sent to the node.
-        start: The folder that the sweep was launched in.
-        cpus: Threads of torch.
-        gpus: GPUs of the trial; with none, the worker sees none.
-        cli: How the user's script calls LightningCLI.
-        rate: How each trial finds its learning rate; None if it does not.
-    """
-
-    metric: str
-    minimize: bool
-    value: str
-    files: Path
-    folders: tuple[str, ...]
-    start: str = ""
-    store: str = ""
-    patience: float = 300.0
-    cpus: int = 1
-    gpus: float = 0.0
-    cli: CliCall = CliCall()
-    other_metrics: tuple[str, ...] = ()
-    rate: RateSearch | None = None
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What an inspection found.
-
-    Attributes:
-        problem: Key and rule of the first mistake, None if there is none.
-        resolved: The configuration at the centre of the space as YAML, defaults of the classes filled in.
-        batches: Training batches an epoch at the centre of the space, None if not known.
-        logged: The metrics that the module logged in the probe.
-        trainer: The Trainer's plain settings at the centre of the space, defaults included.
-        sources: The user's modules and a digest of each one's file.
-        built: The parameters of the configuration that was built, None if none was.
-        build_seconds: How long that took.
-    """
-
-    problem: tuple[str, str] | None = None
-    resolved: str = ""
-    batches: int | None = None
-    logged: tuple[str, ...] = ()
-    trainer: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    built: dict[str, Any] | None = None
-    build_seconds: float = 0.0

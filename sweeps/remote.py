@@ -15,8 +15,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sweeps.context import TrialContext
 from sweeps.errors import StoreAway, UserError
-from sweeps.records import TrialContext
 from sweeps.storages.storage import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",

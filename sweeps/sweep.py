@@ -1,43 +1,31 @@
 """A sweep as a person asks for it: a new one, or one that goes on."""
 
-import functools
-import os
 import shlex
-import signal
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sweeps.control import find_driver
 from sweeps.driver import SweepResult, drive
 from sweeps.errors import UserError
-from sweeps.executors import TrialFunction, code
-from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.lr import finder
 from sweeps.planning import batch_size
 from sweeps.planning.choices import choice_notes_of
 from sweeps.planning.plan import (
     Places,
     check_algorithms,
-    context_of,
-    imported,
     inspect,
     places,
     places_of_study,
-    raise_problem,
     schedule_of,
-    slots_of,
 )
 from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
-from sweeps.records import Inspection, TrialContext
 from sweeps.runner import Observer
 from sweeps.samplers.algorithms import make_sampler
+from sweeps.start_up import Say, workers
 from sweeps.storages.patience import patient
 from sweeps.storages.storage import absolute, masked, open_storage, study_url
 from sweeps.study.outcomes import is_in_budget, left
@@ -49,14 +37,9 @@ from sweeps.sweep_file.spec import Budget, SweepSpec
 if TYPE_CHECKING:
     import optuna
 
-    from sweeps.executors.ray import RayExecutor
-
 
 MOST_DIGITS = 10
 """Of a number of trials."""
-
-Say = Callable[[str], None]
-"""Takes a line that a person should see."""
 
 
 def to_stderr(line: str) -> None:
@@ -232,68 +215,3 @@ def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours
     if hours is None and count is None:  # it must have an end
         hours = budget.hours
     return budget.model_copy(update={"trials": count, "hours": hours})
-
-
-@contextmanager
-def workers(
-    spec: SweepSpec, where: Places, address: str | None, say: Say, first: int | None = None
-) -> Iterator[tuple["RayExecutor", TrialContext, int | None, Inspection, bool]]:
-    """Workers that have checked the classes and trained one batch, with what they found.
-
-    That is the trials' context, the number of validations of a full training, the inspection, and whether
-    to ask ahead. At most `first` workers are started before trials ask for more.
-    """
-    with ExitStack() as stack:
-        with signals_raise():
-            from sweeps.executors.cluster import cluster, nodes
-            from sweeps.executors.ray import RayExecutor
-
-            try:
-                folders = stack.enter_context(cluster(address, spec.folders, say))
-            except SystemExit:  # of a handler of SIGTERM that Ray sets while it starts
-                raise Interrupted(signal.SIGTERM) from None
-            raise_again()
-        stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
-        count, need = slots_of([node.total for node in nodes().values()], spec)
-        context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
-        environment = {} if code.is_copy(folders) else dict(os.environ)
-        executor = RayExecutor(
-            functools.partial(make_trial_function, context, environment),
-            slots=spec.concurrency,
-            first=first or spec.budget.trials,
-            need=need,
-            say=say,
-            timeout_seconds=spec.trial_timeout or float("inf"),
-            grace_seconds=context.patience if context.store else 0.0,
-        )
-        stack.callback(executor.close)
-        threading.Thread(target=_import_ahead, daemon=True).start()
-        inspection = executor.call(inspect, context, spec, True)
-        raise_problem(inspection, spec)
-        validations = schedule_of(spec, inspection).validations(inspection.batches)
-        check_algorithms(spec, validations)
-        # With one slot, a seed gives the same trials in the same order each time.
-        yield executor, context, validations, inspection, count > 1
-
-
-def _import_ahead() -> None:
-    """Imports what takes long and is needed soon, while the driver has nothing else to do."""
-    for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
-        imported(name)
-
-
-def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
-    """What a worker calls first; torch and Lightning are imported there, never in the driver.
-
-    Args:
-        context: What all trials share.
-        environment: The driver's, where the worker is on its machine: another sweep may have started that.
-    """
-    if environment:
-        code.take_over(environment)
-    if context.gpus == 0:
-        # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
-    os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
-    made: TrialFunction = imported("sweeps.training.trial").make_trial_function(context)
-    return made

@@ -12,11 +12,11 @@ import pytest
 import torch
 import yaml
 
+from sweeps.context import Inspection
 from sweeps.executors.ray import RayExecutor
 from sweeps.planning.choices import choice_notes, choice_notes_of
 from sweeps.planning.plan import context_of, inspect
-from sweeps.records import Inspection
-from sweeps.sweep import make_trial_function
+from sweeps.start_up import make_trial_function
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.choices import SLOW_SECONDS, unbuildable

@@ -8,8 +8,8 @@ import pytest
 import yaml
 from lightning.pytorch.cli import LightningCLI
 
+from sweeps.context import CliCall
 from sweeps.errors import SpecError
-from sweeps.records import CliCall
 from sweeps.study.persistence import stored_spec
 from sweeps.sweep_file.existing import CLI_KEYWORDS, LONG_KEYWORDS, merged
 from sweeps.sweep_file.loading import load_spec

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search_spaces import load_space
-from sweeps.records import Inspection, TrialContext
+from sweeps.context import Inspection, TrialContext
 from sweeps.training.inspection import inspect
 
 SPACE = {"model.init_args.lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}}

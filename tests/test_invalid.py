@@ -14,10 +14,11 @@ from dashboards import load, tables
 from dashboards.records import Counts
 from dashboards.report import build
 from sweeps import InvalidConfig
+from sweeps.context import Inspection, TrialContext
 from sweeps.errors import SweepFailed
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.planning.plan import PROBES
-from sweeps.records import Assignment, Inspection, Outcome, State, TrialContext
+from sweeps.records import Assignment, Outcome, State
 from sweeps.runner import run
 from sweeps.storages.storage import open_storage
 from sweeps.study.giving_up import INVALID_BEFORE_GIVING_UP

@@ -14,12 +14,12 @@ import dashboards
 from dashboards import report
 from search_spaces import read_yaml
 from sweeps.cli import app
+from sweeps.context import TrialContext
 from sweeps.errors import SpecError
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, rates_between, read
 from sweeps.lr.narrow import configurations, narrowed, within
 from sweeps.planning.plan import context_of
-from sweeps.records import TrialContext
 from sweeps.study.persistence import create_study, equip
 from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep, run_sweep

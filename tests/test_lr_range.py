@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from sweeps.context import TrialContext
 from sweeps.lr.curve import Curve, rates_between
 from sweeps.lr.range_test import MANUAL, has_diverged, range_test
-from sweeps.records import TrialContext
 from tests.lr_modules import SEEN
 
 CONTEXT = TrialContext("val_loss", True, "best", Path("nowhere"), (str(Path.cwd()),))

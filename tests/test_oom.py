@@ -266,7 +266,7 @@ def test_a_ray_worker_is_replaced_after_it_ran_out_of_memory(tmp_path: Path) -> 
     import functools
 
     from sweeps.executors.ray import RayExecutor
-    from sweeps.sweep import make_trial_function as in_worker
+    from sweeps.start_up import make_trial_function as in_worker
 
     of = spec(budget={"trials": 1}, trainer={"max_epochs": 1, "accelerator": "cpu"}, start_with=[width(2)])
     executor = RayExecutor(functools.partial(in_worker, context_of(of, tmp_path, 0.0), {}), slots=1)

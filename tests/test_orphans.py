@@ -77,7 +77,7 @@ FRESH = """
 import os, time
 from pathlib import Path
 from sweeps.planning.processes import FreshProcess
-from sweeps.records import TrialContext
+from sweeps.context import TrialContext
 with FreshProcess(TrialContext("loss", True, "best", Path.cwd(), (os.getcwd(),))) as process:
     print(*process.map(os.getpid, [()]), flush=True)
     process.map(time.sleep, [(600,)])

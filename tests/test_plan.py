@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from sweeps.context import Inspection
 from sweeps.errors import SpecError, UserError
 from sweeps.planning.plan import (
     Places,
@@ -17,7 +18,6 @@ from sweeps.planning.plan import (
     schedule_of,
     slots_of,
 )
-from sweeps.records import Inspection
 from sweeps.sweep_file.loading import load_spec
 from sweeps.training.schedule import Schedule
 from tests import fakes

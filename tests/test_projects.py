@@ -13,8 +13,9 @@ import optuna
 import pytest
 import yaml
 
+from sweeps.context import Inspection
 from sweeps.planning.plan import context_of, inspect, schedule_of
-from sweeps.records import Answer, Inspection, Outcome, Report, State
+from sweeps.records import Answer, Outcome, Report, State
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
 from sweeps.sweep_file.loading import load_spec

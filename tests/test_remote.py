@@ -18,7 +18,7 @@ from sweeps.errors import UserError
 from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.remote import RemoteFolder, remote_folder
-from sweeps.sweep import workers
+from sweeps.start_up import workers
 from sweeps.sweep_file.loading import load_spec
 from tests import fakes
 from tests.live_sweeps import places_in

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from sweeps.records import Assignment, Outcome, Point, Report, State, Timing, TrialContext
+from sweeps.context import TrialContext
+from sweeps.records import Assignment, Outcome, Point, Report, State, Timing
 from sweeps.tracking.journal import Journal
 from sweeps.training.trial import make_trial_function
 

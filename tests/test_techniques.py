@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from sweeps.context import TrialContext
 from sweeps.planning.check import precision_notes
-from sweeps.records import Answer, Assignment, Outcome, Report, State, TrialContext
+from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.training.trial import make_trial_function
 from sweeps.training.worker import Worker
 from tests import fakes

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.records import Answer, Assignment, Outcome, Point, Report, State, TrialContext
+from sweeps.context import TrialContext
+from sweeps.records import Answer, Assignment, Outcome, Point, Report, State
 from sweeps.training.trial import make_trial_function
 from sweeps.training.worker import Worker
 

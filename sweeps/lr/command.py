@@ -13,8 +13,8 @@ from sweeps.lr.narrow import has_rate
 from sweeps.lr.section import LrFinder
 from sweeps.planning.batch_size import settled
 from sweeps.planning.plan import Places, tracking_place
+from sweeps.start_up import workers
 from sweeps.study.persistence import stored_spec
-from sweeps.sweep import workers
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.tracking.recorder import Recorder, SweepInfo
 

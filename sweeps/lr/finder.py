@@ -25,10 +25,11 @@ from typing import Any, Protocol
 
 from search_spaces.choices import Site
 from search_spaces.parameters import FloatParameter
+from sweeps.context import TrialContext
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within
 from sweeps.lr.section import LrFinder
-from sweeps.records import Point, TrialContext
+from sweeps.records import Point
 from sweeps.sweep_file.cells import grid_arguments
 from sweeps.sweep_file.spec import SweepSpec
 

@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces.paths import get, put, unshared
+from sweeps.context import RateSearch, TrialContext
 from sweeps.lr.curve import Curve, read
 from sweeps.lr.narrow import has_place
 from sweeps.lr.range_test import range_test
 from sweeps.lr.section import MULTIPLIER
-from sweeps.records import Assignment, Outcome, RateSearch, TrialContext
+from sweeps.records import Assignment, Outcome
 from sweeps.remote import RATE, RemoteFolder
 from sweeps.training.callbacks import Points
 

@@ -24,9 +24,9 @@ from lightning.pytorch.callbacks import (
 )
 
 from search_spaces.paths import get
+from sweeps.context import TrialContext
 from sweeps.executors import code
 from sweeps.lr.curve import FEWEST, Curve, rates_between
-from sweeps.records import TrialContext
 from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.faults import fault_of

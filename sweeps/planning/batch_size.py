@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from sweeps.context import TrialContext
 from sweeps.oom import at, put
-from sweeps.records import TrialContext
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.memory import share_of_machine
 

@@ -9,6 +9,7 @@ from rich.syntax import ANSISyntaxTheme, Syntax
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.context import Inspection, TrialContext
 from sweeps.executors.resources import Need
 from sweeps.lr.each import advice as rate_notes
 from sweeps.lr.each import outlook
@@ -24,7 +25,6 @@ from sweeps.planning.plan import (
     schedule_of,
     slots_of,
 )
-from sweeps.records import Inspection, TrialContext
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.storage import masked
 from sweeps.sweep_file.spec import Component, SweepSpec

@@ -8,8 +8,8 @@ import importlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from sweeps.context import Inspection, TrialContext
 from sweeps.planning.plan import PROBES
-from sweeps.records import Inspection, TrialContext
 from sweeps.sweep_file.spec import SweepSpec
 
 SECONDS = 1.0

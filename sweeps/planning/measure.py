@@ -15,10 +15,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from sweeps.context import TrialContext
 from sweeps.oom import at, batch_size_path, put
 from sweeps.planning.batch_size import Largest, Workers, find
 from sweeps.planning.processes import FreshProcess
-from sweeps.records import TrialContext
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.tried import Tried
 

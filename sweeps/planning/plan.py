@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sweeps.context import Inspection, TrialContext
 from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.files import sweep_folder
 from sweeps.lr.each import rate_search
-from sweeps.records import Inspection, TrialContext
 from sweeps.remote import RemoteFolder, is_remote, remote_folder, unwritable
 from sweeps.samplers.algorithms import make_pruner
 from sweeps.samplers.rehearsal import check_sampler

@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any
 
+from sweeps.context import TrialContext
 from sweeps.executors.orphans import end_with_parent
-from sweeps.records import TrialContext
 
 END_SECONDS = 5.0
 
@@ -68,7 +68,7 @@ class FreshProcess:
 
 def _serve(end: Any, context: TrialContext) -> None:
     """The child's side."""
-    from sweeps.sweep import make_trial_function
+    from sweeps.start_up import make_trial_function
 
     end_with_parent()
     # A DataLoader's processes are to be started as anywhere, not as this one was.

@@ -12,10 +12,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
+from sweeps.context import CliCall
 from sweeps.errors import SpecError
 from sweeps.lr.section import MULTIPLIER, LrFinder
 from sweeps.oom import Oom, auto_path, started
-from sweeps.records import MOST_OBJECTIVES, CliCall
+from sweeps.records import MOST_OBJECTIVES
 from sweeps.study.stopping import StopWhen
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")

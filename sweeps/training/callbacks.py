@@ -10,8 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.loggers import Logger
 
+from sweeps.context import TrialContext
 from sweeps.executors import Reporter
-from sweeps.records import Assignment, Outcome, Point, Report, State, TrialContext
+from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
 from sweeps.training.checkpoints import Saver
 from sweeps.training.randomness import random_state, set_random_state

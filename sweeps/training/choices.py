@@ -18,8 +18,8 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from search_spaces import CategoricalParameter, Choice, Params, Scalar
 from search_spaces.wording import shown
+from sweeps.context import TrialContext
 from sweeps.executors import code
-from sweeps.records import TrialContext
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras

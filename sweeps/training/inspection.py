@@ -16,9 +16,10 @@ from typing import Any
 from jsonargparse import ArgumentParser
 
 from search_spaces import SearchSpace, SpaceError
+from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.executors import code
 from sweeps.provenance import user_sources
-from sweeps.records import Assignment, CliCall, Inspection, Report, TrialContext
+from sweeps.records import Assignment, Report
 from sweeps.training.callbacks import MetricNotLoggedError, Points, TrialCallback
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared

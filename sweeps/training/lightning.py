@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
 
-from sweeps.records import CliCall
+from sweeps.context import CliCall
 from sweeps.training.command_line import Base, CliProblem, Enough, Extras, TrialCLI
 from sweeps.training.user_code import ImportProblem, import_object, of_constructor, of_other_package, where
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import torch
 
+from sweeps.context import TrialContext
 from sweeps.executors import Reporter, TrialFunction, code
 from sweeps.lr.in_trial import with_found, with_rate
-from sweeps.records import Assignment, Outcome, Timing, TrialContext
+from sweeps.records import Assignment, Outcome, Timing
 from sweeps.remote import trial_folder
 from sweeps.training.callbacks import Points, TrialCallback
 from sweeps.training.checkpoints import usable

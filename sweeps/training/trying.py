@@ -17,8 +17,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
+from sweeps.context import TrialContext
 from sweeps.oom import at, put
-from sweeps.records import TrialContext
 from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.faults import fault_of

@@ -22,12 +22,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sweeps.context import TrialContext
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations
 from sweeps.lr.range_test import range_test
-from sweeps.records import Assignment, Report, TrialContext
+from sweeps.records import Assignment, Report
 from sweeps.runner import run
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study

@@ -24,10 +24,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import sweeps.sweep
+import sweeps.start_up
 from sweeps import control
+from sweeps.context import TrialContext
 from sweeps.executors import TrialFunction
-from sweeps.records import TrialContext
 from sweeps.tracking import journal
 from sweeps.training import checkpoints
 from tests.benchmarks.contestants import ours
@@ -53,7 +53,7 @@ IN_DRIVER: list[Clocked] = [
     (control.Lease, "_renew", CPU),  # beside the loop
 ]
 
-original = sweeps.sweep.make_trial_function
+original = sweeps.start_up.make_trial_function
 
 
 def clock(clocked: Sequence[Clocked]) -> dict[str, float]:
@@ -109,7 +109,7 @@ def measure(count: int) -> None:
     """Runs the sweep in this process and folder, and prints the shares as JSON."""
     from tests.benchmarks import safety  # by its name, which the workers can import
 
-    sweeps.sweep.make_trial_function = safety.make_trial_function
+    sweeps.start_up.make_trial_function = safety.make_trial_function
     spent = leave_out(IN_DRIVER) if WITHOUT in os.environ else clock(IN_DRIVER)
     ours(fixed_list(count))
     trials = [json.loads(line) for line in Path("trials.jsonl").read_text().splitlines()]

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-import sweeps.sweep
+import sweeps.start_up
+from sweeps.context import TrialContext
 from sweeps.executors import Reporter, TrialFunction
-from sweeps.records import Assignment, Outcome, TrialContext
+from sweeps.records import Assignment, Outcome
 
-original = sweeps.sweep.make_trial_function
+original = sweeps.start_up.make_trial_function
 
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
@@ -33,5 +34,5 @@ if __name__ == "__main__":
     from sweeps.cli import main
     from tests.chaos import private  # by its name, which the workers can import
 
-    sweeps.sweep.make_trial_function = private.make_trial_function
+    sweeps.start_up.make_trial_function = private.make_trial_function
     main()

@@ -1,0 +1,97 @@
+"""What a sweep starts with: a cluster, warm workers, and what they say of the user's classes."""
+
+import functools
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.context import Inspection, TrialContext
+from sweeps.executors import TrialFunction, code
+from sweeps.interruption import Interrupted, raise_again, signals_raise
+from sweeps.planning.plan import (
+    Places,
+    check_algorithms,
+    context_of,
+    imported,
+    inspect,
+    raise_problem,
+    schedule_of,
+    slots_of,
+)
+from sweeps.sweep_file.spec import SweepSpec
+
+if TYPE_CHECKING:
+    from sweeps.executors.ray import RayExecutor
+
+Say = Callable[[str], None]
+"""Takes a line that a person should see."""
+
+
+@contextmanager
+def workers(
+    spec: SweepSpec, where: Places, address: str | None, say: Say, first: int | None = None
+) -> Iterator[tuple["RayExecutor", TrialContext, int | None, Inspection, bool]]:
+    """Workers that have checked the classes and trained one batch, with what they found.
+
+    That is the trials' context, the number of validations of a full training, the inspection, and whether
+    to ask ahead. At most `first` workers are started before trials ask for more.
+    """
+    with ExitStack() as stack:
+        with signals_raise():
+            from sweeps.executors.cluster import cluster, nodes
+            from sweeps.executors.ray import RayExecutor
+
+            try:
+                folders = stack.enter_context(cluster(address, spec.folders, say))
+            except SystemExit:  # of a handler of SIGTERM that Ray sets while it starts
+                raise Interrupted(signal.SIGTERM) from None
+            raise_again()
+        stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
+        count, need = slots_of([node.total for node in nodes().values()], spec)
+        context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
+        environment = {} if code.is_copy(folders) else dict(os.environ)
+        executor = RayExecutor(
+            functools.partial(make_trial_function, context, environment),
+            slots=spec.concurrency,
+            first=first or spec.budget.trials,
+            need=need,
+            say=say,
+            timeout_seconds=spec.trial_timeout or float("inf"),
+            grace_seconds=context.patience if context.store else 0.0,
+        )
+        stack.callback(executor.close)
+        threading.Thread(target=_import_ahead, daemon=True).start()
+        inspection = executor.call(inspect, context, spec, True)
+        raise_problem(inspection, spec)
+        validations = schedule_of(spec, inspection).validations(inspection.batches)
+        check_algorithms(spec, validations)
+        # With one slot, a seed gives the same trials in the same order each time.
+        yield executor, context, validations, inspection, count > 1
+
+
+def _import_ahead() -> None:
+    """Imports what takes long and is needed soon, while the driver has nothing else to do."""
+    for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
+        imported(name)
+
+
+def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:
+    """What a worker calls first; torch and Lightning are imported there, never in the driver.
+
+    Args:
+        context: What all trials share.
+        environment: The driver's, where the worker is on its machine: another sweep may have started that.
+    """
+    if environment:
+        code.take_over(environment)
+    if context.gpus == 0:
+        # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
+    made: TrialFunction = imported("sweeps.training.trial").make_trial_function(context)
+    return made
