@@ -132,6 +132,7 @@ def _drive(request: dict[str, Any]) -> None:
     """The life of one driver; does not come back."""
     import sweeps.cli
     import sweeps.executors.cluster as clusters
+    import sweeps.executors.each as each
     import sweeps.executors.ray as executor
     import sweeps.executors.workers as workers
     import sweeps.tracking.live_report
@@ -143,7 +144,7 @@ def _drive(request: dict[str, Any]) -> None:
     output = os.open(request["output"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(output, 1)
     os.dup2(output, 2)
-    vars(executor)["ray"] = vars(workers)["ray"] = ForkedRay
+    vars(executor)["ray"] = vars(workers)["ray"] = vars(each)["ray"] = ForkedRay
     there = {"here": NodeState({"CPU": 2.0}, {"CPU": 2.0})}
     vars(clusters)["cluster"] = lambda _, folders, __: contextlib.nullcontext(folders)
     vars(clusters)["nodes"] = vars(workers)["nodes"] = lambda: there
