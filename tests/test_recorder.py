@@ -28,12 +28,7 @@ from sqlalchemy import create_engine, text
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State, Timing
 from sweeps.tracking.artifacts import store
 from sweeps.tracking.journal import Journal
-from sweeps.tracking.mlflow_setup import (
-    ENVIRONMENT,
-    _empty_database,
-    prepare_database,
-    without_waiting_for_the_disk,
-)
+from sweeps.tracking.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
 from sweeps.tracking.names import Text, batch_length, cut
 from sweeps.tracking.recorder import Recorder, SweepInfo, pause_after
 from sweeps.tracking.refusals import is_final
@@ -52,7 +47,6 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     here = tmp_path_factory.mktemp("database") / 'it\'s "é:x"'  # MLflow writes it into SQL as it is
     here.mkdir()
     path = here / "folder" / "mlflow.db"
-    _empty_database.cache_clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(here)
         prepare_database(f"sqlite:///{path}")
@@ -696,21 +690,6 @@ def test_two_processes_may_create_the_same_database(info: SweepInfo, tmp_path: P
         assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert not leftover.exists()
     assert list(elsewhere.iterdir()) == []
-
-
-def test_a_process_has_mlflow_make_its_tables_once_for_all_its_databases(
-    template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError
-
-    monkeypatch.setattr("sweeps.tracking.mlflow_setup._make_tables", refuse)
-    folder = tmp_path / 'it\'s "there"'
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    prepare_database(f"sqlite:///{folder}/mlflow.db")
-    [default] = MlflowClient(f"sqlite:///{folder}/mlflow.db").search_experiments()
-    assert default.artifact_location == (folder / "mlruns" / "0").as_uri()
 
 
 def test_a_database_that_is_removed_between_two_sweeps_of_a_process_is_made_anew(info: SweepInfo) -> None:

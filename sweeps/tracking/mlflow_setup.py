@@ -1,13 +1,12 @@
 """MLflow made ready: its database, the sweep's experiment, and quiet."""
 
 import contextlib
-import functools
 import logging
 import os
 import shutil
 import sqlite3
-import tempfile
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,32 +85,19 @@ def _create_database(path: Path) -> None:
     folder = path.with_name(f"{path.name}.creating")
     shutil.rmtree(folder, ignore_errors=True)  # of a process that died here
     folder.mkdir()
-    ready = folder / "ready.db"
-    ready.write_bytes(_empty_database())
-    with contextlib.closing(sqlite3.connect(ready)) as database:
-        location = (Path.cwd() / "mlruns" / "0").as_uri()  # where MLflow would have the default experiment's
-        database.execute("UPDATE experiments SET artifact_location = ?", (location,))
-        database.commit()
-        database.execute("PRAGMA journal_mode=WAL")
+    # MLflow keeps its connection to this file for good: so a copy is moved, and no name is used twice.
+    draft, ready = folder / f"{uuid.uuid4().hex}.db", folder / "ready.db"
+    with without_waiting_for_the_disk():
+        _make_tables(f"sqlite:///{draft}")
+    with (
+        contextlib.closing(sqlite3.connect(draft)) as source,
+        contextlib.closing(sqlite3.connect(ready)) as copy,
+    ):
+        source.backup(copy)
+        copy.execute("PRAGMA journal_mode=WAL")
     forget_logs(path)
     ready.replace(path)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-@functools.cache
-def _empty_database() -> bytes:
-    """What MLflow makes in a second of processor time, so once a process, however many databases it needs."""
-    with tempfile.TemporaryDirectory() as folder:
-        # MLflow keeps its connection to this file for good: so it is copied.
-        draft, ready = Path(folder, "draft.db"), Path(folder, "ready.db")
-        with without_waiting_for_the_disk():
-            _make_tables(f"sqlite:///{draft}")
-        with (
-            contextlib.closing(sqlite3.connect(draft)) as source,
-            contextlib.closing(sqlite3.connect(ready)) as copy,
-        ):
-            source.backup(copy)
-        return ready.read_bytes()
 
 
 @contextlib.contextmanager
