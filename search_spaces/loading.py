@@ -15,7 +15,7 @@ from search_spaces.errors import SpaceError
 from search_spaces.parameters import CategoricalParameter, FloatParameter, IntParameter, Parameter
 from search_spaces.paths import Path, is_index, split, unshared
 from search_spaces.space import SearchSpace
-from search_spaces.wording import KEY_HABITS, shown, unknown_key, unknown_type, untyped
+from search_spaces.wording import KEY_HABITS, range_as_key, shown, unknown_key, unknown_type, untyped
 
 RANGE_KEYS = ("type", "low", "high", "log", "step", "when")
 KEYS: dict[str, tuple[str, ...]] = {
@@ -55,6 +55,8 @@ def _top_level(key: str, raw: object) -> Parameter | Choice:
         return _parameter(key, raw)
     if _looks_untyped(raw):
         raise SpaceError(key, untyped(raw))
+    if raw and (rule := range_as_key(raw)):
+        raise SpaceError(key, rule)
     if "when" in raw:
         rule = "`when` needs the long form of named choices: {type: choice, choices: {...}, when: {...}}."
         raise SpaceError(key, rule)

@@ -119,6 +119,17 @@ def unknown_type(kind: object, options: Collection[str]) -> str:
     return f"unknown type {shown(kind)}" + (f": write {habit}." if habit else nearest(kind, options))
 
 
+def range_as_key(raw: Mapping[object, object]) -> str:
+    """Return the rule for `{loguniform: [0.1, 1]}`, other tools' word as the only key; "" for others."""
+    (kind, value), *others = raw.items()
+    if others or not isinstance(value, list):
+        return ""
+    habit = {"choice": "the list itself, [a, b, c]", **TYPE_HABITS}.get(str(kind), "")
+    for name, bound in zip(("low", "high", "step"), value, strict=False):
+        habit = habit.replace(f"{name}: ...", f"{name}: {shown(bound)}")
+    return habit and f"{shown(kind)} is a word of other tools: write {habit}."
+
+
 def untyped(raw: Mapping[object, object]) -> str:
     """Return the rule for a mapping that looks like a parameter but has no `type`."""
     if "value" in raw:

@@ -197,6 +197,22 @@ def test_a_branch_is_literal_but_for_the_parameters_in_it(
             id="W&B steps",
         ),
         pytest.param(
+            "a: {loguniform: [0.0001, 0.1]}",
+            "a: 'loguniform' is a word of other tools: "
+            "write {type: float, log: true, low: 0.0001, high: 0.1}.",
+            id="a range as a key",
+        ),
+        pytest.param(
+            "a: {quniform: [0, 1, 0.25]}",
+            "a: 'quniform' is a word of other tools: write {type: float, step: 0.25, low: 0, high: 1}.",
+            id="a range with steps as a key",
+        ),
+        pytest.param(
+            "a: {choice: [1, 2]}",
+            "a: 'choice' is a word of other tools: write the list itself, [a, b, c].",
+            id="a choice as a key",
+        ),
+        pytest.param(
             "a: {values: [1, 2]}",
             "a: `values` needs no mapping: write the list itself, [a, b, c].",
             id="W&B values",
