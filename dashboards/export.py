@@ -125,12 +125,14 @@ def ordered(config: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in keys}
 
 
-def _config(trial: Trial) -> dict[str, Any]:
-    """A trial's config for the user's own script.
+def script_config(trial: Trial) -> dict[str, Any]:
+    """Return a trial's config for the user's own script; empty if the trial never got one.
 
     Trials have no sanity check. One in the script would draw the random numbers of a validation loader that
     keeps its workers, and so shift all later ones.
     """
+    if not trial.config:
+        return {}
     trainer = trial.config.get("trainer") or {}
     trainer = {**trainer, "num_sanity_val_steps": trainer.get("num_sanity_val_steps", 0)}
     return ordered({**trial.config, "trainer": trainer})
@@ -138,7 +140,7 @@ def _config(trial: Trial) -> dict[str, Any]:
 
 def _lightning(sweep: Sweep, trials: list[Trial], several: bool) -> str:
     documents = [
-        "".join(f"# {line}\n" for line in _header(sweep, trial)) + yaml_text(_config(trial))
+        "".join(f"# {line}\n" for line in _header(sweep, trial)) + yaml_text(script_config(trial))
         for trial in trials
     ]
     return "---\n".join(documents)
@@ -181,7 +183,7 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
             "metric": sweep.summary.metric,
             **_all_values(sweep, trial),
             "params": trial.params,
-            "config": _config(trial),
+            "config": script_config(trial),
         }
         for trial in trials
     ]
@@ -196,7 +198,7 @@ def _all_values(sweep: Sweep, trial: Trial) -> dict[str, Any]:
 
 
 def _args(sweep: Sweep, trials: list[Trial], several: bool) -> str:
-    return "".join(shlex.join(_flags(_config(trial))) + "\n" for trial in trials)
+    return "".join(shlex.join(_flags(script_config(trial))) + "\n" for trial in trials)
 
 
 def _flags(config: dict[str, Any]) -> list[str]:

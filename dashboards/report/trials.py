@@ -4,6 +4,7 @@ import math
 import shlex
 from typing import Any
 
+from dashboards.export import script_config
 from dashboards.records import Sweep, Trial
 from dashboards.report.configs import pack
 from dashboards.report.page import Page, paragraph, text
@@ -55,7 +56,7 @@ def trial_data(sweep: Sweep, runs: Runs) -> dict[str, Any]:
         )
     return {
         "columns": columns,
-        "configs": pack(trial.config for trial in trials),
+        "configs": pack(map(script_config, trials)),
         "runs": {
             "address": f"{runs.address}/#/experiments/{runs.experiment_id}/runs/",
             "ids": [runs.run_ids.get(trial.number) for trial in trials] if runs.run_ids else [],
