@@ -140,6 +140,27 @@ def test_a_folder_that_others_can_enter_is_not_used(tmp_path: Path, monkeypatch:
     assert runtime_folder() is None
 
 
+def test_the_folder_outlives_the_users_login(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """XDG_RUNTIME_DIR is removed when the user logs out, and a sweep may run on."""
+    monkeypatch.delenv("SWEEPS_RUNTIME_DIR")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "login"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "login").mkdir()
+    assert runtime_folder() == tmp_path / f"lightning-sweeps-{os.getuid()}"
+
+
+def test_the_owners_files_do_not_grow_old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody touches is removed from a folder for temporary files after some days."""
+    monkeypatch.setattr("sweeps.executors.sharing.KEEP_SECONDS", 0.05)
+    owner = Place(tmp_path)
+    owner.own(HERE)
+    files = [tmp_path, tmp_path / "owner.lock", tmp_path / "cluster.json"]
+    for path in files:
+        os.utime(path, (0, 0))
+    wait_for(lambda: all(path.stat().st_mtime > 0 for path in files))
+    owner.leave()
+
+
 def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
     """Starts a sweep whose trials take the whole machine, a second each."""
     folder.mkdir()

@@ -15,12 +15,15 @@ import json
 import math
 import os
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 POLL_SECONDS = 0.5
+KEEP_SECONDS = 3600.0
+"""How often the files are touched: systemd-tmpfiles removes what nobody did that to for ten days."""
 LOST_SECONDS = 20.0
 """How long the owner of a cluster that has gone waits for those who had joined it."""
 
@@ -54,11 +57,13 @@ def have_gpu_in_common(one: str, other: str) -> bool:
 
 
 def runtime_folder() -> Path | None:
-    """The folder of the locks: the user's alone, made if need be; None if there is no such place."""
+    """The folder of the locks: the user's alone, made if need be; None if there is no such place.
+
+    It is not in XDG_RUNTIME_DIR: that is removed when the user logs out, whatever runs on (XDG Base Directory
+    Specification 0.8), and the next sweep would train on the GPUs of one that it cannot find.
+    """
     given = os.environ.get("SWEEPS_RUNTIME_DIR")
-    base = os.environ.get("XDG_RUNTIME_DIR") or ""
-    default = Path(base) if base and Path(base).is_dir() else Path(tempfile.gettempdir())
-    folder = Path(given) if given else default / f"lightning-sweeps-{os.getuid()}"
+    folder = Path(given or Path(tempfile.gettempdir(), f"lightning-sweeps-{os.getuid()}"))
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         about = folder.lstat()
@@ -78,6 +83,7 @@ class Place:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._handles: list[int] = []
+        self._has_left = threading.Event()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,6 +117,7 @@ class Place:
             os.close(handle)
             return False
         self._handles.append(handle)
+        threading.Thread(target=self._keep, name="keeps-files", daemon=True).start()
         path = self._folder / "cluster.json"
         path.unlink(missing_ok=True)
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:  # noqa: PTH123
@@ -135,8 +142,16 @@ class Place:
         finally:
             os.close(handle)
 
+    def _keep(self) -> None:
+        """Lets the files look new as long as this process owns the cluster."""
+        while not self._has_left.wait(KEEP_SECONDS):
+            for path in (*self._folder.glob("*.lock"), *self._folder.glob("*.json"), self._folder):
+                with contextlib.suppress(OSError):
+                    os.utime(path)
+
     def leave(self) -> None:
         """Lets go of everything that this process holds."""
+        self._has_left.set()
         while self._handles:
             os.close(self._handles.pop())
 
