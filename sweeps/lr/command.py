@@ -72,7 +72,8 @@ def lr_find(
     """
     name = f"{spec.name}-lr-find"
     where = Places("", *tracking_place(spec, name), Path(spec.files))
-    with workers(spec, where, address, say) as (executor, context, *_):
+    tests = max(settings.configs, finder.REPEATS) * len(finder.sites_of(spec, settings))
+    with workers(spec, where, address, say, first=tests) as (executor, context, *_):
         spec, _ = settled(executor, context, spec)
         found = finder.find(executor, context, spec, settings)
     attributes = {"lr_finder": finder.stored(spec, settings, found)}

@@ -70,6 +70,11 @@ def run_test(context: TrialContext, config: Mapping[str, Any], finder: LrFinder,
     return tested
 
 
+def sites_of(spec: SweepSpec, finder: LrFinder) -> list[Site | None]:
+    """The places of the space that set the learning rate; one that is none where the space does not."""
+    return [s for s in spec.space.sites if s.config_path == finder.parameter] or [None]
+
+
 def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFinder) -> list[Found]:
     """Runs the range tests of all places that set the learning rate, and reads their curves.
 
@@ -79,7 +84,7 @@ def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFin
         spec: The sweep.
         finder: What to test. A parameter that the space does not have is tested all the same.
     """
-    sites: list[Site | None] = [s for s in spec.space.sites if s.config_path == finder.parameter] or [None]
+    sites = sites_of(spec, finder)
     jobs, owners = [], []
     for index, site in enumerate(sites):
         tests = [config for _, config in configurations(spec, site, finder.configs)]
