@@ -103,7 +103,7 @@ def drive(
             mark = optuna_study.user_attrs["lightning_sweeps"]
             mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
             optuna_study.set_user_attr("lightning_sweeps", mark)
-            study.change_budget(spec.budget)  # it may have been asked for with `resume`
+            study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
             for outcome in study.adopt(journal.left(), files.has_begun):
                 files.record(outcome)
         study.end("running")

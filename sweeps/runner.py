@@ -123,9 +123,10 @@ def obey(request: Request, study: Study, executor: Executor) -> None:
         case "update", changes:
             budget: dict[str, Any] = {key: changes[key] for key in ("trials", "hours") if key in changes}
             if budget:
-                study.change_budget(study.budget.model_copy(update=budget))
+                study.change(budget=study.budget.model_copy(update=budget))
             if "concurrency" in changes:
                 executor.resize(changes["concurrency"])
+                study.change(concurrency=changes["concurrency"])  # also for a resumption
 
 
 def show(observers: Sequence[Observer], event: News) -> None:

@@ -386,6 +386,14 @@ def test_requests_reach_the_driver_once_and_only_the_living_one(tmp_path: Path) 
     again.release()
 
 
+def test_what_is_updated_holds_for_a_resumption_too() -> None:
+    study = fakes.study(fakes.spec(concurrency=2))
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    obey(Request("update", {"concurrency": 1, "trials": 7}), study, executor)
+    spec = loaded_spec(fakes.optuna_study(study))
+    assert (spec.concurrency, spec.budget.trials) == (1, 7)
+
+
 def test_what_cannot_be_asked_of_a_trial_is_said_and_does_not_end_the_sweep(tmp_path: Path) -> None:
     spec, database = fakes.spec(), str(tmp_path / "s.db")
     url = f"sqlite:///{database}"
@@ -466,7 +474,7 @@ def test_a_sweep_that_hours_limit_goes_on_with_as_many_and_again(tmp_path: Path)
     assert going_on(inner, None, 1.5).budget.hours == 1.5
     again = going_on(inner, None, None).budget
     assert (again.trials, again.hours) == (None, 2)
-    study.change_budget(again)
+    study.change(budget=again)
     assert loaded_spec(inner).budget == again
     study.end("finished")
     with pytest.raises(UserError, match="test: its budget of 2 hours is used; `--hours 2` asks for more"):

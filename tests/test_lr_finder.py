@@ -303,6 +303,7 @@ def test_a_sweep_finds_narrows_records_and_does_not_repeat_it(
     resume_sweep("found", trials="+1")
     sweep = dashboards.load("sweeps.db", "found")
     assert sweep.lr_finder["findings"] == [finding]
+    assert sweep.spec["search_space"][LR] == RANGE  # as the user wrote it
     rates = [trial.params[LR] for trial in sweep.trials]
     assert len(rates) == 2
     assert rates[0] == finding["suggestion"]

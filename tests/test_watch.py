@@ -92,7 +92,7 @@ def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tm
     )
 
     def drive() -> None:
-        driver.study.change_budget(Budget(trials=12))
+        driver.study.change(budget=Budget(trials=12))
         driver.end_trial(State.COMPLETE, 0.25)
         driver.study.end("finished")
 

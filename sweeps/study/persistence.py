@@ -10,7 +10,7 @@ import itertools
 import shlex
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -211,3 +211,13 @@ def stored_spec(spec: SweepSpec) -> dict[str, Any]:
         if key in stored:
             stored[key] = masked(stored[key])
     return stored
+
+
+def store_changes(study: "optuna.Study", spec: SweepSpec, keys: Iterable[str]) -> None:
+    """Writes some keys of a sweep into what the study keeps of it; the rest stays as the user wrote it.
+
+    The sweep that runs may have narrower ranges than that: those of the learning-rate finder.
+    """
+    kept, now = study.user_attrs["spec"], stored_spec(spec)
+    same = {key: value for key, value in kept.items() if key not in keys}
+    study.set_user_attr("spec", same | {key: now[key] for key in keys if key in now})

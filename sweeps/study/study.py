@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sweeps.errors import SweepFailed, UserError
 from sweeps.records import Again, Assignment, Event, News, Outcome, Report, Request, State
@@ -17,7 +17,7 @@ from sweeps.samplers.exhaustion import Exhaustion
 from sweeps.study.front import Front
 from sweeps.study.giving_up import Failures
 from sweeps.study.outcomes import EXCLUDED, last_step, outcome_of
-from sweeps.study.persistence import stored_spec
+from sweeps.study.persistence import store_changes
 from sweeps.study.retrying import ATTRIBUTE, Retrying
 from sweeps.study.running import Running
 from sweeps.study.stopping import Stopping, in_order_of_their_ends
@@ -224,10 +224,10 @@ class Study:
         """When the sweep ends."""
         return self._spec.budget
 
-    def change_budget(self, budget: Budget) -> None:
-        """Sets another budget, here and in the stored specification."""
-        self._spec = self._spec.model_copy(update={"budget": budget})
-        self._study.set_user_attr("spec", stored_spec(self._spec))
+    def change(self, **changes: Any) -> None:
+        """Sets keys of the specification, here and as it is stored."""
+        self._spec = self._spec.model_copy(update=changes)
+        store_changes(self._study, self._spec, changes)
 
     def enqueue_again(self, number: int) -> None:
         """Asks once more for the parameters of a trial that ended, beside the budget.
@@ -240,7 +240,7 @@ class Study:
             raise UserError(f"{self.name}: trial {number} has not ended, so it cannot be tried again")
         self._study.enqueue_trial(ended[number].params)
         if self.budget.trials is not None:
-            self.change_budget(self.budget.model_copy(update={"trials": self.budget.trials + 1}))
+            self.change(budget=self.budget.model_copy(update={"trials": self.budget.trials + 1}))
 
     def should_stop(self, report: Report) -> bool:
         """Whether the trial ends here: it diverged, the pruner says so, or another program has ended it.
