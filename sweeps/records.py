@@ -144,7 +144,8 @@ class Outcome:
         reason: Why a trial ended before its time, in one line: pruned, diverged, failed, invalid, or
             complete by EarlyStopping.
         others: The further objectives' values at the validation that gave `value`, if there are any.
-        metrics: Every metric that the module had logged by the validation that gave `value`.
+        metrics: Every metric that the module had logged by the end of the validation that gave `value`, or of
+            the epoch if that ended it.
         points: Everything that was logged since the last report.
         timing: Where the time went.
         worker: Which worker ran it.

@@ -101,6 +101,14 @@ class Scheduled(Line):
         self.validations += 1
 
 
+class Counting(Scheduled):
+    """Its `epoch_mean`, over the batches of an epoch's training, is the epoch's number."""
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.log("epoch_mean", float(self.current_epoch), on_step=False, on_epoch=True)
+        return super().training_step(batch, batch_idx)
+
+
 class Diverging(Line):
     """NaN from the second validation on."""
 

@@ -75,6 +75,12 @@ def test_each_validation_is_reported_once_and_the_last_one_as_the_last(run: Run)
     assert 0 < outcome.timing.fit_seconds <= outcome.timing.slot_seconds
 
 
+def test_the_metrics_beside_the_value_are_those_of_its_epoch(run: Run) -> None:
+    """Lightning has the means of an epoch's training only after the validation at the epoch's end."""
+    _, outcome = run("Counting", init_args={"values": [3.0, 1.0, 2.0, 4.0]})
+    assert (outcome.metrics["val_loss"], outcome.metrics["epoch_mean"]) == (1.0, 1.0)
+
+
 def test_every_logged_value_travels_with_lightnings_own_step(run: Run) -> None:
     reports, outcome = run("Line")
     assert [p.step for p in points(reports, outcome, "loss")] == [3, 7, 11, 15, 19, 23, 27, 31]

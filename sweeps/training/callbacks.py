@@ -187,6 +187,9 @@ class TrialCallback(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, and reads the answer before the next epoch."""
         self._is_between_epochs = True
+        if self._unsaved:  # now there are the means of the epoch's training, too
+            now = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
+            self._metrics = now | {metric: self._metrics[metric] for metric in self._all_metrics}
         self._save_and_take_answer(trainer)
         self._is_between_epochs = False
 
