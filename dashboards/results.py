@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,7 +108,7 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
     directions = [direction.name.lower() for direction in study.directions]
     with _no_garbage_collection():
         frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_excluded(trial)]
-        trials = tuple(_trial(frozen) for frozen in frozen_trials)
+        trials = _as_begun(tuple(_trial(frozen) for frozen in frozen_trials), attrs)
     mark = attrs[MARK]
     return Sweep(
         summary=_summary(study.study_name, attrs, directions, trials),
@@ -160,6 +161,19 @@ def _trial(frozen: "FrozenTrial") -> Trial:
         ended=_aware(frozen.datetime_complete),
         values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),
     )
+
+
+def _as_begun(trials: tuple[Trial, ...], attrs: dict[str, Any]) -> tuple[Trial, ...]:
+    """Return the trials with those waiting that a driver has only drawn: Optuna says that they run.
+
+    It notes every few seconds how many train; the others are the latest ones without a validation.
+    """
+    running = [trial for trial in trials if trial.state == "running"]
+    ahead = len(running) - attrs.get("driver", {}).get("training", len(running))
+    if ahead <= 0 or _sweep_state(attrs) not in ("running", "paused"):
+        return trials
+    drawn = [trial.number for trial in running if not trial.intermediate][-ahead:]
+    return tuple(replace(trial, state="waiting") if trial.number in drawn else trial for trial in trials)
 
 
 def _validations(frozen: "FrozenTrial") -> dict[int, float]:

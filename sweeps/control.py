@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import SweepFailed, UserError
 from sweeps.machine import process_space
-from sweeps.records import Request
+from sweeps.records import Again, News, Outcome, Request, Started
 from sweeps.storages.patience import StudyGone, StudyUnwritable, hurry, patient
 from sweeps.storages.storage import database_lock
 
@@ -56,6 +56,7 @@ class Lease:
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._seen: set[str] = set()
         self._beaten = (0.0, 0.0)
+        self._training: set[int] = set()
         self._taken_by: dict[str, Any] | None = None
         self._gone: StudyGone | None = None
         self._is_ending = False
@@ -100,6 +101,13 @@ class Lease:
             found.append(self._requests.get())
         return found
 
+    def record(self, event: News) -> None:
+        """Counts the trials that train: the study has those that are only drawn as running, too."""
+        if isinstance(event, Started):
+            self._training.add(event.number)
+        elif isinstance(event, Outcome | Again):
+            self._training.discard(event.number)
+
     def take_no_more(self) -> None:
         """Lets other terminals know that the sweep is ending: nobody would do what they ask for."""
         self._is_ending = True
@@ -138,7 +146,8 @@ class Lease:
 
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
-                "beat": time.time(), "is_ending": self._is_ending}  # fmt: skip
+                "beat": time.time(), "is_ending": self._is_ending,
+                "training": len(self._training)}  # fmt: skip
 
     def _beat(self) -> None:
         self._study.set_user_attr("driver", self._driver())

@@ -109,7 +109,7 @@ def drive(
         study.end("running")
         claimed()
         recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
-        observers = [files, *observers]
+        observers = [files, lease, *observers]
         state: Status = "failed"
         problems: list[str] = []
         try:

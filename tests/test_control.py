@@ -112,7 +112,8 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     assert f"chaos is being run by process {process.pid} on " in refused.stderr
     assert "`sweeps update chaos trials=N` changes its budget" in refused.stderr
     assert typed("update", "chaos", "trials=900", folder=folder).stdout == "chaos goes on with trials=900\n"
-    running = next(t["number"] for t in reversed(status(folder)["trials"]) if t["state"] == "running")
+    wait_for(lambda: counts(folder)["running"] == os.cpu_count() and counts(folder)["waiting"] > 0)
+    running = status(folder)["trials"][-1]["number"]  # or drawn: it is there for a while
     killed = typed("trial", "kill", "chaos", str(running), folder=folder)
     assert killed.stdout == f"chaos: trial {running} ends, and counts as failed\n"
     wait_for(lambda: counts(folder)["failed"] == 1)

@@ -136,6 +136,26 @@ def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
 
 
+@pytest.mark.parametrize(
+    ("attributes", "states"),
+    [
+        pytest.param({}, ["running"] * 3 + ["waiting"], id="one is drawn ahead"),
+        pytest.param({"sweep_state": "interrupted"}, ["running"] * 4, id="all go on with a resumption"),
+    ],
+)
+def test_a_trial_that_is_only_drawn_waits(
+    tmp_path: Path, attributes: dict[str, Any], states: list[str]
+) -> None:
+    trials = [Ended("running", None, intermediate=seen) for seen in ({1: 0.6}, {}, {1: 0.7}, {})]
+    driver = {"host": HERE, "pid": os.getpid(), "beat": time.time(), "training": 3}
+    add_sweep(
+        tmp_path / "sweeps.db", "s", trials, **{"sweep_state": "running", "driver": driver} | attributes
+    )
+    sweep = load(tmp_path / "sweeps.db", "s")
+    assert [trial.state for trial in sweep.trials] == states
+    assert sweep.summary.counts == Counts(running=states.count("running"), waiting=states.count("waiting"))
+
+
 def test_a_name_alone_means_the_usual_database(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(copy.parent)
     copy.rename("sweeps.db")

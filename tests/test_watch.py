@@ -16,7 +16,7 @@ from sweeps.control import Lease, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.interruption import Interrupted
 from sweeps.preparing import preparing
-from sweeps.records import Outcome, Report, State, Timing
+from sweeps.records import Outcome, Report, Started, State, Timing
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
@@ -122,6 +122,26 @@ def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(tmp_path
     lease.release()
     assert states == ["running", "paused", "running"]
     assert text.splitlines()[:2] == ["paused, `sweeps resume test` goes on", "the pause is over"]
+
+
+def test_a_trial_that_is_only_drawn_does_not_run(tmp_path: Path) -> None:
+    driver = Driver(tmp_path)
+    lease = Lease(driver.inner, driver.url)
+    for _ in range(3):
+        assignment = driver.study.ask()
+        assert assignment is not None
+        if assignment.number < 2:
+            lease.record(Started(assignment.number, 0.0))
+    lease.claim()
+    looks = []
+
+    def drive() -> None:
+        looks.append(0)
+        if len(looks) == 2:
+            driver.study.end("finished")
+
+    assert "2 running" in watched(driver.url, drive, terminal=True)
+    lease.release()
 
 
 def test_a_driver_that_is_gone_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The outcome of a trial as the study keeps it, beside Optuna's own state and value."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sweeps.records import Outcome, State, Timing
@@ -40,6 +40,21 @@ def is_in_budget(frozen: "optuna.trial.FrozenTrial") -> bool:
 def left(trials: "Sequence[optuna.trial.FrozenTrial]", budget: int | None) -> int | None:
     """How many trials a budget has left, at least one; None where it does not count them."""
     return None if budget is None else max(1, budget - sum(map(is_in_budget, trials)))
+
+
+def begun(
+    trials: "Sequence[optuna.trial.FrozenTrial]", driver: Mapping[str, Any]
+) -> "list[optuna.trial.FrozenTrial]":
+    """Those of the running trials that train; Optuna counts the ones that are only drawn, too.
+
+    Args:
+        trials: Of a study, in order.
+        driver: Its attribute, with how many were training at its last beat: the others are the latest.
+    """
+    running = [trial for trial in trials if trial.state.name == "RUNNING"]
+    ahead = max(0, len(running) - driver.get("training", len(running)))
+    drawn = [trial.number for trial in running if not last_step(trial)]
+    return [trial for trial in running if trial.number not in drawn[len(drawn) - ahead :]]
 
 
 def last_step(frozen: "optuna.trial.FrozenTrial") -> int:

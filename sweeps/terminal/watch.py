@@ -16,7 +16,7 @@ from sweeps.preparing import preparation
 from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Request, Started
 from sweeps.storages.storage import study_names, study_url
-from sweeps.study.outcomes import counted, outcome_of
+from sweeps.study.outcomes import begun, counted, outcome_of
 from sweeps.study.persistence import load_study, loaded_spec
 from sweeps.terminal.progress import Progress
 
@@ -120,8 +120,8 @@ class _Eyes:
     def news(self) -> Iterator[News]:
         """What happened since the last look, as the driver's own display is told it."""
         yield from self._asked()
-        for trial in self._trials():
-            if trial.state.name == "RUNNING" and trial.number not in self._running:
+        for trial in begun(self._trials(), self._study.user_attrs.get("driver") or {}):
+            if trial.number not in self._running:
                 self._running.add(trial.number)
                 yield Started(trial.number, 0.0)
         for trial in self.ended():
