@@ -15,8 +15,8 @@ EXAMPLES = "sweeps.examples"
 DOORS = {
     "ray": {"sweeps.executors": "address cluster each life local ray workers"},
     "lightning": {
-        "sweeps.training": "callbacks checkpoints choices command_line inspection lightning techniques trying"
-        " user_code",
+        "sweeps.training": "callbacks checkpoints choices command_line inspection lightning points"
+        " techniques trying user_code",
         "sweeps.lr": "range_test",
         "sweeps.sweep_file": "init",
     },

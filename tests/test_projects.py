@@ -329,6 +329,45 @@ def test_a_script_that_calls_the_trainer_itself_has_its_own_form_of_the_configur
     assert "learning rate 0." in "".join(log.read_text() for log in here.rglob("log.txt"))
 
 
+LOGGING = '''
+from lightning.pytorch.cli import LightningCLI
+from lightning.pytorch.loggers import CSVLogger
+from finetune import FineTuned, Points
+
+class LoggingCLI(LightningCLI):
+    """Chooses its logger by itself."""
+
+    def __init__(self, *args, **kwargs):
+        defaults = {"max_epochs": 2, "accelerator": "cpu"}
+        super().__init__(FineTuned, Points, trainer_defaults=defaults, **kwargs)
+
+    def before_fit(self):
+        self.trainer.logger = CSVLogger("own")
+'''
+
+
+def test_what_a_trial_logs_arrives_though_the_command_line_puts_a_logger_in_the_place_of_all(
+    here: Path,
+) -> None:
+    (here / "logging_cli.py").write_text(LOGGING)
+    sys.path.append(str(ALL["groups"].file.parent))
+    spec = load_spec(
+        {
+            "name": "logging",
+            "objective": {"metric": "val/acc", "direction": "maximize"},
+            "budget": {"trials": 1},
+            "cli": "logging_cli.LoggingCLI",
+            "search_space": {"model.head_lr": [0.01, 0.1]},
+        }
+    )
+    assert look(spec, probe=True).problem is None
+    assert not (here / "own").exists()
+    [(_, reports, outcome)] = trained(spec, 1)
+    assert outcome.state is State.COMPLETE, outcome.reason
+    assert all("val/acc" in {point.key for point in report.points} for report in reports)
+    assert list((here / "own").rglob("metrics.csv"))
+
+
 def test_command_lines_in_one_process_keep_apart() -> None:
     for name, paths in (("linked", "width"), ("script", "activation"), ("linked", "depth")):
         resolved = look(load_spec(ALL[name].file)).resolved

@@ -193,6 +193,20 @@ def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path
     assert (tmp_path / "trial-0" / "best.ckpt").exists()
 
 
+@pytest.mark.parametrize("kind", ["", "TensorBoardLogger"])
+def test_a_module_may_ask_more_of_its_logger_than_to_log_metrics(run: Run, tmp_path: Path, kind: str) -> None:
+    logger = {"class_path": kind, "init_args": {"save_dir": str(tmp_path / "own"), "name": "mine"}}
+    own = {"class_path": "ModelCheckpoint", "init_args": {"filename": "mine"}}
+    model = {"class_path": "tests.habits.Drawing"}
+    trainer = {"callbacks": [own]} | ({"logger": logger} if kind else {})
+    reports, outcome = run("Line", model=model, trainer=trainer)
+    assert outcome.state is State.COMPLETE, outcome.reason
+    folder = tmp_path / "own" / "mine" / f"{tmp_path.name}-trial-0" if kind else tmp_path / "trial-0"
+    assert (folder / "table.txt").read_text() == (kind or "Points")
+    assert len(points(reports, outcome, "val_loss")) == 4
+    assert (tmp_path / "trial-0" / "checkpoints" / "mine.ckpt").exists()
+
+
 @pytest.mark.parametrize("kind", ["CSVLogger", "TensorBoardLogger"])
 def test_the_users_own_logger_has_a_folder_for_each_attempt_of_a_trial(
     run: Run, tmp_path: Path, kind: str

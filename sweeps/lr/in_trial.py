@@ -28,7 +28,7 @@ from sweeps.lr.range_test import range_test
 from sweeps.lr.section import MULTIPLIER
 from sweeps.records import Assignment, Outcome
 from sweeps.remote import RATE, RemoteFolder
-from sweeps.training.callbacks import Points
+from sweeps.training.points import Points
 
 
 def with_rate(

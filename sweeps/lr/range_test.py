@@ -27,11 +27,11 @@ from search_spaces.paths import get
 from sweeps.context import TrialContext
 from sweeps.executors import code
 from sweeps.lr.curve import FEWEST, Curve, rates_between
-from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.faults import fault_of
 from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import build
+from sweeps.training.points import Points
 from sweeps.training.user_code import where
 
 EPOCHS = 100_000
@@ -98,7 +98,7 @@ def range_test(
 
 def _fit(context: TrialContext, config: Mapping[str, Any], folder: str, rising: "_Rising") -> None:
     limits = {**LIMITS, "max_steps": len(rising.rates)}
-    cli = build(config, Extras(folder, rising, Points(), limits), context.cli)
+    cli = build(config, Extras(folder, rising, Points(folder), limits), context.cli)
     try:
         if not cli.model.automatic_optimization:
             raise _NotPossible(MANUAL)

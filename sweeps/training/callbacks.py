@@ -1,54 +1,22 @@
-"""What a trial adds to a Lightning training: it collects what is logged, reports, saves, ends and goes on."""
+"""What a trial adds to a Lightning training: it reports, saves, ends and goes on."""
 
 import math
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from lightning.pytorch.loggers import Logger
 
 from sweeps.context import TrialContext
 from sweeps.executors import Reporter
 from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
 from sweeps.training.checkpoints import Saver
+from sweeps.training.points import Points
 from sweeps.training.randomness import random_state, set_random_state
 from sweeps.training.schedule import Schedule
 from sweeps.training.techniques import effective_settings, has_just_averaged, stopping_message
-
-
-class Points(Logger):
-    """A Lightning logger that keeps what it is given until it is taken."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._points: list[Point] = []
-
-    @property
-    def name(self) -> str:
-        """Lightning names folders after loggers."""
-        return "sweeps"
-
-    @property
-    def version(self) -> str:
-        """Lightning names folders after loggers."""
-        return ""
-
-    def log_hyperparams(self, *args: Any, **kwargs: Any) -> None:
-        """The study has the parameters already."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Keeps one point a metric, with Lightning's own step."""
-        now = time.time_ns() // 1_000_000
-        self._points += [Point(key, float(value), step or 0, now) for key, value in metrics.items()]
-
-    def take(self) -> tuple[Point, ...]:
-        """Everything since the last time."""
-        points, self._points = tuple(self._points), []
-        return points
 
 
 class TrialCallback(Checkpoint):

@@ -21,11 +21,11 @@ from search_spaces.wording import shown
 from sweeps.context import TrialContext
 from sweeps.executors import code
 from sweeps.sweep_file.spec import SweepSpec
-from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.invalid import declared
 from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import instantiate
+from sweeps.training.points import Points
 from sweeps.training.user_code import where
 
 SLOW_SECONDS = 5.0
@@ -123,7 +123,7 @@ class _Builder:
         """Why a configuration cannot be built, "" if it can; and whether it is valid, as its code sees it."""
         started = time.perf_counter()
         problem, is_valid = "", True
-        extras = Extras(self._folder, Checkpoint(), Points(), {})
+        extras = Extras(self._folder, Checkpoint(), Points(self._folder), {})
         with isolated(), torch.enable_grad():
             try:
                 instantiate(config, extras, self._context.cli).release()

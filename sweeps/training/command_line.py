@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import yaml
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -53,7 +53,7 @@ class Extras:
     Attributes:
         folder: `default_root_dir` unless the configuration has one.
         callback: Our callback, after the user's.
-        logger: Our logger, beside the user's.
+        logger: Our logger, after the user's.
         limits: Trainer arguments that win over the configuration, for a probe; the user's loggers and
             checkpoints are then left out, too.
     """
@@ -108,10 +108,11 @@ class Base(LightningCLI):
         if extras.limits is not None:
             loggers = []
             own, callbacks, persistent = (_no_checkpoints(some) for some in (own, callbacks, persistent))
+        _keep_here([*own, *callbacks, *persistent], extras.folder)
         self.trainer_defaults["callbacks"] = [*persistent, extras.callback]
         config |= {
             "callbacks": own,
-            "logger": [extras.logger, *loggers],
+            "logger": [*loggers, extras.logger],  # a module's `self.logger` is the first
             "enable_checkpointing": True,  # our callback is one; it does not save where the user wants none
             "default_root_dir": config.get("default_root_dir") or extras.folder,
             "plugins": [*_as_list(config.get("plugins")), LightningEnvironment()],
@@ -221,6 +222,13 @@ def _made(callback: Any) -> Any:
 
 def _no_checkpoints(callbacks: list[Any]) -> list[Any]:
     return [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
+
+
+def _keep_here(callbacks: Sequence[Callback], folder: str) -> None:
+    """Has the user's checkpoints written to a folder, not to the first logger's, unless they say where."""
+    for callback in callbacks:
+        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+            callback.dirpath = str(Path(folder) / "checkpoints")
 
 
 def _keep_apart(loggers: Sequence[Logger], folder: Path) -> None:

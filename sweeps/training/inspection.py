@@ -20,12 +20,13 @@ from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.executors import code
 from sweeps.provenance import user_sources
 from sweeps.records import Assignment, Report
-from sweeps.training.callbacks import MetricNotLoggedError, Points, TrialCallback
+from sweeps.training.callbacks import MetricNotLoggedError, TrialCallback
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
 from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import build, parse, prepare
 from sweeps.training.outline import Outline
+from sweeps.training.points import Points
 from sweeps.training.user_code import (
     ImportProblem,
     import_object,
@@ -235,7 +236,7 @@ class _InvalidError(Exception):
 
 def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool) -> _Probed:
     """Trains and validates one batch, or none."""
-    points = Points()
+    points = Points(folder)
     callback = TrialCallback(Assignment(0, {}, {}), _Answering(), context, points, None)
     try:
         started = time.perf_counter()

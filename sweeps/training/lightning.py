@@ -58,6 +58,9 @@ def build(config: Mapping[str, Any], extras: Extras, call: CliCall = LIGHTNING) 
     before_fit = getattr(cli, "before_fit", None)
     if cli.subcommand and callable(before_fit):  # LightningCLI calls it between the classes and the training
         before_fit()
+    if extras.logger not in cli.trainer.loggers:  # the user's class has put its own into the Trainer
+        others = [] if extras.limits is not None else cli.trainer.loggers
+        cli.trainer.loggers = [*others, extras.logger]
     return cli
 
 

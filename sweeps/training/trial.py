@@ -17,12 +17,13 @@ from sweeps.executors import Reporter, TrialFunction, code
 from sweeps.lr.in_trial import with_found, with_rate
 from sweeps.records import Assignment, Outcome, Timing
 from sweeps.remote import trial_folder
-from sweeps.training.callbacks import Points, TrialCallback
+from sweeps.training.callbacks import TrialCallback
 from sweeps.training.checkpoints import usable
 from sweeps.training.command_line import Extras
 from sweeps.training.faults import CannotAccumulateError, fault_of
 from sweeps.training.isolation import describe_device, freeze, isolated, output_to, scrub_environment
 from sweeps.training.lightning import build
+from sweeps.training.points import Points
 from sweeps.training.randomness import seed_from_nowhere
 
 
@@ -60,7 +61,7 @@ def prepare_process(context: TrialContext) -> None:
 def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, folder: Path) -> Outcome:
     if assignment.config.get("seed_everything") is False:
         seed_from_nowhere()  # or all trials of this worker would draw the same numbers
-    points = Points()
+    points = Points(str(folder))
     assignment, found = with_rate(assignment, context, folder, points)
     saves = assignment.config.get("trainer", {}).get("enable_checkpointing") is not False
     callback = TrialCallback(assignment, reporter, context, points, folder if saves else None)

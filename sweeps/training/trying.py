@@ -19,12 +19,12 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from sweeps.context import TrialContext
 from sweeps.oom import at, put
-from sweeps.training.callbacks import Points
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.faults import fault_of
 from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import build, parse
 from sweeps.training.memory import held_to
+from sweeps.training.points import Points
 from sweeps.training.tried import Tried
 from sweeps.training.user_code import where
 
@@ -81,7 +81,8 @@ def _tried(
 ) -> Tried:
     with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
         try:
-            with _built(context, config, Extras(folder, clock, Points(), limits)) as (trainer, model, data):
+            extras = Extras(folder, clock, Points(folder), limits)
+            with _built(context, config, extras) as (trainer, model, data):
                 trainer.fit(model, datamodule=data)
                 loader = trainer.train_dataloader
                 steps = trainer.global_step

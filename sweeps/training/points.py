@@ -1,0 +1,55 @@
+"""Collects what a module logs: a Lightning logger beside the user's own, or in the place of one."""
+
+import time
+from collections.abc import Mapping
+
+from lightning.pytorch.loggers.logger import DummyLogger
+
+from sweeps.records import Point
+
+
+class Points(DummyLogger):
+    """A Lightning logger that keeps what it is given until it is taken.
+
+    Where the user has no logger, it is the module's `self.logger`. What a module asks of a logger beyond its
+    metrics, such as `self.logger.experiment.add_image(...)` or `self.logger.watch(self)`, then does nothing,
+    as with the logger that Lightning takes for `fast_dev_run`.
+
+    Args:
+        folder: The folder that a module is told when it asks the logger or the Trainer for one.
+    """
+
+    def __init__(self, folder: str) -> None:
+        super().__init__()
+        self._folder = folder
+        self._points: list[Point] = []
+
+    @property
+    def name(self) -> str:
+        """Lightning names folders after loggers."""
+        return "sweeps"
+
+    @property
+    def save_dir(self) -> str:
+        """What `trainer.log_dir` is."""
+        return self._folder
+
+    @property
+    def root_dir(self) -> str:
+        """The same folder: it is of one training only."""
+        return self._folder
+
+    @property
+    def log_dir(self) -> str:
+        """The same folder."""
+        return self._folder
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Keeps one point a metric, with Lightning's own step."""
+        now = time.time_ns() // 1_000_000
+        self._points += [Point(key, float(value), step or 0, now) for key, value in metrics.items()]
+
+    def take(self) -> tuple[Point, ...]:
+        """Everything since the last time."""
+        points, self._points = tuple(self._points), []
+        return points
