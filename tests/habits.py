@@ -1,8 +1,62 @@
-"""More modules as users write them, each with a habit that a sweep must stand."""
+"""More modules and data as users write them: each has a habit that a training must stand that goes on."""
 
 from pathlib import Path
+from typing import Any
 
-from tests.modules import Line
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from tests.modules import Data, Line
+
+
+class PerEpoch(Line):
+    """Logs in training by epochs, too, and at their end."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.backbone = self.net[0]
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        loss = nn.functional.mse_loss(self.net(batch[0]), batch[1])
+        self.log("loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self.log("ended", float(self.current_epoch))
+
+
+class Plateaus(PerEpoch):
+    """Halves its rate in every epoch, by a scheduler that waits for a metric."""
+
+    def __init__(self, lr: float = 0.05, monitor: str = "val_loss") -> None:
+        super().__init__(lr)
+        self.monitor = monitor
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.lr)
+        plateau = torch.optim.lr_scheduler.ReduceLROnPlateau(
+            optimizer, patience=0, threshold=10.0, factor=0.5
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": plateau, "monitor": self.monitor}}
+
+
+class Seldom(PerEpoch):
+    """Logs `val_loss`, which is dear, at every second validation only."""
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        if self.current_epoch % 2 == 0:
+            super().validation_step(batch, batch_idx)
+
+
+class KeptProcesses(Data):
+    """Its loaders keep their processes."""
+
+    def train_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.set, 8, shuffle=True, num_workers=1, persistent_workers=True)
+
+    def val_dataloader(self) -> DataLoader[tuple[Tensor, ...]]:
+        return DataLoader(self.set, 32, num_workers=1, persistent_workers=True)
 
 
 class Drawing(Line):

@@ -3,6 +3,7 @@
 import math
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +66,7 @@ def curve(reports: list[Report]) -> list[tuple[int, float]]:
     return [(report.step, report.value) for report in reports]
 
 
-def all_points(reports: list[Report]) -> list[tuple[str, float, int]]:
+def all_points(reports: Sequence[Report | Outcome]) -> list[tuple[str, float, int]]:
     return [(p.key, p.value, p.step) for report in reports for p in report.points]
 
 

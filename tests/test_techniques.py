@@ -12,7 +12,7 @@ from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.training.trial import make_trial_function
 from sweeps.training.worker import Worker
 from tests import fakes
-from tests.test_resume import CONFIG, Driver, Killed, curve
+from tests.test_resume import CONFIG, Driver, Killed, all_points, curve
 
 EARLY = {"class_path": "EarlyStopping", "init_args": {"monitor": "val_loss", "patience": 2}}
 AVERAGING = {"class_path": "StochasticWeightAveraging", "init_args": {"swa_lrs": 0.05, "swa_epoch_start": 2}}
@@ -73,6 +73,48 @@ def test_a_killed_trial_goes_on_with_the_state_of_its_callbacks(
     assert finished is not None
     assert resumed is not None
     assert (resumed.state, resumed.value, resumed.reason) == (finished.state, finished.value, finished.reason)
+
+
+def habit(name: str, **init_args: Any) -> dict[str, Any]:
+    return {"class_path": f"tests.habits.{name}", "init_args": init_args}
+
+
+FINETUNING = {
+    "class_path": "lightning.pytorch.callbacks.BackboneFinetuning",
+    "init_args": {"unfreeze_backbone_at_epoch": 1},
+}
+
+
+@pytest.mark.parametrize(
+    ("trainer", "more"),
+    [
+        pytest.param({}, {}, id="metrics of training epochs"),
+        pytest.param({}, {"model": habit("Plateaus")}, id="ReduceLROnPlateau"),
+        pytest.param({}, {"model": habit("Plateaus", monitor="loss_epoch")}, id="of a metric of training"),
+        pytest.param({}, {"model": habit("Seldom")}, id="a metric of some validations"),
+        pytest.param({"max_steps": 36}, {}, id="steps"),
+        pytest.param({"max_steps": 36}, {"model": habit("Plateaus")}, id="steps and ReduceLROnPlateau"),
+        pytest.param({"callbacks": [FINETUNING]}, {}, id="unfrozen parameters"),
+        pytest.param({}, {"data": habit("KeptProcesses")}, id="kept processes"),
+        pytest.param({"check_val_every_n_epoch": 2}, {"data": habit("KeptProcesses")},
+                     id="kept processes, seldom validated"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kill", [1, 3])
+def test_a_killed_trial_goes_on_as_if_it_had_never_been(
+    tmp_path: Path, trainer: dict[str, Any], more: dict[str, Any], kill: int
+) -> None:
+    settings = {"lr_scheduler": None, "optimizer": None, "model": habit("PerEpoch")} | more
+    trainer = {"max_epochs": 6} | trainer
+    whole, finished = train(tmp_path / "whole", trainer, **settings)
+    first, _ = train(tmp_path / "cut", trainer, kill=kill, **settings)
+    rest, resumed = train(tmp_path / "cut", trainer, attempt=1, known_step=kill, **settings)
+    assert finished is not None
+    assert resumed is not None
+    assert curve(first + rest) == curve(whole)
+    assert sorted(all_points([*first, *rest, resumed])) == sorted(all_points([*whole, finished]))
+    assert (resumed.value, resumed.reason) == (finished.value, finished.reason)
+    assert resumed.metrics == finished.metrics
 
 
 def test_averaged_weights_are_validated_and_count(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sweeps.context import TrialContext
 from sweeps.executors import Reporter
 from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
+from sweeps.training import going_on
 from sweeps.training.checkpoints import Saver
 from sweeps.training.points import Points
 from sweeps.training.randomness import random_state, set_random_state
@@ -65,6 +66,7 @@ class TrialCallback(Checkpoint):
         self._metrics: dict[str, float] = {}
         self._last_report: Report | None = None
         self._random_state: dict[str, Any] | None = None
+        self._beside: dict[str, Any] = {}  # what Lightning's checkpoint lacks
         self._awaits_answer = False
         self._unsaved: bool | None = None  # a validation waits for its checkpoint; whether it is the best
         self._is_between_epochs = False
@@ -85,6 +87,7 @@ class TrialCallback(Checkpoint):
             "report": [report.step, report.value, report.last, points] if report else None,
             "random": random_state(),
             "is_between_epochs": self._is_between_epochs,
+            "beside": self._beside,
             "batching": self.batching,
             "total": self._total,
             "should_stop": self._should_stop,
@@ -103,6 +106,9 @@ class TrialCallback(Checkpoint):
         self._random_state, self._is_between_epochs = state_dict["random"], state_dict["is_between_epochs"]
         self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
         self.earlier_seconds = state_dict.get("seconds", 0.0)
+        self._beside = state_dict.get("beside", {})
+        if epoch_end := self._beside.get("epoch_end"):
+            self._points.log_metrics(**epoch_end)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Says again what an earlier attempt reported and the study did not get."""
@@ -125,6 +131,7 @@ class TrialCallback(Checkpoint):
         )
         self._total = schedule.validations(int(batches) if math.isfinite(batches) else None)
         if self._random_state is not None:
+            going_on.restore(trainer, self._beside, is_between_epochs=self._is_between_epochs)
             set_random_state(self._random_state)
             if self._is_between_epochs:
                 # Lightning has chosen the order of the next epoch's batches already: choose it again.
@@ -212,6 +219,7 @@ class TrialCallback(Checkpoint):
     def _save_and_take_answer(self, trainer: Trainer) -> None:
         self._should_stop = trainer.should_stop
         if self._unsaved is not None and self._saver is not None:
+            self._beside = going_on.taken(trainer, is_between_epochs=self._is_between_epochs)
             self._saver.save(trainer, self._validations, is_best=self._unsaved)
         self._unsaved = None
         self._take_answer(trainer)

@@ -1,0 +1,83 @@
+"""What a checkpoint lacks of a training that goes on from it as if it had never been interrupted.
+
+Lightning writes a checkpoint before it is done with the epoch: only then it logs the epoch's training metrics
+and asks ReduceLROnPlateau. When it goes on, it begins with the next epoch and makes up for neither; one that
+counts its steps (`max_steps`) ends the same epoch once more. It also forgets what was logged before, which a
+metric that is not logged at every validation needs, and which parameters a callback has frozen or not.
+"""
+
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loops.loop import _Loop
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+
+def taken(trainer: Trainer, *, is_between_epochs: bool) -> dict[str, Any]:
+    """What to put into the checkpoint, as plain values and tensors.
+
+    Args:
+        trainer: In the training.
+        is_between_epochs: The epoch's callbacks are through.
+    """
+    metrics = trainer.callback_metrics.items()
+    parameters = trainer.lightning_module.named_parameters()
+    return {
+        "metrics": {key: v.detach().cpu() if isinstance(v, Tensor) else float(v) for key, v in metrics},
+        "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
+        "epoch_end": _epoch_end(trainer) if is_between_epochs else {},
+    }
+
+
+def _epoch_end(trainer: Trainer) -> dict[str, Any]:
+    """What Lightning logs at the end of the epoch, and the step that it logs it with; empty for nothing."""
+    logged = {key: float(value) for key, value in trainer._logger_connector.metrics["log"].items()}
+    if not logged:
+        return {}
+    step = int(logged.pop("step", trainer.fit_loop.epoch_loop._batches_that_stepped - 1))
+    return {"metrics": {"epoch": trainer.current_epoch, **logged}, "step": step}
+
+
+def restore(trainer: Trainer, known: dict[str, Any], *, is_between_epochs: bool) -> None:
+    """Puts it back once Lightning has restored its own part; it draws random numbers.
+
+    Args:
+        trainer: About to train.
+        known: What `taken` gave; empty for a checkpoint of an earlier version.
+        is_between_epochs: As when it was taken.
+    """
+    trainer.callback_metrics.update(known.get("metrics", {}))
+    if "frozen" in known:
+        for name, parameter in trainer.lightning_module.named_parameters():
+            parameter.requires_grad_(name not in known["frozen"])
+    if is_between_epochs:
+        _begin_next_epoch(trainer)
+        _start_loading(trainer)
+
+
+def _begin_next_epoch(trainer: Trainer) -> None:
+    """Ends the epoch before, where Lightning has not."""
+    loop = trainer.fit_loop
+    if loop._iteration_based_training():
+        # Lightning always takes this for a training that was interrupted within an epoch.
+        loop.epoch_progress.increment_completed()
+        _Loop.restarting.fset(loop, False)  # type: ignore[attr-defined]
+        loop.reset_restart_stage()
+        loop.epoch_loop.reset_restart_stage()
+    if loop.epoch_loop._num_ready_batches_reached():
+        loop.epoch_progress.current.completed -= 1  # the schedulers go by it
+        loop.epoch_loop.update_lr_schedulers("epoch", update_plateau_schedulers=True)
+        loop.epoch_progress.current.completed += 1
+
+
+def _start_loading(trainer: Trainer) -> None:
+    """Starts the processes of validation loaders that keep them: that draws a random number, only once."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    if loop._combined_loader is None:
+        trainer.validating = True
+        loop.setup_data()
+        trainer.training = True
+    for loader in () if loop._combined_loader is None else loop._combined_loader.flattened:
+        if isinstance(loader, DataLoader) and loader.persistent_workers and loader._iterator is None:
+            iter(loader)
