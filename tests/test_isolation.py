@@ -1,6 +1,7 @@
 """What keeps trials apart: nothing that one does to its process outlives it, and its output is its own."""
 
 import contextlib
+import logging
 import os
 import random
 import subprocess
@@ -186,6 +187,22 @@ def test_a_log_is_continued_and_holds_any_text(tmp_path: Path) -> None:
         with output_to(log):
             print(text)  # noqa: T201
     assert log.read_text(encoding="utf-8") == "größe\nhalf \\udc80\n"
+
+
+def test_a_handler_of_logging_writes_to_the_log_of_each_trial(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    logger = logging.getLogger("of a user's module")
+    for number in range(2):
+        with output_to(tmp_path / f"{number}.txt"):
+            if not number:  # as `logging.basicConfig` at the head of a module does
+                logger.addHandler(logging.StreamHandler())
+            logger.warning("in trial %s", number)
+    logger.warning("afterwards")
+    assert [(tmp_path / f"{number}.txt").read_text() for number in range(2)] == [
+        "in trial 0\n", "in trial 1\n"
+    ]  # fmt: skip
+    assert capfd.readouterr().err == "afterwards\n"
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

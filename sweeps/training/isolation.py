@@ -1,6 +1,7 @@
 """What keeps the trials of a process apart: process-wide state is restored, output goes to a log."""
 
 import contextlib
+import functools
 import gc
 import io
 import os
@@ -121,34 +122,54 @@ def output_to(log: Path) -> Iterator[None]:
     It works on file descriptors, so the output of C libraries and of DataLoader processes is there, too.
     Where the file cannot be made or has no room, the output is lost and the block runs all the same.
     """
-    disk = io.BufferedWriter(_opened(log))
     saved = [os.dup(1), os.dup(2)]
-    # Line by line, so that the order of Python's and other writers' lines is kept.
-    with io.TextIOWrapper(disk, "utf-8", "backslashreplace", line_buffering=True) as file:
+    out, err = _streams()
+    with _opened(log) as file:
         _redirect(file.fileno(), file.fileno())
         try:
-            with contextlib.redirect_stdout(file), contextlib.redirect_stderr(file):
+            with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
                 try:
                     yield
                 except BaseException:
                     traceback.print_exc()
                     raise
+                finally:
+                    out.flush()
+                    err.flush()
         finally:
             _redirect(*saved)
             for descriptor in saved:
                 os.close(descriptor)
 
 
+@functools.cache
+def _streams() -> tuple[io.TextIOWrapper, io.TextIOWrapper]:
+    """What Python writes to in each block: never closed, since handlers of `logging` keep their stream.
+
+    Line by line, so that the order of Python's and other writers' lines is kept.
+    """
+    out, err = (
+        io.TextIOWrapper(
+            io.BufferedWriter(_Disk(descriptor, "w", closefd=False)),
+            "utf-8",
+            "backslashreplace",
+            line_buffering=True,
+        )
+        for descriptor in (1, 2)
+    )
+    return out, err
+
+
 def _opened(log: Path) -> io.FileIO:
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        return _Disk(log, "a")
+        return io.FileIO(log, "a")
     except OSError:  # a training is dearer than its log
         return io.FileIO(os.devnull, "a")
 
 
 class _Disk(io.FileIO):
-    """A file that takes what there is room for: a full disk must not fail a training that prints."""
+    """A descriptor that takes what there is room for: a full disk must not fail a training that prints."""
 
     def write(self, data: "Buffer") -> int:
         try:
