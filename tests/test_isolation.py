@@ -205,6 +205,19 @@ def test_a_handler_of_logging_writes_to_the_log_of_each_trial(
     assert capfd.readouterr().err == "afterwards\n"
 
 
+def test_what_torch_compiles_in_one_trial_does_not_use_up_what_it_compiles_in_the_next() -> None:
+    compiled: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        compiled.append(graph)
+        return graph.forward
+
+    for width in range(1, 13):
+        with isolated():
+            torch.compile(torch.nn.Linear(width, 1), backend=backend)(torch.zeros(2, width))
+    assert len(compiled) == 12
+
+
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:
     def opened() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))

@@ -37,7 +37,8 @@ def isolated() -> Iterator[None]:
 
     Random number generators (Python, NumPy, torch, CUDA), default dtype and device, determinism, cuDNN
     and matmul settings, thread count, environment, working directory, `sys.path`, `sys.argv` and
-    warning filters are put back; memory that the trial held on a GPU is freed.
+    warning filters are put back; what `torch.compile` made is dropped; memory that the trial held on a GPU
+    is freed.
     """
     restore = [part() for part in (_random_state, _torch_settings, _process_settings)]
     try:
@@ -45,6 +46,9 @@ def isolated() -> Iterator[None]:
     finally:
         for put_back in restore:
             put_back()
+        if "torch._dynamo" in sys.modules:
+            # It compiles one piece of code some eight times, and then never again in this process.
+            torch.compiler.reset()
         _free_memory()
 
 
