@@ -34,12 +34,18 @@ Say = Callable[[str], None]
 
 @contextmanager
 def workers(
-    spec: SweepSpec, where: Places, address: str | None, say: Say, first: int | None = None
+    spec: SweepSpec,
+    where: Places,
+    address: str | None,
+    say: Say,
+    first: int | None = None,
+    stay: ExitStack | None = None,
 ) -> Iterator[tuple["RayExecutor", TrialContext, int | None, Inspection, bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
     That is the trials' context, the number of validations of a full training, the inspection, and whether
-    to ask ahead. At most `first` workers are started before trials ask for more.
+    to ask ahead. At most `first` workers are started before trials ask for more. The cluster is left, which
+    may mean to wait for other sweeps, when `stay` is closed, or else at the end of the block.
     """
     with ExitStack() as stack:
         with signals_raise():
@@ -47,7 +53,7 @@ def workers(
             from sweeps.executors.ray import RayExecutor
 
             try:
-                folders = stack.enter_context(cluster(address, spec.folders, say))
+                folders = (stay or stack).enter_context(cluster(address, spec.folders, say))
             except SystemExit:  # of a handler of SIGTERM that Ray sets while it starts
                 raise Interrupted(signal.SIGTERM) from None
             raise_again()

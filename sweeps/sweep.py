@@ -4,7 +4,7 @@ import shlex
 import sys
 import uuid
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from sweeps.control import find_driver
@@ -55,6 +55,7 @@ def run_sweep(
     address: str | None = None,
     observers: Sequence[Observer] = (),
     say: Say = to_stderr,
+    stay: ExitStack | None = None,
 ) -> SweepResult:
     """Runs a new sweep to its end, on the connected Ray cluster or else on a local one.
 
@@ -64,6 +65,7 @@ def run_sweep(
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
         say: Gets what a person should know meanwhile, a line at a time.
+        stay: Gets what has to be closed once the result was shown: the cluster, which other sweeps may use.
 
     Raises:
         UserError: Something in the sweep is not right; nothing was created.
@@ -76,7 +78,13 @@ def run_sweep(
         check_algorithms(spec, schedule.validations())
     with (
         preparing(spec.name, where.storage) as it_has_a_driver,
-        workers(spec, where, address, say) as (executor, context, validations, inspection, asks_ahead),
+        workers(spec, where, address, say, stay=stay) as (
+            executor,
+            context,
+            validations,
+            inspection,
+            asks_ahead,
+        ),
         patient(say=say),
     ):
         for note in choice_notes_of(executor, context, spec, inspection):
@@ -119,6 +127,7 @@ def resume_sweep(
     address: str | None = None,
     observers: Sequence[Observer] = (),
     say: Say = to_stderr,
+    stay: ExitStack | None = None,
 ) -> SweepResult:
     """Goes on with a sweep from its study alone, whatever ended it.
 
@@ -131,6 +140,7 @@ def resume_sweep(
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
         say: Gets what a person should know first or meanwhile, a line at a time.
+        stay: See `run_sweep`.
 
     Raises:
         UserError: There is no such sweep, it runs already, its budget is used, or it cannot go on here.
@@ -148,7 +158,7 @@ def resume_sweep(
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
-        workers(spec, where, address, say, few) as (executor, _, validations, inspection, asks_ahead),
+        workers(spec, where, address, say, few, stay) as (executor, _, validations, inspection, asks_ahead),
         patient(say=say),
     ):
         now = run_with(spec.folders[0], inspection.sources)

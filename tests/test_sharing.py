@@ -190,9 +190,9 @@ def test_a_second_sweep_joins_the_first_ones_cluster_until_it_is_killed(
             typed("stop", "small", folder=first)
             wait_for(lambda: bool(running(second)))
             assert owner.poll() is None
-            assert (
-                "its process stays while other sweeps use the cluster" in (first / "output.txt").read_text()
-            )
+            said = (first / "output.txt").read_text()
+            assert "stopped; `sweeps resume small` goes on with it" in said  # before it waits for the other
+            assert "its process stays while other sweeps use the cluster" in said
             owner.kill()
             assert joined.wait(120) == 1
     shown = (second / "output.txt").read_text()

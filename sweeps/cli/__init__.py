@@ -3,6 +3,7 @@
 import atexit
 import gc
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,6 +30,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+_stay = ExitStack()
+"""Closed when everything was said; see `sweeps.sweep.run_sweep`."""
 
 app.add_typer(reading)
 app.add_typer(running)
@@ -78,6 +82,16 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except SweepFailed as error:
         sys.exit(_complain(error, 1))
+    finally:
+        _leave()
+
+
+def _leave() -> None:
+    """Lets go of what was to stay until everything was said."""
+    try:
+        _stay.close()
+    except KeyboardInterrupt:  # while other sweeps use this process's cluster
+        sys.exit(130)
 
 
 def _complain(message: object, code: int) -> int:
@@ -124,7 +138,7 @@ def launch(
         made = check_and_show(spec, storage, console)
     else:
         with interruptible(spec.name, storage, spec.storage):
-            made = plain(spec, launch_and_show(spec, storage, console, address=address))
+            made = plain(spec, launch_and_show(spec, storage, console, _stay, address=address))
     if as_json:
         print_json(made)
 
@@ -151,7 +165,7 @@ def resume(
         return
     with interruptible(name, storage):
         console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
-        spec, result = resume_and_show(name, storage, trials, hours, console, address=address)
+        spec, result = resume_and_show(name, storage, trials, hours, console, _stay, address=address)
     if as_json:
         print_json(plain(spec, result))
 

@@ -1,6 +1,7 @@
 """`make quickstart`: the digits sweep in the current folder, under the next free name."""
 
 import sys
+from contextlib import ExitStack
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,7 +18,8 @@ def main() -> int:
     file = Path(str(files("sweeps.examples") / "digits.yaml"))
     try:
         spec = load_spec(file, name=free_name("digits", study_url()))
-        launch(spec, None, console_of_a_sweep())
+        with ExitStack() as stay:
+            launch(spec, None, console_of_a_sweep(), stay)
     except SweepsError as error:
         sys.stderr.write(f"sweeps: {error}\n")
         return 1

@@ -166,7 +166,7 @@ class Place:
         while not self._withdraw() and time.monotonic() < until:
             if math.isinf(until) and not lives():
                 until = time.monotonic() + LOST_SECONDS
-            if not has_said:
+            if math.isinf(until) and not has_said:
                 say("this sweep is done; its process stays while other sweeps use the cluster it started")
                 has_said = True
             time.sleep(POLL_SECONDS)

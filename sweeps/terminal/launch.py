@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -23,9 +23,9 @@ from sweeps.tracking.live_report import LiveReport
 
 
 def launch(
-    spec: SweepSpec, storage: str | None, console: Console, *, address: str | None = None
+    spec: SweepSpec, storage: str | None, console: Console, stay: ExitStack, *, address: str | None = None
 ) -> SweepResult:
-    """Runs a sweep and shows it.
+    """Runs a sweep and shows it; `stay` is to be closed then (see `sweeps.sweep.run_sweep`).
 
     Raises:
         UserError: Something in the sweep is not right; nothing was created.
@@ -38,7 +38,7 @@ def launch(
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
         result = run_sweep(spec, storage=storage, address=address, observers=[progress, report],
-                           say=_noting(console))  # fmt: skip
+                           say=_noting(console), stay=stay)  # fmt: skip
     return _show(spec, storage, result, console)
 
 
@@ -48,10 +48,11 @@ def resume(
     trials: str | None,
     hours: float | None,
     console: Console,
+    stay: ExitStack,
     *,
     address: str | None = None,
 ) -> tuple[SweepSpec, SweepResult]:
-    """Goes on with a sweep and shows it.
+    """Goes on with a sweep and shows it; see `launch`.
 
     Raises:
         UserError: It cannot go on.
@@ -73,6 +74,7 @@ def resume(
             address=address,
             observers=[progress, report],
             say=_noting(console),
+            stay=stay,
         )
     return spec, _show(spec, storage, result, console)
 
