@@ -200,3 +200,16 @@ def test_what_may_be_left_out_stands_in_one_pair_of_brackets(
     lines = typed(command, "--help", folder=tmp_path).stdout.splitlines()
     (shown,) = [line.strip() for line in lines if "Usage:" in line]
     assert shown == f"Usage: sweeps {command} {usage}"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full: Linux")
+@pytest.mark.parametrize("command", ["schema", "list", "status digits --json", "export digits"])
+def test_an_output_that_finds_no_room_is_said_in_one_line(tmp_path: Path, command: str) -> None:
+    add_sweep(tmp_path / "sweeps.db", "digits", [Ended("complete", 0.5, config=config())])
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "sweeps.cli", *command.split()],
+            cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+    said = "sweeps: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (1, said)

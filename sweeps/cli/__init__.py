@@ -1,7 +1,9 @@
 """The command line. Every command imports what it needs when it runs, so that `sweeps --help` is quick."""
 
 import atexit
+import errno
 import gc
+import os
 import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +84,11 @@ def main() -> None:
         sys.exit(_complain(error, 2))
     except SweepFailed as error:
         sys.exit(_complain(error, 1))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python would complain of what it could not write
+        sys.exit(_complain(f"the output cannot be written: {error.strerror}", 1))
     finally:
         _leave()
 
