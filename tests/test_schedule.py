@@ -85,6 +85,11 @@ def test_the_validations_are_those_of_a_real_trainer(interval: float, batches: i
             Schedule(2, -1, check_every_epochs=None, interval=7),
             id="validation counted over epochs",
         ),
+        pytest.param(
+            {"max_epochs": 2, "val_check_interval": "00:00:10:00"},
+            Schedule(2, -1, interval=None),
+            id="validation by time",
+        ),
     ],
 )
 def test_a_trainers_settings_are_read_with_lightnings_defaults(
@@ -104,6 +109,7 @@ def test_a_trainers_settings_are_read_with_lightnings_defaults(
         pytest.param(Schedule(-1, 25), None, 2, id="a number of steps"),
         pytest.param(Schedule(2, -1, check_every_epochs=None, interval=7), None, 2, id="over epochs"),
         pytest.param(Schedule(-1, -1), None, None, id="no end"),
+        pytest.param(Schedule(2, 7, interval=None), None, None, id="by time"),
     ],
 )
 def test_batches_are_asked_for_only_where_they_matter(
@@ -111,7 +117,7 @@ def test_batches_are_asked_for_only_where_they_matter(
 ) -> None:
     assert schedule.validations() == without
     assert schedule.validations(10) == with_ten
-    if schedule.bounded:
+    if schedule.bounded and schedule.interval is not None:
         assert schedule.needs_batches == (without is None)
 
 

@@ -257,6 +257,13 @@ def test_a_metric_that_is_not_logged_fails_the_trial_with_what_was_logged(run: R
     )
 
 
+def test_a_trial_may_validate_by_the_clock(run: Run) -> None:
+    reports, outcome = run("Line", trainer={"val_check_interval": {"seconds": 0}, "max_epochs": 2})
+    assert outcome.state is State.COMPLETE, outcome.reason
+    assert len(reports) == 16
+    assert not any(report.last for report in reports)  # who knows
+
+
 def test_a_training_without_validation_fails_the_trial(run: Run) -> None:
     _, outcome = run("WithoutValidation")
     assert outcome.state is State.FAILED

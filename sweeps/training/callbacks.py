@@ -127,7 +127,7 @@ class TrialCallback(Checkpoint):
             max_steps=trainer.max_steps,
             accumulate=trainer.accumulate_grad_batches,
             check_every_epochs=trainer.check_val_every_n_epoch,
-            interval=trainer.val_check_interval or 1.0,
+            interval=getattr(trainer, "val_check_interval", None),  # it has none where that is a time
         )
         self._total = schedule.validations(int(batches) if math.isfinite(batches) else None)
         if self._random_state is not None:
@@ -189,7 +189,7 @@ class TrialCallback(Checkpoint):
         if not self._validations:
             raise ValueError(
                 f"the training ended without a validation, so {self._context.metric!r} was never logged; "
-                "does the data have a val_dataloader and the module a validation_step?"
+                "does the data have a val_dataloader and the module a validation_step, and is it asked for?"
             )
 
     def close(self) -> None:

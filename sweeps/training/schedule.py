@@ -20,14 +20,15 @@ class Schedule:
         max_steps: Optimizer steps, -1 for no limit.
         accumulate: Batches an optimizer step.
         check_every_epochs: `check_val_every_n_epoch`; None when `interval` counts over epochs.
-        interval: `val_check_interval`: a fraction of an epoch (float) or a number of batches (int).
+        interval: `val_check_interval`: a fraction of an epoch (float) or a number of batches (int); None
+            where it is a time, so that nobody knows the number of validations.
     """
 
     max_epochs: int
     max_steps: int
     accumulate: int = 1
     check_every_epochs: int | None = 1
-    interval: float = 1.0
+    interval: float | None = 1.0
 
     @classmethod
     def of(cls, trainer: Mapping[str, Any]) -> "Schedule":
@@ -39,12 +40,16 @@ class Schedule:
             # Lightning's rule: 1000 epochs unless steps (or time) bound the training.
             epochs = 1000 if steps == -1 and trainer.get("max_time") is None else -1
         interval = trainer.get("val_check_interval")
+        if isinstance(interval, str | Mapping):
+            interval = None
+        elif interval is None:
+            interval = 1.0
         return cls(
             max_epochs=int(epochs),
             max_steps=steps,
             accumulate=int(trainer.get("accumulate_grad_batches") or 1),
             check_every_epochs=trainer.get("check_val_every_n_epoch", 1),
-            interval=1.0 if interval is None or isinstance(interval, str | Mapping) else interval,
+            interval=interval,
         )
 
     @property
@@ -56,16 +61,18 @@ class Schedule:
     def needs_batches(self) -> bool:
         """Whether the number of validations depends on the number of batches an epoch."""
         # A part of an epoch is rounded down to batches: a quarter of 10 is 2, so there are 5 validations.
+        if self.interval is None:
+            return False
         whole_epochs = isinstance(self.interval, float) and self.interval == 1.0
         return self.max_steps >= 0 or not whole_epochs or self.check_every_epochs is None
 
     def validations(self, batches: int | None = None) -> int | None:
-        """How many validations the training has; None if unbounded or not known without `batches`.
+        """How many validations the training has; None if unbounded, by time, or not known without `batches`.
 
         Args:
             batches: Training batches an epoch.
         """
-        if not self.bounded:
+        if not self.bounded or self.interval is None:
             return None
         if not self.needs_batches:
             return self.max_epochs // (self.check_every_epochs or 1)
@@ -75,10 +82,10 @@ class Schedule:
         if self.check_every_epochs is None:
             return total // max(1, int(self.interval))
         full, rest = divmod(total, batches)
-        every = self.check_every_epochs
-        count = full // every * (batches // self._batches_between(batches))
+        every, between = self.check_every_epochs, _batches_between(self.interval, batches)
+        count = full // every * (batches // between)
         if (full + 1) % every == 0:
-            count += rest // self._batches_between(batches)
+            count += rest // between
         return count
 
     def _total_batches(self, batches: int) -> int:
@@ -90,7 +97,8 @@ class Schedule:
             by_steps = full * batches + rest * self.accumulate
         return int(min(by_epochs, by_steps))
 
-    def _batches_between(self, batches: int) -> int:
-        if isinstance(self.interval, int):
-            return max(1, self.interval)
-        return max(1, int(batches * self.interval))
+
+def _batches_between(interval: float, batches: int) -> int:
+    if isinstance(interval, int):
+        return max(1, interval)
+    return max(1, int(batches * interval))
