@@ -147,6 +147,35 @@ def test_a_mistake_in_the_algorithms_shows_before_anything_runs(changes: dict[st
         check_algorithms(fakes.spec(**changes), 4)
 
 
+@pytest.mark.parametrize(
+    ("trainer", "space", "problem"),
+    [
+        pytest.param({"max_epochs": 5, "check_val_every_n_epoch": 10}, {},
+                     "trainer: a training is over before its first validation, with max_epochs=5,"
+                     " check_val_every_n_epoch=10", id="too few epochs"),
+        pytest.param({"max_steps": 5}, {}, "trainer: a training is over before its first validation, with"
+                     " max_steps=5", id="too few steps"),
+        pytest.param({"limit_val_batches": 0}, {}, "trainer.limit_val_batches: must not be 0: a validation"
+                     " gives a trial its value", id="no validation"),
+        pytest.param({"max_epochs": 5, "check_val_every_n_epoch": 10},
+                     {"trainer.check_val_every_n_epoch": [1, 5]}, "", id="the space says otherwise"),
+        pytest.param({"limit_val_batches": 0}, {"trainer.limit_val_batches": [1, 2]}, "",
+                     id="the space validates"),
+    ],
+)  # fmt: skip
+def test_a_training_without_a_validation_is_refused_before_any_trains(
+    trainer: dict[str, Any], space: dict[str, Any], problem: str
+) -> None:
+    spec = fakes.spec(trainer=trainer, search_space=fakes.spec().search_space | space)
+    validations = schedule_of(spec).validations(8)
+    if not problem:
+        check_algorithms(spec, validations)
+        return
+    with pytest.raises(SpecError) as caught:
+        check_algorithms(spec, validations)
+    assert str(caught.value) == problem
+
+
 def test_what_an_inspection_found_is_raised_as_a_mistake_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "sweep.yaml"
     path.write_text(repr(fakes.spec().model_dump(exclude_none=True)))

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 PROBES = 20
 """So many configurations are tried before a sweep whose own code declares them all invalid is refused."""
 
+DECIDING = ("max_epochs", "max_steps", "check_val_every_n_epoch", "val_check_interval")
+"""The settings of the Trainer that decide whether a training validates."""
+
 LOCAL_FILES = "sweep-files"
 """Where a sweep whose files are elsewhere keeps what has not reached MLflow yet."""
 
@@ -148,11 +151,28 @@ def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedu
 def check_algorithms(spec: SweepSpec, validations: int | None) -> None:
     """Makes sampler and pruner and asks once, so that a mistake in them shows before anything runs.
 
+    Args:
+        spec: The sweep.
+        validations: Of a full training, which must be one at least: it gives a trial its value.
+
     Raises:
-        SpecError: One of them cannot be made, or the sampler does not take the space.
+        SpecError: One of them cannot be made, the sampler does not take the space, or nothing is validated.
     """
+    _check_validates(spec, validations)
     check_sampler(spec)
     make_pruner(spec, validations)
+
+
+def _check_validates(spec: SweepSpec, validations: int | None) -> None:
+    def varies(key: str) -> bool:
+        return spec.space.max_of(f"trainer.{key}") is not None
+
+    if spec.trainer.get("limit_val_batches") == 0 and not varies("limit_val_batches"):
+        raise spec.error("trainer.limit_val_batches", "must not be 0: a validation gives a trial its value")
+    if validations == 0 and not any(map(varies, DECIDING[2:])):
+        named = [key for key in DECIDING if spec.trainer.get(key) is not None]
+        said = ", ".join(f"{key}={spec.trainer[key]}" for key in named) or "its defaults"
+        raise spec.error("trainer", f"a training is over before its first validation, with {said}")
 
 
 def inspect(context: TrialContext, spec: SweepSpec, probe: bool) -> Inspection:
