@@ -65,3 +65,17 @@ class Drawing(Line):
     def on_validation_epoch_end(self) -> None:
         self.logger.experiment.add_text("prediction", "a picture", self.global_step)
         (Path(self.trainer.log_dir) / "table.txt").write_text(type(self.logger).__name__)
+
+
+class Several(Data):
+    """Trains with two loaders at once: 8 batches and 16."""
+
+    def train_dataloader(self) -> dict[str, DataLoader[tuple[Tensor, ...]]]:  # type: ignore[override]
+        return {"one": DataLoader(self.set, 8), "other": DataLoader(self.set, 4)}
+
+
+class OfSeveral(Line):
+    """Trains with one of them."""
+
+    def training_step(self, batch: dict[str, list[Tensor]], batch_idx: int) -> Tensor:  # type: ignore[override]
+        return super().training_step(batch["one"], batch_idx)

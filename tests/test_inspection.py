@@ -46,6 +46,14 @@ def test_without_a_probe_nothing_is_trained_and_batches_are_counted_only_on_dema
     assert look(probe=False, count=True).batches == 8
 
 
+@pytest.mark.parametrize("probe", [True, False])
+def test_batches_of_several_loaders_are_those_of_the_longest(probe: bool) -> None:
+    config = base(model={"class_path": "tests.habits.OfSeveral"}, data={"class_path": "tests.habits.Several"})
+    found = look(config, probe=probe, count=True)
+    assert found.problem is None
+    assert found.batches == 16
+
+
 def optimizer(**branches: Any) -> dict[str, Any]:
     return {
         "optimizer": {

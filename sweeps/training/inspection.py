@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
+from lightning.fabric.utilities.data import sized_len
+from lightning.pytorch.utilities import CombinedLoader
 
 from search_spaces import SearchSpace, SpaceError
 from sweeps.context import CliCall, Inspection, TrialContext
@@ -245,7 +247,7 @@ def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, tra
         try:
             if train:
                 cli.trainer.fit(cli.model, datamodule=cli.datamodule)
-                loader = cli.trainer.train_dataloader
+                loader = cli.trainer.fit_loop._combined_loader
             else:
                 loader = _train_dataloader(cli)
             logged = tuple(sorted(cli.trainer.callback_metrics))
@@ -276,10 +278,11 @@ def _train_dataloader(cli: TrialCLI) -> Any:
 
 
 def _batches(loader: Any, limit: float | None) -> int | None:
-    try:
-        count = len(loader)
-    except TypeError:  # a dataset without a length
+    combined = loader if isinstance(loader, CombinedLoader) else CombinedLoader(loader, "max_size_cycle")
+    lengths = [length for each in combined.flattened if (length := sized_len(each)) is not None]
+    if len(lengths) < len(combined.flattened):  # a dataset without a length
         return limit if isinstance(limit, int) else None
+    count = min(lengths) if combined._mode == "min_size" else max(lengths)
     if limit is None:
         return count
     return min(limit, count) if isinstance(limit, int) else int(count * limit)
