@@ -161,8 +161,8 @@ class Lease:
                 except StudyGone as error:  # the driver may have no word with it for hours
                     self._gone = error
                     return
-                except (StudyUnwritable, UserError, OSError):
-                    pass  # the driver meets it, too, and says so
+                except Exception:  # noqa: BLE001, S110 - the driver meets it, too; the next beat tries again
+                    pass
 
     def _renew(self) -> None:
         with self._if_ours() as attributes:

@@ -1,6 +1,8 @@
 """What of a project's folders goes to the nodes of a cluster."""
 
+import contextlib
 import os
+import sqlite3
 import subprocess
 import zipfile
 from pathlib import Path
@@ -46,6 +48,17 @@ def test_pipes_and_links_that_lead_nowhere_or_everywhere_stay(project: Path, tmp
     code.pack([str(project)], tmp_path / "code.zip")
     with zipfile.ZipFile(tmp_path / "code.zip") as archive:
         assert not {"0/pipe.py", "0/nowhere.py", "0/everything"} & set(archive.namelist())
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="the system does not list what is open")
+def test_a_database_that_this_process_uses_is_not_read(project: Path, tmp_path: Path) -> None:
+    """To close a second look at it would drop the locks of SQLite; its name may say nothing."""
+    with contextlib.closing(sqlite3.connect(project / "study.data")) as database:
+        database.execute("CREATE TABLE trials (number INTEGER)")
+        code.pack([str(project)], tmp_path / "code.zip")
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        assert "0/study.data" not in archive.namelist()
+        assert "0/net.py" in archive.namelist()
 
 
 def test_the_same_files_give_the_same_archive(project: Path, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The user's code on its way to the nodes of a cluster: one archive, without data, databases and the like."""
 
+import contextlib
 import os
 import sys
 import zipfile
@@ -79,14 +80,33 @@ def take_over(environment: Mapping[str, str]) -> None:
 
 
 def code_files(folder: Path) -> Iterator[Path]:
-    """The files below a folder that may be code, in a fixed order; links to folders are not followed."""
+    """The files below a folder that may be code, in a fixed order; links to folders are not followed.
+
+    Not those that this process has open: who reads its own database drops SQLite's locks by closing it
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    opened = set(_open_here())
     for place, folders, files in os.walk(folder):
         kept = [name for name in folders if not _is_left_out(Path(place, name), LEFT_OUT_FOLDERS)]
         folders[:] = sorted(kept)
         for name in sorted(files):
             path = Path(place, name)
-            if not _is_left_out(path, LEFT_OUT_FILES) and path.is_file():
+            if (
+                not _is_left_out(path, LEFT_OUT_FILES)
+                and path.is_file()
+                and _identity(path.stat()) not in opened
+            ):
                 yield path
+
+
+def _open_here() -> Iterator[tuple[int, int]]:
+    for descriptor in Path("/dev/fd").iterdir() if Path("/dev/fd").is_dir() else ():
+        with contextlib.suppress(OSError):  # that of this list
+            yield _identity(os.fstat(int(descriptor.name)))
+
+
+def _identity(about: os.stat_result) -> tuple[int, int]:
+    return about.st_dev, about.st_ino
 
 
 def _is_left_out(path: Path, patterns: Sequence[str]) -> bool:
