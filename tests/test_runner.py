@@ -261,10 +261,11 @@ def test_the_end_of_the_terminal_ends_what_was_not_started_with_nohup(start: lis
 
 
 class Killing:
-    """Asks at the fourth look to kill a trial."""
+    """Asks at the fourth look to kill a trial, and at the next ones others."""
 
-    def __init__(self, number: int) -> None:
-        self._asked: list[list[Request]] = [[], [], [], [Request("kill", {"number": number})]]
+    def __init__(self, *numbers: int) -> None:
+        kills = [[Request("kill", {"number": number})] for number in numbers]
+        self._asked: list[list[Request]] = [[], [], [], *kills]
 
     def requests(self) -> list[Request]:
         return self._asked.pop(0) if self._asked else []
@@ -291,3 +292,10 @@ def test_a_trial_that_waits_to_go_on_can_be_killed(asks_ahead: bool) -> None:
     run(study, executor, [observer], desk=Killing(3), asks_ahead=asks_ahead)
     assert [event.number for event in observer.events if isinstance(event, Outcome)] == [3, 0, 1, 2]
     assert study.counts == {State.FAILED: 1, State.COMPLETE: 3}
+
+
+def test_trials_that_a_person_kills_say_nothing_of_the_others() -> None:
+    executor = ScriptedExecutor(fakes.falling, slots=1, length=4)
+    study = fakes.study(fakes.spec(budget={"trials": 5}, max_failed_trials=2), clock=executor.now)
+    run(study, executor, desk=Killing(0, 1, 2))
+    assert study.counts == {State.FAILED: 3, State.COMPLETE: 2}

@@ -391,6 +391,25 @@ def test_a_sweep_ends_when_more_trials_failed_than_it_allows() -> None:
         study.ask()
 
 
+def test_a_sweep_that_gave_up_goes_on_when_it_is_resumed_and_gives_up_for_what_fails_then() -> None:
+    spec = fakes.spec(max_failed_trials=3, budget={"trials": 20})
+    study = fakes.study(spec)
+    for _ in range(3):
+        end(study, State.FAILED, reason="no such file")
+    with pytest.raises(SweepFailed):
+        study.ask()
+    mended = Study(fakes.optuna_study(study), spec)
+    mended.adopt()
+    for state in (State.FAILED, State.COMPLETE, State.FAILED, State.FAILED):
+        end(mended, state, 0.5)
+    later = Study(fakes.optuna_study(study), spec)
+    later.adopt()
+    for _ in range(4):
+        end(later, State.FAILED, reason="no space")
+    with pytest.raises(SweepFailed, match=r"^4 trials failed, more than max_failed_trials=3; the last one: "):
+        later.ask()
+
+
 def test_what_was_running_is_adopted_with_its_number_parameters_and_last_step() -> None:
     spec = fakes.spec()
     study = fakes.study(spec)

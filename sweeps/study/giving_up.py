@@ -27,8 +27,17 @@ class Failures:
         self._counts: Counter[State] = Counter()
         self._invalid_in_a_row = 0
 
+    def recall(self, outcome: Outcome) -> None:
+        """Takes one of before a resume: whoever does that may have mended what made trials fail."""
+        if outcome.state not in (State.FAILED, State.INVALID):
+            self._counts[outcome.state] += 1
+        elif outcome.state is State.FAILED:
+            self.last = f"trial {outcome.number}: {outcome.reason}"
+
     def count(self, outcome: Outcome) -> None:
-        """Takes the end of a trial."""
+        """Takes the end of a trial; one that a person killed says nothing of the others."""
+        if outcome.fault == "killed":
+            return
         self._counts[outcome.state] += 1
         self._invalid_in_a_row = self._invalid_in_a_row + 1 if outcome.state is State.INVALID else 0
         if outcome.state in (State.FAILED, State.INVALID):

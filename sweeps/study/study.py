@@ -193,7 +193,7 @@ class Study:
                     self._again.append(assignment)
             elif frozen.state.is_finished() and frozen.user_attrs.get("outcome", {}).get("state") != EXCLUDED:
                 ended.append(outcome_of(frozen))
-                self._count(ended[-1])
+                self._count(ended[-1], self.failures.recall)
             if failed := frozen.user_attrs.get(ATTRIBUTE):
                 self._retrying.recall(frozen.params, failed)
         ended += self._catch_up(journaled)
@@ -282,10 +282,10 @@ class Study:
         self._count(outcome)
         return outcome
 
-    def _count(self, outcome: Outcome) -> None:
+    def _count(self, outcome: Outcome, weigh: Callable[[Outcome], None] | None = None) -> None:
         self.counts[outcome.state] += 1
         self._stopping.count(outcome)
-        self.failures.count(outcome)
+        (weigh or self.failures.count)(outcome)
         self.front.add(outcome)
 
     def abandon(self, reason: str) -> list[Outcome]:
