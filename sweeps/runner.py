@@ -8,6 +8,7 @@ from sweeps.errors import UserError
 from sweeps.executors import Executor
 from sweeps.interruption import Interrupted, raise_again
 from sweeps.records import Assignment, News, Outcome, Report, Request
+from sweeps.storages.patience import hurry
 from sweeps.study.asking import Asker
 from sweeps.study.study import Study
 
@@ -15,7 +16,7 @@ TICK_SECONDS = 1.0
 """How long the loop waits for an event before it looks at requests."""
 
 POLL_SECONDS = 0.003
-"""How long it waits while a slot is free and the trial for it is being drawn."""
+"""How long it waits while a trial is being drawn that could start, or that is all there is."""
 
 
 class Observer(Protocol):
@@ -55,6 +56,7 @@ def run(
     try:
         _loop(study, executor, asker, recorders, observers, desk)
     finally:
+        hurry()  # a database that is away would keep the thread that draws for minutes
         asker.close()
 
 
@@ -75,7 +77,7 @@ def _loop(
             show(observers, request)
         while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
             _submit(assignment, executor, recorders, observers)
-        waits = executor.has_free_slot and asker.is_drawing
+        waits = asker.is_drawing and (executor.has_free_slot or executor.idle)
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
         event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import os
 import sqlite3
 import subprocess
@@ -19,7 +20,8 @@ import sqlalchemy
 from sweeps.control import Lease
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.records import News
+from sweeps.interruption import Interrupted
+from sweeps.records import News, Request
 from sweeps.runner import run
 from sweeps.storages.patience import (
     DEFAULT_SECONDS,
@@ -155,6 +157,29 @@ def test_room_that_is_made_in_time_ends_the_waiting(study: optuna.Study) -> None
     maker.join()
     assert len(said) == 2
     assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 60
+
+
+def test_who_interrupts_a_sweep_does_not_wait_for_the_trial_that_a_locked_database_holds_up(
+    study: optuna.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SWEEPS_PATIENCE", "30")
+    monkeypatch.setattr("sweeps.runner.hurry", functools.partial(hurry, 1.0))
+    monkeypatch.setattr("random.random", lambda: 0.0)  # of the seconds that Optuna itself waits now and then
+    said: list[str] = []
+
+    class Desk:
+        def requests(self) -> list[Request]:
+            if said:
+                raise Interrupted
+            return []
+
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    with locked(tmp_path / "s.db", 60), patient(say=said.append):
+        started = time.monotonic()
+        with pytest.raises(Interrupted):
+            run(Study(study, SPEC), executor, desk=Desk(), asks_ahead=True)
+        assert time.monotonic() - started < 15
+    assert said == [f"{tmp_path}/s.db: database is locked; waiting for up to 30 s"]
 
 
 def test_a_damaged_database_is_not_waited_for(study: optuna.Study, tmp_path: Path) -> None:

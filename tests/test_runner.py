@@ -294,6 +294,23 @@ def test_a_trial_that_waits_to_go_on_can_be_killed(asks_ahead: bool) -> None:
     assert study.counts == {State.FAILED: 1, State.COMPLETE: 3}
 
 
+class Later:
+    """Asks at the fiftieth look for a slot, where others had taken all."""
+
+    def __init__(self) -> None:
+        self._looks = 0
+
+    def requests(self) -> list[Request]:
+        self._looks += 1
+        return [Request("update", {"concurrency": 1})] if self._looks == 50 else []
+
+
+def test_a_sweep_without_a_slot_waits_for_one_and_does_not_end_while_its_first_trial_is_drawn() -> None:
+    study = fakes.study(fakes.spec(budget={"trials": 3}))
+    run(study, ScriptedExecutor(fakes.falling, slots=0, length=4), desk=Later(), asks_ahead=True)
+    assert study.counts == {State.COMPLETE: 3}
+
+
 def test_trials_that_a_person_kills_say_nothing_of_the_others() -> None:
     executor = ScriptedExecutor(fakes.falling, slots=1, length=4)
     study = fakes.study(fakes.spec(budget={"trials": 5}, max_failed_trials=2), clock=executor.now)
