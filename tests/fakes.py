@@ -3,7 +3,8 @@
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -127,6 +128,27 @@ class Scripted:
             if stop:
                 return Outcome(assignment.number, State.PRUNED, min(values))
         return Outcome(assignment.number, State.COMPLETE, min(values, default=None))
+
+
+class Preempted(Scripted):
+    """Some of the workers, by their numbers, die on their way.
+
+    Args:
+        folder: Where each leaves a file, whose number is its own.
+        dying: Which of them.
+    """
+
+    def __init__(self, folder: Path, dying: Sequence[int]) -> None:
+        super().__init__(falling)
+        self.folder, self.dying = folder, dying
+
+    def __call__(self) -> Any:
+        """Makes the trial function, if it comes so far."""
+        number = len(list(self.folder.iterdir()))
+        (self.folder / str(number)).touch()
+        if number in self.dying:
+            os._exit(1)
+        return super().__call__()
 
 
 class Recorded:

@@ -383,6 +383,22 @@ def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_i
     executor.close()
 
 
+def test_a_worker_that_dies_on_its_way_is_replaced_also_before_the_first_trial(
+    ray_cluster: None, tmp_path: Path
+) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    executor = RayExecutor(fakes.Preempted(tmp_path, [1, 2]), slots=1)
+    died, result = executor.map(fakes.apply, [(os._exit, 1), (abs, -1)])
+    assert isinstance(died, Exception)
+    assert result == 1
+    executor.close()
+    never = RayExecutor(fakes.Preempted(tmp_path, range(4, 12)), slots=1)
+    with pytest.raises(UserError, match=r"^the worker process dies: "):
+        never.map(fakes.apply, [(abs, -1)])
+    never.close()
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_late_message_of_an_attempt_that_was_given_up_does_not_count(
     monkeypatch: pytest.MonkeyPatch,

@@ -93,15 +93,13 @@ class RayExecutor:
             UserError: The worker's process died, and so did those that were tried after it.
         """
         for attempt in range(MOST_STARTS):
-            slot = None
+            slot = self._first_ready()
             try:
-                slot = self._first_ready()
                 result = asked(functools.partial(ray.get, slot.actor.call.remote(function, *arguments)))
             except RayError as error:
                 if attempt == MOST_STARTS - 1:
                     raise UserError(f"the worker process dies: {one_line(error)}") from error
-                if slot:
-                    self._workers.end(slot)
+                self._workers.end(slot)
             else:
                 for there in self._workers.slots:
                     there.since = time.monotonic()
@@ -128,8 +126,12 @@ class RayExecutor:
         return map_on(self._workers, self._first_ready, function, arguments, seconds)
 
     def _first_ready(self) -> Slot:
-        """Waits for a worker, and says so if others have taken all that it needs."""
-        workers, has_said, looks = self._workers, False, 0
+        """Waits for a worker, and says so if others have taken all that it needs.
+
+        Raises:
+            UserError: One died on its way, and so did those that were tried after it.
+        """
+        workers, has_said, looks, deaths = self._workers, False, 0, 0
         while True:
             if found := next((slot for slot in workers.slots if slot.node), None):
                 return found
@@ -141,7 +143,12 @@ class RayExecutor:
                 coming = {slot.pending: slot for slot in workers.slots}
                 ready, _ = ray.wait(list(coming), num_returns=1, timeout=LOOK_SECONDS)
                 for reference in ready:
-                    workers.welcome(coming[reference])
+                    try:
+                        workers.welcome(coming[reference])
+                    except RayError as error:
+                        deaths += 1
+                        if deaths == MOST_STARTS:
+                            raise UserError(f"the worker process dies: {one_line(error)}") from error
             else:
                 time.sleep(LOOK_SECONDS)
             workers.look()
