@@ -154,9 +154,13 @@ def _engine_options(address: str, label: str) -> tuple[str, dict[str, Any]]:
 
 
 def _check_file(path: Path, label: str) -> None:
-    if path.is_dir():
+    try:
+        is_folder, is_there = path.is_dir(), path.exists()
+    except PermissionError:  # a folder above it is closed to this user
+        is_folder, is_there = False, True
+    if is_folder:
         raise ResultsError(f"{label}: a folder; name the database file in it, such as {path / 'sweeps.db'}")
-    if not path.exists():
+    if not is_there:
         raise ResultsError(
             f"{label}: no such database; run `sweeps launch FILE` here first, or name one with --storage"
         )

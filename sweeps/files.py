@@ -9,6 +9,7 @@ from pathlib import Path
 from sweeps.errors import UserError
 from sweeps.records import News, Outcome, State
 from sweeps.remote import RemoteFolder
+from sweeps.storages.sqlite import is_there
 from sweeps.study.front import Directed, Front
 
 CHECKPOINTS = "*.ckpt*"
@@ -86,11 +87,11 @@ def sweep_folder(root: str, name: str) -> Path:
         UserError: It holds something already, or it could not be made.
     """
     folder = (Path(root) / name).absolute()
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UserError(f"{folder}: holds the files of an earlier sweep; move them away or use --name")
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = next(path for path in (folder, *folder.parents) if is_there(path))
     if not there.is_dir():
         raise UserError(f"{there}: is a file, not a folder; `files:` names another folder")
     if not os.access(there, os.W_OK):
         raise UserError(f"{there}: no permission to write there; `files:` names another folder")
+    if there == folder and any(folder.iterdir()):
+        raise UserError(f"{folder}: holds the files of an earlier sweep; move them away or use --name")
     return folder

@@ -1,5 +1,6 @@
 """A sweep's folder that can only be read: a copy on a disk that is mounted so, another person's folder."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -78,3 +79,49 @@ def test_a_sweep_can_be_looked_at_where_nothing_can_be_written(tmp_path: Path, h
         f"sweeps: {folder}/sweeps.db: no permission to write it; name another database with --storage"
     )
     assert "0.25" in (tmp_path / "report.html").read_text()
+
+
+CLOSED = """
+import os, sys
+from sweeps.cli import main
+for command in sys.argv[1:]:
+    sys.argv = ["sweeps", *command.split()]
+    try:
+        main()
+    except SystemExit as end:
+        print(end.code, flush=True)
+"""
+
+
+def test_a_folder_that_the_user_may_not_enter_is_one_line(tmp_path: Path) -> None:
+    powers = "-dac_override,-dac_read_search"  # root's
+    without = ["setpriv", "--bounding-set", powers, "--inh-caps", powers]
+    if os.geteuid() == 0 and shutil.which("setpriv") is None:
+        pytest.skip("root may enter everywhere")
+    closed = tmp_path / "closed"
+    (closed / "sub").mkdir(parents=True)
+    raw = fakes.spec().model_dump(exclude_none=True)
+    (tmp_path / "test.yaml").write_text(repr(raw))
+    study = create_study(fakes.spec(), open_storage(f"sqlite:///{tmp_path / 's.db'}"), validations=4,
+                         notes={"files": str(closed / "files")})  # fmt: skip
+    study.ask()
+    database, there = f"--storage {closed}/sub/x.db", f"{closed}/sub/x.db: no permission to enter its folder"
+    commands = {
+        f"check test.yaml --set files={closed}/sub": f"{closed}/sub/test: no permission to enter its folder",
+        f"check test.yaml --set tracking_uri=sqlite:///{closed}/sub/x.db": there,
+        f"check test.yaml {database}": f"{closed}/sub: no permission to enter its folder",
+        f"stop test {database}": there,
+        f"status test {database}": f"{closed}/sub/x.db: not readable by this user",
+        f"logs test --storage {tmp_path}/s.db": f"{closed}/files/trial-0/log.txt: no permission to enter its",
+    }
+    closed.chmod(0)
+    try:
+        done = subprocess.run(
+            [*(without if os.geteuid() == 0 else ()), sys.executable, "-c", CLOSED, *commands],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        closed.chmod(0o700)
+    assert done.stdout == "2\n" * len(commands), done.stderr
+    for said, expected in zip(done.stderr.splitlines(), commands.values(), strict=True):
+        assert said.startswith(f"sweeps: {expected}")

@@ -11,9 +11,23 @@ import tempfile
 from pathlib import Path
 from urllib.parse import quote
 
+from sweeps.errors import UserError
+
 READ_WAIT_SECONDS = 60
 WRITE_WAIT_SECONDS = 5
 """How long SQLite itself waits for a lock before `sweeps.storages.patience` takes over, which says so."""
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is something at a path.
+
+    Raises:
+        UserError: This user may not enter a folder above it.
+    """
+    try:
+        return path.exists()
+    except PermissionError:
+        raise UserError(f"{path}: no permission to enter its folder; name another place") from None
 
 
 def to_write(path: Path) -> sqlite3.Connection:

@@ -166,7 +166,7 @@ def study_names(url: str) -> list[str]:
     import sqlalchemy
 
     path = sqlite_path(url)
-    if path is not None and (not path.exists() or path.stat().st_size == 0):
+    if path is not None and (not sqlite.is_there(path) or path.stat().st_size == 0):
         return []
     try:
         if path is None and not has_table(url, "studies"):
@@ -195,7 +195,7 @@ def check_storage(url: str) -> None:
     if path is None:
         check_driver(url, masked(url))
         return
-    if not path.parent.is_dir():
+    if not sqlite.is_there(path.parent) or not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist")
     if not all(os.access(there, os.W_OK) for there in (path.parent, path) if there.exists()):
         raise UserError(f"{path}: no permission to write it; name another database with --storage")
@@ -222,7 +222,7 @@ def check_tracking(uri: str) -> None:
     if "?" in str(path):
         raise UserError(f"{path}: MLflow takes a '?' in a path for the end of it; use another folder, "
                         "or give tracking_uri")  # fmt: skip
-    if not path.parent.is_dir():
+    if not sqlite.is_there(path) and not path.parent.is_dir():
         raise UserError(f"{path}: the folder {path.parent} does not exist")
     if path.is_dir() or not all(os.access(p, os.W_OK) for p in (path.parent, path) if p.exists()):
         raise UserError(f"{path}: cannot be written as a database; give another tracking_uri")

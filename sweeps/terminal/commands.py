@@ -16,6 +16,7 @@ from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import check_it_is_not, stopped
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
+from sweeps.storages.sqlite import is_there
 from sweeps.storages.storage import expand, study_names, study_url
 from sweeps.study.persistence import ensure_name_is_free, load_study, loaded_spec
 
@@ -163,7 +164,7 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
         remote.show_log(store / f"trial-{number}", follow=follow)
         return
     path = files / f"trial-{number}" / "log.txt"
-    if not path.exists():
+    if not is_there(path):
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
@@ -176,7 +177,7 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
 
 def _has_log(files: Path, store: RemoteFolder | None, number: int) -> bool:
     if store is None:
-        return (files / f"trial-{number}" / remote.LOG).exists()
+        return is_there(files / f"trial-{number}" / remote.LOG)
     with contextlib.suppress(Exception):  # whoever reads it says what is wrong
         return (store / f"trial-{number}").has(remote.LOG)
     return True
