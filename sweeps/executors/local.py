@@ -12,7 +12,9 @@ from typing import Any
 import ray
 import ray._private.parameter
 import ray._private.worker
+from ray._common.utils import get_default_ray_temp_dir
 from ray._private.node import Node
+from ray._private.utils import get_num_cpus
 
 from sweeps.executors.orphans import Reaper
 
@@ -21,6 +23,13 @@ OBJECT_STORE_BYTES = 128 * 2**20
 
 TOKEN = secrets.token_hex(32)
 """The token of this process's local clusters; Ray reads the first one it sees for good."""
+
+LONGEST_FOLDER = 43
+"""The most bytes that the path may have in which Ray makes the folder of a cluster: the sockets' paths are 64
+bytes longer, and the system takes 107 (unix(7))."""
+
+HIDES_GPUS = ("", "-1", "NoDevFiles")
+"""What CUDA_VISIBLE_DEVICES says where nothing is visible; Ray would count `-1` as a GPU."""
 
 UNWATCHED = {"task_events_report_interval_ms": 0}
 """No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
@@ -62,27 +71,51 @@ def start(**options: Any) -> None:
             token_file.chmod(0o600)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
-    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES}
+    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
+                "num_cpus": int(machine()["CPU"]), "_temp_dir": _folder()}  # fmt: skip
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() == "-1":
+        settings["num_gpus"] = 0
     with _spare():
         ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
 
 
 def token() -> str:
-    """The token of the cluster that this process has started."""
+    """The token of the cluster that this process has started; "" where the user wants none, as Ray offers."""
+    if os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return ""
     given = os.environ.get("RAY_AUTH_TOKEN")
     return given or _token_file().read_text().strip()
 
 
 def machine() -> dict[str, float]:
-    """What this machine has, as a local cluster would count it."""
+    """What this process has of the machine, as a local cluster of it counts that."""
     from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
 
     from sweeps.executors.resources import ACCELERATOR
 
     count = Gpus.get_current_node_num_accelerators()
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        count = 0 if visible.strip() in HIDES_GPUS else min(count, len(visible.split(",")))
     kind = Gpus.get_current_node_accelerator_type() if count else None
-    there = {"CPU": float(os.cpu_count() or 1), "GPU": float(count)}
+    there = {"CPU": float(_cpus()), "GPU": float(count)}
     return there | ({ACCELERATOR + kind: 1.0} if kind else {})
+
+
+def _cpus() -> int:
+    """The CPUs that this process may use, at least one.
+
+    Ray heeds the limits of a container, where it makes none of half a CPU, but not those that `taskset` and
+    batch systems such as SLURM set.
+    """
+    logging.getLogger("ray").setLevel(logging.ERROR)  # it would remark on containers
+    there = int(get_num_cpus())
+    return max(1, min(there, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else there)
+
+
+def _folder() -> str | None:
+    """Where Ray shall make the folder of a cluster; None for its usual place, unless TMPDIR is too long."""
+    usual: str = get_default_ray_temp_dir()  # type: ignore[no-untyped-call]
+    return None if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp/ray"  # noqa: S108 - as without TMPDIR
 
 
 @contextlib.contextmanager
@@ -105,4 +138,5 @@ def _spare() -> Iterator[None]:
 
 
 def _token_file() -> Path:
-    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path.home() / ".ray" / "auth_token")
+    home = os.path.expanduser("~")  # noqa: PTH111 - `Path.home` raises in a container whose user has none
+    return Path(os.environ.get("RAY_AUTH_TOKEN_PATH") or Path(home, ".ray", "auth_token"))

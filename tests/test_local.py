@@ -1,0 +1,80 @@
+"""A cluster of this machine alone: what it counts, and where it keeps its files."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ray._private.accelerators import NvidiaGPUAcceleratorManager
+
+from sweeps.executors import local
+
+STARTED = """
+import os, sys
+if sys.argv[1:]:
+    os.sched_setaffinity(0, {int(sys.argv[1])})
+import ray
+from sweeps.executors import local
+with local.started():
+    print(ray.cluster_resources()["CPU"], local.machine()["CPU"])
+"""
+
+
+def started(*arguments: str, **environment: str) -> list[float]:
+    """The CPUs of a cluster that another process starts, and those that it counts before."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", STARTED, *arguments], env=ours | environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [float(number) for number in done.stdout.split()]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no such limit")
+def test_a_process_that_may_use_one_cpu_trains_on_one() -> None:
+    """As `taskset` and batch systems limit it."""
+    assert started(str(min(os.sched_getaffinity(0)))) == [1.0, 1.0]
+
+
+def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(tmp_path: Path) -> None:
+    """Sockets cannot have long names; batch systems give each job such a folder."""
+    folder = tmp_path / ("job-" * 20)
+    folder.mkdir()
+    assert min(started(TMPDIR=str(folder))) >= 1
+
+
+LIMITED = """
+mount --bind "$1/quota" "$2" &&
+exec "$3" -c "from sweeps.executors import local; print(local.machine()['CPU'])"
+"""
+
+
+@pytest.mark.parametrize("quota", [50_000, 150_000])
+def test_a_container_has_what_it_is_limited_to_and_one_cpu_at_least(tmp_path: Path, quota: int) -> None:
+    limits = {Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"): f"{quota}\n",
+              Path("/sys/fs/cgroup/cpu.max"): f"{quota} 100000\n"}  # fmt: skip
+    there = next((path for path in limits if path.exists()), None)
+    if there is None or shutil.which("unshare") is None:
+        pytest.skip("needs control groups and namespaces")
+    (tmp_path / "quota").write_text(limits[there])
+    command = ["unshare", "-rm", "sh", "-c", LIMITED, "sh", str(tmp_path), str(there), sys.executable]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("needs namespaces of its own")
+    assert (done.stdout, done.stderr) == ("1.0\n", "")
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"), [(None, 4), ("0,2", 2), ("0,1,2,3,4", 4), ("", 0), ("-1", 0)]
+)
+def test_the_gpus_of_this_machine_are_those_that_are_visible(
+    visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NvidiaGPUAcceleratorManager, "get_current_node_num_accelerators", lambda: 4)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local.machine()["GPU"] == expected
