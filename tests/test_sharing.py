@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ import pytest
 from dashboards import load
 from sweeps.errors import UserError
 from sweeps.executors import cluster
-from sweeps.executors.sharing import Place, Shared, have_gpu_in_common, runtime_folder
+from sweeps.executors.sharing import BATCH_JOBS, Place, Shared, have_gpu_in_common, runtime_folder
 from tests.conftest import sweeps, typed
 from tests.test_cli import sweep_file
 from tests.test_cluster import running, wait_for
@@ -58,6 +60,43 @@ def test_the_owner_stays_while_others_use_the_cluster(tmp_path: Path) -> None:
     owner.wait_for_users(pytest.fail)
     assert not (tmp_path / "cluster.json").exists()
     assert other.own(HERE)
+
+
+def test_a_folder_that_somebody_removes_is_no_matter_to_who_has_a_cluster(tmp_path: Path) -> None:
+    """As at the end of a login, where it is in XDG_RUNTIME_DIR; the next sweep makes another one."""
+    owner, user = Place(tmp_path / "runtime"), Place(tmp_path / "runtime")
+    owner.own(HERE)
+    user.use()
+    shutil.rmtree(tmp_path / "runtime")
+    assert not owner._withdraw()
+    other = Place(tmp_path / "runtime")
+    assert other.own(HERE)
+    user.leave()
+    owner.wait_for_users(pytest.fail)
+    assert other.running() == HERE
+    shutil.rmtree(tmp_path / "runtime")
+    other.wait_for_users(pytest.fail)
+
+
+def test_each_batch_job_and_each_choice_of_gpus_has_a_cluster_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in BATCH_JOBS:
+        monkeypatch.delenv(name, raising=False)
+    first, second = Place(tmp_path, "0"), Place(tmp_path, "1")
+    assert first.own(replace(HERE, devices="0"))
+    assert second.running() is None
+    assert [other.devices for other in second.others()] == ["0"]
+    assert second.own(replace(HERE, devices="1"))
+    joined = Place(tmp_path, "1").running()
+    assert joined is not None
+    assert joined.devices == "1"
+    assert {other.devices for other in Place(tmp_path, "0,1").others()} == {"0", "1"}
+    monkeypatch.setenv("SLURM_JOB_ID", "7")  # where the system may call its only GPU 0, too
+    assert Place(tmp_path, "0").running() is None
+    assert Place(tmp_path, "0").others() == []
+    first.leave()
+    second.leave()
 
 
 def test_who_has_joined_learns_when_the_owner_has_gone_and_leaves_nothing_of_its_cluster(
@@ -122,6 +161,37 @@ def test_the_gpus_of_a_cluster_are_those_that_its_process_sees(
         cluster._ensure_gpus_are_free(Shared("", "", 7, "2,3", ""))
     if refused is not None:
         assert "(process 7) has 2,3" in str(refused.value)
+
+
+OPEN = """
+import sys
+from sweeps.executors.cluster import cluster
+from sweeps.executors.ray import RayExecutor
+from tests import fakes
+with cluster(say=print):
+    executor = RayExecutor(fakes.Scripted(fakes.falling), slots=1)
+    print(executor.call(abs, -1), flush=True)
+    executor.close()
+    sys.stdin.readline()
+"""
+
+
+def test_a_cluster_is_joined_also_where_the_user_wants_no_tokens(tmp_path: Path) -> None:
+    """As Ray itself offers it."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    (tmp_path / "runtime").mkdir(0o700)
+    environment = ours | {"RAY_AUTH_MODE": "disabled", "SWEEPS_RUNTIME_DIR": str(tmp_path / "runtime")}
+    command = [sys.executable, "-c", OPEN]
+    owner = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert owner.stdout is not None
+    assert owner.stdout.readline() == "1\n"
+    joined = subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=False)
+    owner.communicate("")
+    said, answer = joined.stdout.splitlines()
+    assert said.startswith("joined the cluster of the sweep")
+    assert answer == "1"
 
 
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:

@@ -81,20 +81,18 @@ def cluster(
 @contextlib.contextmanager
 def _shared(say: Callable[[str], None]) -> Iterator[None]:
     """The cluster of this machine's sweeps: joined if it runs, else started, and kept while others use it."""
-    folder = runtime_folder()
-    place = Place(folder) if folder else None
+    folder, devices = runtime_folder(), _devices()
+    place = Place(folder, devices) if folder else None
     with contextlib.ExitStack() as stack:
         stack.callback(place.leave if place else lambda: None)
         with place.locked() if place else contextlib.nullcontext():
             there = place.running() if place else None
-            if there is None or there.devices != _devices():
-                if there is not None:
-                    _ensure_gpus_are_free(there)
+            if there is None:
+                for other in place.others() if place else ():
+                    _ensure_gpus_are_free(other)
                 stack.enter_context(local.started())
                 stack.enter_context(watched(Life(address := _head())))
-                if place and place.own(
-                    Shared(address, local.token(), os.getpid(), _devices(), sys.executable)
-                ):
+                if place and place.own(Shared(address, local.token(), os.getpid(), devices, sys.executable)):
                     stack.callback(place.wait_for_users, say, lives)
             elif place:
                 place.use()
@@ -112,7 +110,8 @@ def _head() -> str:
 
 
 def _join_shared(there: Shared) -> None:
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": there.token}
+    has_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": there.token}
+    os.environ |= has_token if there.token else {"RAY_AUTH_MODE": "disabled"}
     Config.initialize("")  # Ray keeps what it has read
     AuthenticationTokenLoader.instance().reset_cache()
     environment = {} if there.python == sys.executable else {"py_executable": sys.executable}

@@ -6,11 +6,13 @@ Who owns it and who uses it is said by locks of the kernel's, which end with the
     owner   held by the sweep that started it, as long as the cluster runs
     users   shared by the sweeps that joined; the owner stays until the last of them has gone
 
-`cluster.json` says where the cluster is and holds its token. The folder and the files are the user's alone.
+`cluster.json` says where the cluster is and holds its token. The folder and the files are the user's alone;
+each batch job and each choice of GPUs has its own in it.
 """
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import math
 import os
@@ -29,6 +31,9 @@ LOST_SECONDS = 20.0
 
 ALL, NONE = "all", "none"
 
+BATCH_JOBS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID")
+"""How batch systems name a job: two on one machine have CPUs and GPUs of their own, and each its end."""
+
 
 @dataclass(frozen=True)
 class Shared:
@@ -36,7 +41,7 @@ class Shared:
 
     Attributes:
         address: Where it is.
-        token: Opens it.
+        token: Opens it; "" if it is open.
         pid: The process of the sweep that started it.
         devices: The GPUs that it has: what CUDA_VISIBLE_DEVICES says, or `ALL`, or `NONE`.
         python: The interpreter of its workers.
@@ -78,17 +83,21 @@ class Place:
 
     Args:
         folder: See `runtime_folder`.
+        devices: The GPUs that the cluster has; see `Shared`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path, devices: str = NONE) -> None:
+        job = next((os.environ[name] for name in BATCH_JOBS if os.environ.get(name)), "")
+        self._root = folder / f"job-{_digest(job)}" if job else folder
+        self._folder = self._root if devices == NONE else self._root / f"gpus-{_digest(devices)}"
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._handles: list[int] = []
         self._has_left = threading.Event()
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else starts, joins or ends a cluster while the block runs."""
-        handle = self._open("start.lock")
+        handle = os.open(self._root / "start.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
@@ -97,12 +106,20 @@ class Place:
 
     def running(self) -> Shared | None:
         """The cluster that runs; None if there is none, whatever a dead process left behind."""
-        handle = self._open("owner.lock")
+        return self._running(self._folder)
+
+    def others(self) -> list[Shared]:
+        """The clusters of the same batch job, or of none, that have other GPUs."""
+        folders = [self._root, *self._root.glob("gpus-*")]
+        return [found for folder in folders if folder != self._folder and (found := self._running(folder))]
+
+    def _running(self, folder: Path) -> Shared | None:
+        handle = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             with contextlib.suppress(OSError, ValueError, TypeError):
-                return Shared(**json.loads((self._folder / "cluster.json").read_text()))
+                return Shared(**json.loads((folder / "cluster.json").read_text()))
             return None
         finally:
             os.close(handle)
@@ -116,7 +133,7 @@ class Place:
         except BlockingIOError:
             os.close(handle)
             return False
-        self._handles.append(handle)
+        self._handles += handle, self._open("users.lock")
         threading.Thread(target=self._keep, name="keeps-files", daemon=True).start()
         path = self._folder / "cluster.json"
         path.unlink(missing_ok=True)
@@ -138,7 +155,7 @@ class Place:
         handle = self._open("owner.lock")
         try:
             fcntl.flock(handle, fcntl.LOCK_SH)
-            (self._folder / "cluster.json").unlink(missing_ok=True)
+            self._forget(handle)
         finally:
             os.close(handle)
 
@@ -172,17 +189,28 @@ class Place:
             time.sleep(POLL_SECONDS)
 
     def _withdraw(self) -> bool:
-        with self.locked():
-            handle = self._open("users.lock")
+        with contextlib.ExitStack() as stack:
+            with contextlib.suppress(OSError):  # somebody has removed the folder: then nobody joins any more
+                stack.enter_context(self.locked())
+            owner, users = self._handles  # not by their names, which may be others' by now
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return False
-            finally:
-                os.close(handle)
-            (self._folder / "cluster.json").unlink(missing_ok=True)
+            self._forget(owner)
             self.leave()
             return True
 
+    def _forget(self, owner: int) -> None:
+        """Removes what is said of the cluster whose owner had this lock, unless another one has its place."""
+        with contextlib.suppress(OSError):
+            if os.path.samestat(os.fstat(owner), (self._folder / "owner.lock").stat()):
+                (self._folder / "cluster.json").unlink(missing_ok=True)
+
     def _open(self, name: str) -> int:
         return os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _digest(text: str) -> str:
+    """A name for a folder that stands for a text."""
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:16]
