@@ -8,14 +8,14 @@ metric that is not logged at every validation needs, and which parameters a call
 
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.loop import _Loop
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 
 def taken(trainer: Trainer, *, is_between_epochs: bool) -> dict[str, Any]:
-    """What to put into the checkpoint, as plain values and tensors.
+    """What to put into the checkpoint, as plain values.
 
     Args:
         trainer: In the training.
@@ -24,7 +24,7 @@ def taken(trainer: Trainer, *, is_between_epochs: bool) -> dict[str, Any]:
     metrics = trainer.callback_metrics.items()
     parameters = trainer.lightning_module.named_parameters()
     return {
-        "metrics": {key: v.detach().cpu() if isinstance(v, Tensor) else float(v) for key, v in metrics},
+        "metrics": {key: float(value) for key, value in metrics},  # a tensor takes 30 µs to write
         "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
         "epoch_end": _epoch_end(trainer) if is_between_epochs else {},
     }
@@ -47,7 +47,8 @@ def restore(trainer: Trainer, known: dict[str, Any], *, is_between_epochs: bool)
         known: What `taken` gave; empty for a checkpoint of an earlier version.
         is_between_epochs: As when it was taken.
     """
-    trainer.callback_metrics.update(known.get("metrics", {}))
+    metrics = {key: torch.tensor(value) for key, value in known.get("metrics", {}).items()}
+    trainer.callback_metrics.update(metrics)
     if "frozen" in known:
         for name, parameter in trainer.lightning_module.named_parameters():
             parameter.requires_grad_(name not in known["frozen"])
