@@ -149,12 +149,7 @@ def resume_sweep(
     """
     url = study_url(storage)
     study = load_study(name, url)
-    if holder := find_driver(study):
-        raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}; "
-                        f"`sweeps update {shlex.quote(name)} trials=N` changes its budget")  # fmt: skip
-    spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
-    where = places_of_study(study, spec, url)
-    _ensure_there_is_work(study, spec, where, has_time=hours is not None)
+    spec, where = continued(study, url, trials, hours)
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
@@ -167,6 +162,24 @@ def resume_sweep(
         equip(study, spec, validations)
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
                      asks_ahead=asks_ahead, claimed=it_has_a_driver)  # fmt: skip
+
+
+def continued(
+    study: "optuna.Study", url: str, trials: str | None, hours: float | None
+) -> tuple[SweepSpec, Places]:
+    """With what a sweep goes on, and where it keeps what; for the arguments see `resume_sweep`.
+
+    Raises:
+        UserError: It runs already, its budget is used, or it cannot go on here.
+    """
+    name = study.study_name
+    if holder := find_driver(study):
+        raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}; "
+                        f"`sweeps update {shlex.quote(name)} trials=N` changes its budget")  # fmt: skip
+    spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
+    where = places_of_study(study, spec, url)
+    _ensure_there_is_work(study, spec, where, has_time=hours is not None)
+    return spec, where
 
 
 def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> SweepSpec:

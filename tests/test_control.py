@@ -151,6 +151,7 @@ def test_a_sweep_stopped_at_once_goes_on_where_it_was(
     nothing = typed("resume", "chaos", folder=folder, code=2)
     assert "its budget of" in nothing.stderr
     assert "asks for more" in nothing.stderr
+    assert nothing.stdout == ""  # such as that workers start
 
 
 def a_study(folder: Path, name: str = "s") -> tuple[optuna.Study, str]:

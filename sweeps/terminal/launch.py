@@ -16,7 +16,7 @@ from sweeps.records import Outcome, State
 from sweeps.storages.storage import masked, study_url
 from sweeps.study.outcomes import counted, outcome_of
 from sweeps.study.persistence import load_study
-from sweeps.sweep import going_on, resume_sweep, run_sweep
+from sweeps.sweep import continued, resume_sweep, run_sweep
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.terminal.progress import Progress, duration, short_value, took
 from sweeps.tracking.live_report import LiveReport
@@ -58,8 +58,8 @@ def resume(
         UserError: It cannot go on.
         SweepFailed: The trials fail, or none could be completed.
     """
-    study = load_study(name, study_url(storage))
-    spec = going_on(study, trials, hours)
+    study = load_study(name, url := study_url(storage))
+    spec, _ = continued(study, url, trials, hours)  # or nothing is said to begin
     progress = Progress(spec, console)
     for trial in counted(study):
         progress.catch_up(outcome_of(trial), trial.params, is_earlier=True)
