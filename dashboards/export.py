@@ -129,12 +129,13 @@ def script_config(trial: Trial) -> dict[str, Any]:
     """Return a trial's config for the user's own script; empty if the trial never got one.
 
     Trials have no sanity check. One in the script would draw the random numbers of a validation loader that
-    keeps its workers, and so shift all later ones.
+    keeps its workers, and so shift all later ones. A trial has one device; by itself the script would take
+    all that there are, each with a batch of its own.
     """
     if not trial.config:
         return {}
-    trainer = trial.config.get("trainer") or {}
-    trainer = {**trainer, "num_sanity_val_steps": trainer.get("num_sanity_val_steps", 0)}
+    trainer = {"num_sanity_val_steps": 0, "devices": 1} | (trial.config.get("trainer") or {})
+    trainer["devices"] = 1 if trainer["devices"] == "auto" else trainer["devices"]
     return ordered({**trial.config, "trainer": trainer})
 
 
@@ -162,11 +163,19 @@ def _values(sweep: Sweep, trial: Trial) -> str:
     objectives = sweep.summary.objectives or ((sweep.summary.metric, sweep.summary.direction),)
     pairs = zip(objectives, trial.values or (trial.value,), strict=True)
     said = ", ".join(f"{metric} = {value} ({direction}d)" for (metric, direction), value in pairs)
-    if trial.value in (seen := list(trial.intermediate.values()))[:-1]:  # what `best.ckpt` holds
+    seen = list(trial.intermediate.values())
+    if trial.value in seen[:-1] and not _counts_last(sweep):  # what `best.ckpt` holds
         said += f", at validation {seen.index(trial.value) + 1} of {len(seen)}"
     if trial.number in sweep.summary.front:
         said += f", one of {len(sweep.summary.front)} on the Pareto front"
     return said
+
+
+def _counts_last(sweep: Sweep) -> bool:
+    """Whether the last validation gives a trial its value, also where an earlier one was equal."""
+    objective = sweep.spec.get("objective") or {}
+    first = objective[0] if isinstance(objective, list) else objective
+    return bool(first.get("value") == "last")
 
 
 def _params(sweep: Sweep, trials: list[Trial], several: bool) -> str:

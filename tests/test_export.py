@@ -94,7 +94,7 @@ def missing(part: Any, whole: Any, path: str = "") -> list[str]:
 
 def as_trained(config: dict[str, Any]) -> dict[str, Any]:
     """The config with what a trial's Trainer has and LightningCLI's has not."""
-    return {**config, "trainer": {**config.get("trainer", {}), "num_sanity_val_steps": 0}}
+    return {**config, "trainer": {**config.get("trainer", {}), "num_sanity_val_steps": 0, "devices": 1}}
 
 
 def test_the_script_makes_no_sanity_check_either_unless_the_file_says_so(rich: Sweep) -> None:
@@ -103,7 +103,17 @@ def test_the_script_makes_no_sanity_check_either_unless_the_file_says_so(rich: S
     assert best is not None
     own = {**RICH, "trainer": {"num_sanity_val_steps": 2}}
     text = export(replace(rich, trials=(replace(best, config=own),)))
-    assert yaml.safe_load(text)["trainer"] == {"num_sanity_val_steps": 2}
+    assert yaml.safe_load(text)["trainer"] == {"num_sanity_val_steps": 2, "devices": 1}
+
+
+@pytest.mark.parametrize(("own", "exported"), [({}, 1), ({"devices": "auto"}, 1), ({"devices": [2]}, [2])])
+def test_the_script_takes_one_device_as_its_trial_did(
+    digits: Sweep, own: dict[str, Any], exported: Any
+) -> None:
+    best = digits.best
+    assert best is not None
+    text = export(replace(digits, trials=(replace(best, config={"trainer": own}),)))
+    assert yaml.safe_load(text)["trainer"]["devices"] == exported
 
 
 def test_the_lightning_format_goes_back_into_lightning_cli(rich: Sweep, tmp_path: Path) -> None:
@@ -140,6 +150,10 @@ def test_the_header_says_which_validation_gave_the_value_if_it_was_not_the_last(
 
     assert first_line(0.5, 0.25, 0.75).endswith(" = 0.25 (minimized), at validation 2 of 3")
     assert first_line(0.5, 0.25).endswith(" = 0.25 (minimized)")
+    for objective in ({"value": "last"}, [{"value": "last"}, {}]):
+        trial = trial_record(3, "complete", 0.25, intermediate={1: 0.25, 2: 0.5, 3: 0.25})
+        last = export(replace(sweep_record([trial]), spec={"objective": objective}))
+        assert last.splitlines()[0].endswith(" = 0.25 (minimized)")
 
 
 def test_flags_mean_the_same_to_lightning_cli(rich: Sweep) -> None:

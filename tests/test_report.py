@@ -138,7 +138,8 @@ def test_names_and_values_full_of_markup_stay_text() -> None:
         assert "<img" not in page.replace("&lt;img", "").split("<script>/**")[0]
     config = page_data(report.build(sweep))["trials"]["configs"]
     copied = yaml.safe_load(written(config, 0))
-    assert copied == {EVIL: {EVIL: EVIL}, "trainer": {"num_sanity_val_steps": 0}}  # as it is exported
+    as_exported = {"num_sanity_val_steps": 0, "devices": 1}
+    assert copied == {EVIL: {EVIL: EVIL}, "trainer": as_exported}
 
 
 def written(configs: dict[str, Any], row: int) -> str:
