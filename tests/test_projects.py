@@ -368,6 +368,29 @@ def test_what_a_trial_logs_arrives_though_the_command_line_puts_a_logger_in_the_
     assert list((here / "own").rglob("metrics.csv"))
 
 
+@pytest.mark.parametrize("defaults", [{"devices": 2}, {"num_nodes": 4}])
+def test_a_command_line_that_takes_several_devices_is_told_so_before_it_starts_processes(
+    here: Path, defaults: dict[str, Any]
+) -> None:
+    text = LOGGING.replace('"max_epochs": 2', f'"max_epochs": 2, **{defaults}')
+    name = f"cli_of_{'_'.join(defaults)}"
+    (here / f"{name}.py").write_text(text)
+    sys.path.append(str(ALL["groups"].file.parent))
+    raw = {
+        "name": "several",
+        "objective": {"metric": "val/acc", "direction": "maximize"},
+        "budget": {"trials": 1},
+        "cli": f"{name}.LoggingCLI",
+        "search_space": {"model.head_lr": [0.01, 0.1]},
+    }
+    [(key, value)] = defaults.items()
+    problem = look(load_spec(raw), probe=True).problem
+    assert problem is not None
+    assert problem[0] == "trainer"
+    assert f"but got {key}={value}; `trainer` in the sweep file wins" in problem[1]
+    assert look(load_spec({**raw, "trainer": {key: 1}}), probe=True).problem is None
+
+
 def test_command_lines_in_one_process_keep_apart() -> None:
     for name, paths in (("linked", "width"), ("script", "activation"), ("linked", "depth")):
         resolved = look(load_spec(ALL[name].file)).resolved

@@ -18,6 +18,7 @@ from sweeps.lr.section import MULTIPLIER, LrFinder
 from sweeps.oom import Oom, auto_path, started
 from sweeps.records import MOST_OBJECTIVES
 from sweeps.study.stopping import StopWhen
+from sweeps.sweep_file.devices import of_several_devices
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
@@ -184,9 +185,8 @@ class SweepSpec(_Section):
     @field_validator("trainer")
     @classmethod
     def _has_one_device(cls, trainer: dict[str, Any]) -> dict[str, Any]:
-        devices = trainer.get("devices", 1)
-        if devices not in (1, "1", "auto") and not (isinstance(devices, list) and len(devices) == 1):
-            raise ValueError(f"a trial trains on one device so far, but got devices={devices!r}")
+        if rule := of_several_devices(trainer):
+            raise ValueError(rule)
         return trainer
 
     @model_validator(mode="after")

@@ -22,6 +22,7 @@ from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.executors import code
 from sweeps.provenance import user_sources
 from sweeps.records import Assignment, Report
+from sweeps.sweep_file.devices import of_several_devices
 from sweeps.training.callbacks import MetricNotLoggedError, TrialCallback
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
@@ -162,12 +163,15 @@ def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _
                 rule = not_accepted(cls.__name__, key, accepted)
                 raise _ProblemFound(naming(f"{path}.init_args.{key}"), rule)
     try:
-        parse(config, call)
+        parsed = parse(config, call)
     except (argparse.ArgumentError, TypeError, ValueError, KeyError) as error:
         key, rule = readable(str(error))
         raise _ProblemFound(f"search_space.{varied}" if varied else naming(key), rule) from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
         raise _ProblemFound(f"search_space.{varied}" if varied else "cli", where(error)) from None
+    if rule := of_several_devices(parsed.trainer_settings):  # also by the defaults of the user's own class
+        said = f"{rule}; `trainer` in the sweep file wins over the defaults of your command line"
+        raise _ProblemFound(f"search_space.{varied}" if varied else "trainer", rule if varied else said)
 
 
 def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
