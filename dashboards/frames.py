@@ -22,12 +22,14 @@ def frame(sweep: Sweep) -> "pd.DataFrame":
     import pandas as pd
 
     others = [f"value_{number}" for number in range(2, len(sweep.summary.objectives) + 1)]
+    known = ["state", "value", *others, "reason", *(["on_front"] if others else []), "validations", *SECONDS]
+    known += ["worker", "device", "started", "ended"]
     front = set(sweep.summary.front)
     rows = [
         {
             "state": trial.state,
             "value": trial.value,
-            **dict(zip(others, trial.values[1:], strict=False)),
+            **dict(zip(others, trial.values[1:] or [None] * len(others), strict=False)),
             "reason": trial.reason,
             **({"on_front": trial.number in front} if others else {}),
             "validations": len(trial.intermediate),
@@ -41,8 +43,8 @@ def frame(sweep: Sweep) -> "pd.DataFrame":
         }
         for trial in sweep.trials
     ]
-    found = pd.DataFrame(rows, index=pd.Index([trial.number for trial in sweep.trials], name="number"))
+    index = pd.Index([trial.number for trial in sweep.trials], name="number")
+    found = pd.DataFrame(rows, index=index, columns=None if rows else known)
     for column in ("started", "ended"):
-        if column in found:
-            found[column] = pd.to_datetime(found[column], utc=True)
+        found[column] = pd.to_datetime(found[column], utc=True)
     return found

@@ -132,4 +132,6 @@ def test_the_frame_has_a_row_for_each_trial() -> None:
     assert frame.loc[0, "value"] == sweep.trials[0].value
     assert frame.loc[3, "validations"] == len(sweep.trials[3].intermediate)
     assert frame.loc[0, "params_optimizer"] == sweep.trials[0].params["optimizer"]
-    assert dashboards.frame(sweep_record([])).empty
+    empty = dashboards.frame(sweep_record([]))
+    assert empty.empty
+    assert {"state", "value", "validations", "fit_seconds", "started"} <= {*empty} < {*frame}
