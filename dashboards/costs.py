@@ -101,11 +101,28 @@ def planned_validations(sweep: Sweep) -> int | None:
                default=None)  # fmt: skip
 
 
+def _missed(sweep: Sweep) -> list[tuple[Trial, int]]:
+    """Return each pruned trial with the validations that it did not do.
+
+    Where trainings differ in their length, a trial's full training is taken to be in proportion to its own.
+    """
+    complete = [trial for trial in sweep.trials if trial.state == "complete" and trial.intermediate]
+    pace = max((max(trial.intermediate) / _length(trial) for trial in complete), default=0.0)
+    return [(t, max(0, round(pace * _length(t)) - max(t.intermediate))) for t in _pruned(sweep)]
+
+
+def _length(trial: Trial) -> float:
+    """Return the length of a trial's training in epochs or in steps, 1 if it has no such end."""
+    trainer = trial.config.get("trainer") or {}
+    lengths = (trainer.get(key) for key in ("max_epochs", "max_steps"))
+    return next((float(length) for length in lengths if isinstance(length, int | float) and length > 0), 1.0)
+
+
 def cost(sweep: Sweep) -> Cost:
     """Return what a sweep cost so far; trials that still run are not counted."""
     found = occupied(sweep.trials)
     planned = planned_validations(sweep)
-    missed = [(t, planned - max(t.intermediate)) for t in _pruned(sweep)] if planned is not None else []
+    missed = _missed(sweep) if planned is not None else []
     return Cost(
         wall_seconds=max((stretch.end for stretch in found), default=0.0),
         slot_seconds=sum(stretch.end - stretch.start for stretch in found) + sum(map(_earlier, sweep.trials)),

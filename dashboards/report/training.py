@@ -106,7 +106,7 @@ def _saved(page: Page, sweep: Sweep, found: Cost) -> list[str]:
         return []
     summary = (
         f"{counted(sum(data.trials), 'trial')} pruned; they left out"
-        f" {counted(found.validations_saved, 'validation')}, where a full training has {data.planned}:"
+        f" {counted(found.validations_saved, 'validation')}, where the longest training had {data.planned}:"
         f" about {duration_text(found.seconds_saved)} of training at their own pace."
     )
     return [page.figure(figures.draw_saved(data), "Where trials were pruned", summary)]
