@@ -19,7 +19,9 @@ def section(page: Page, sweep: Sweep) -> list[str]:
     count = counted(len(data.front_numbers), "trial")
     wanted = ", ".join(f"{direction} {metric}" for metric, direction in objectives)
     complete = sweep.summary.counts.complete
-    lead = f"{count} of {complete} complete: none of them is better in everything ({wanted})."
+    alone = len(data.front_numbers) == 1
+    how = "it is better than all others" if alone else "none of them is better in everything"
+    lead = f"{count} of {complete} complete: {how} ({wanted})."
     shown = "the first three objectives" if len(objectives) > 3 else "the objectives"
     scatter = f"{count} on the Pareto front among all complete trials, by {shown}."
     grew = (
