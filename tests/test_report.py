@@ -159,7 +159,7 @@ def test_packed_configs_are_yaml_of_the_same_values() -> None:
             "model": {"lr": 2.0, "name": "on", "none": None, "deep": [{"a": [1, 3]}, {}]},
             "seed_everything": 2**63,
         },
-        {"model": {"lr": 0.5, "name": "two\nlines: 'é'", "none": None, "deep": [{"a": []}, {}]}},
+        {"model": {"lr": 0.5, "name": "two\nlines: 'é' 🙂", "none": None, "deep": [{"a": []}, {}]}},
         {
             "model": {"lr": math.inf, "name": "", "none": True, "deep": [{"a": [1, 2]}, {}]},
             "seed_everything": 7,

@@ -55,10 +55,17 @@ def _skeleton(value: Any, leaves: list[Any]) -> Any:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, str):
-        # A JSON string is a YAML string on one line, whatever is in it.
         needs_quotes = not value.isprintable() or not value
-        return json.dumps(value) if needs_quotes else _memoized(value)
+        return _quoted(value) if needs_quotes else _memoized(value)
     return _memoized(value)
+
+
+def _quoted(text: str) -> str:
+    """Return a JSON string, which is a YAML string on one line, whatever is in it.
+
+    But JSON escapes a character beyond 16 bits as two halves, which YAML does not put together.
+    """
+    return "".join(c if c.isprintable() and ord(c) > 0xFFFF else json.dumps(c)[1:-1] for c in text).join('""')
 
 
 def _memoized(value: Any, known: dict[tuple[type, str], str] = {}) -> str:  # noqa: B006 - the memory
