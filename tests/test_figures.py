@@ -139,6 +139,8 @@ def test_train_and_validation_curves_of_one_quantity_belong_together() -> None:
         ("val_loss", "loss"),
         ("train/acc_epoch", "acc"),
         ("valid.f1", "f1"),
+        ("val_loss/dataloader_idx_0", "loss"),
+        ("val_loss_epoch/dataloader_idx_12", "loss"),
         ("value", "value"),
         ("val", "val"),
     ],
@@ -302,6 +304,22 @@ def test_costs_count_time_validations_saved_and_money() -> None:
     assert cost(sweep_record(trials)).money is None
     assert cost(sweep_record([])).utilisation is None
     assert cost(sweep_record(trials[1:])).validations_saved is None  # no full training is known
+
+
+def test_no_more_validations_are_saved_than_the_training_would_have_had() -> None:
+    def trained(number: int, state: str, validations: int, **trainer: int) -> Any:
+        steps = dict.fromkeys(range(1, validations + 1), 0.5)
+        return trial_record(number, state, 0.5, intermediate=steps, config={"trainer": trainer})
+
+    by_epochs = [trained(0, "complete", 50, max_epochs=50), trained(1, "pruned", 3, max_epochs=5)]
+    assert cost(sweep_record(by_epochs)).validations_saved == 2
+    by_steps = [
+        trained(0, "complete", 10, max_steps=1000, max_epochs=-1),
+        trained(1, "pruned", 2, max_steps=400),
+    ]
+    assert cost(sweep_record(by_steps)).validations_saved == 2
+    ended_early = [trained(0, "complete", 4, max_epochs=50), trained(1, "pruned", 9, max_epochs=50)]
+    assert cost(sweep_record(ended_early)).validations_saved == 0
 
 
 def test_a_trial_costs_what_all_its_attempts_took() -> None:

@@ -236,6 +236,12 @@ def test_the_report_shows_the_pareto_set_and_says_what_the_rest_is_about(
     assert "minimize loss" in compared
 
 
+def test_the_report_of_a_single_best_trial_does_not_speak_of_several(tmp_path: Path) -> None:
+    swept(tmp_path, worse_than_some, budget={"trials": 1}, sampler="random")
+    page = build([load(tmp_path / "sweeps.db", "test")])
+    assert "1 trial of 1 complete: it is better than all others" in page
+
+
 def test_the_figures_hold_every_complete_trial(half_dominated: Sweep) -> None:
     data = figures.pareto_data(half_dominated)
     assert sorted([*data.numbers, *data.front_numbers]) == list(range(8))
@@ -255,8 +261,11 @@ def test_the_notebooks_table_has_a_column_a_value(half_dominated: Sweep) -> None
 
 def test_a_sweep_of_several_objectives_without_a_complete_trial_is_read_as_well(tmp_path: Path) -> None:
     create_study(spec(), open_storage(f"sqlite:///{tmp_path}/sweeps.db"), validations=4)
+    from dashboards.frames import frame
+
     sweep = load(tmp_path / "sweeps.db", "test")
     assert sweep.summary.front == ()
+    assert {"value_2", "on_front"} <= {*frame(sweep)}
     printed(tables.status_table(sweep))
     assert "there is no Pareto front" in build([sweep])
     with pytest.raises(ResultsError, match="there is no Pareto set"):

@@ -13,8 +13,11 @@ from dashboards.values import ranking, spread, thinned, view
 
 MOST_CURVES, MOST_BEST, MOST_POINTS, MOST_LOGGED = 150, 20, 60, 400
 _OPACITIES = {"complete": 0.65, "pruned": 0.4, "diverged": 0.6, "failed": 0.6, "running": 0.9}
-# What Lightning and its users put around the name of one quantity: `train_loss_epoch`, `val/loss`.
-_PHASE = re.compile(r"^(train|training|val|valid|validation)[_/.\-](?=.)|_(step|epoch)$")
+# What Lightning and its users put around the name of one quantity: `train_loss_epoch`, `val/loss`, and
+# `val_loss/dataloader_idx_0` where there are several loaders.
+_PHASE = re.compile(
+    r"^(train|training|val|valid|validation)[_/.\-](?=.)|(_(step|epoch))?(/dataloader_idx_\d+)?$"
+)
 
 
 @dataclass(frozen=True, slots=True)
