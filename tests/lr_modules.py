@@ -83,6 +83,13 @@ class RaisesAbove(Watched):
         return super().training_step(batch, batch_idx)
 
 
+class Reads(Watched):
+    """Reads at the end of an epoch what its validation logged."""
+
+    def on_train_epoch_end(self) -> None:
+        self.seen = float(self.trainer.callback_metrics["val_loss"])
+
+
 class Adversarial(Line):
     """Optimizes by hand, as a GAN does."""
 

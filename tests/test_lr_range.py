@@ -44,6 +44,13 @@ def test_each_step_has_its_rate_and_the_data_begin_again() -> None:
     assert found.rates == rates_between(1e-6, 1.0, 20)
 
 
+def test_what_raises_between_two_epochs_is_no_divergence() -> None:
+    found = ran("Reads", data__init_args={"size": 96})  # twelve batches an epoch: enough for a curve
+    assert found.losses == ()
+    assert found.problem.startswith("the range test does not train: KeyError: 'val_loss' (lr_modules.py")
+    assert len(ran("Reads", data__init_args={"size": 160}).losses) == 20  # it is over before
+
+
 def test_data_of_a_single_batch_are_enough() -> None:
     assert len(ran(data__init_args={"size": 2, "batch_size": 2}).losses) == 20
 

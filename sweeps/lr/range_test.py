@@ -90,9 +90,10 @@ def range_test(
         except BaseException as error:  # whatever the user's code does, SystemExit included
             if raises_faults and fault_of(error):
                 raise
-            if len(rising.losses) < FEWEST:
-                return Curve((), (), problem=f"the range test does not train: {where(error)}")
-            rising.losses.append(None)  # high rates make some modules raise: as good as a divergence
+            if not rising.is_over:
+                if len(rising.losses) < FEWEST or not rising.is_in_step:
+                    return Curve((), (), problem=f"the range test does not train: {where(error)}")
+                rising.losses.append(None)  # high rates make some modules raise: as good as a divergence
     return Curve(rates[: len(rising.losses)], tuple(rising.losses), rising.optimizer)
 
 
@@ -130,6 +131,13 @@ class _Rising(Checkpoint):
 
     As a `Checkpoint` it comes after all other callbacks, and Lightning adds none of its own.
 
+    Attributes:
+        losses: Of each step so far; None where it was not finite.
+        optimizer: Its class.
+        is_in_step: A batch is trained. What raises elsewhere, such as at the end of an epoch for want of a
+            validation, says nothing about the rate.
+        is_over: There is nothing more to be learnt.
+
     Args:
         rates: One for each step.
         configured: The rate in the configuration, None if there is none.
@@ -139,6 +147,7 @@ class _Rising(Checkpoint):
         self.rates, self._configured = rates, configured
         self.losses: list[float | None] = []
         self.optimizer = ""
+        self.is_in_step = self.is_over = False
         self._ratios: list[float] = []
         self._sum, self._batches = 0.0, 0
 
@@ -159,6 +168,7 @@ class _Rising(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Sets the rate of the step that this batch is part of."""
+        self.is_in_step = True
         self._set(trainer.optimizers[0])
 
     def on_before_optimizer_step(
@@ -183,6 +193,7 @@ class _Rising(Checkpoint):
 
         Lightning divides each loss by the number of batches that a step accumulates.
         """
+        self.is_in_step = False
         loss = outputs.get("loss") if isinstance(outputs, Mapping) else outputs
         if loss is not None:
             self._sum += float(loss) * trainer.accumulate_grad_batches
@@ -191,7 +202,7 @@ class _Rising(Checkpoint):
             self._take(self._sum / self._batches)
             self._sum, self._batches = 0.0, 0
             if has_diverged(self.losses) or len(self.losses) >= len(self.rates):
-                trainer.should_stop = True
+                trainer.should_stop = self.is_over = True
 
     def _take(self, loss: float) -> None:
         self.losses.append(loss if math.isfinite(loss) else None)
