@@ -35,7 +35,7 @@ def spec(batch_size: Any = "auto", limit: int = 60, **changes: Any) -> SweepSpec
     """A sweep of `tests.modules.Hungry` of width 4: a batch fits up to a quarter of the limit."""
     return load_spec({
         "name": "auto", "objective": {"metric": "val_loss", "direction": "minimize"},
-        "budget": {"trials": 1}, "trainer": {"max_steps": 6, "accelerator": "cpu"},
+        "budget": {"trials": 1}, "trainer": {"max_steps": 8, "accelerator": "cpu"},
         "model": {"class_path": "tests.modules.Hungry", "init_args": {"limit": limit}},
         "data": {"class_path": "tests.modules.Loading", "init_args": {"batch_size": batch_size}},
         "search_space": {"model.init_args.halved": [True, False]}, "sampler": "random", "pruner": "none",

@@ -159,6 +159,8 @@ def test_a_mistake_in_the_algorithms_shows_before_anything_runs(changes: dict[st
                      " gives a trial its value", id="no validation"),
         pytest.param({"max_epochs": 5, "check_val_every_n_epoch": 10},
                      {"trainer.check_val_every_n_epoch": [1, 5]}, "", id="the space says otherwise"),
+        pytest.param({"max_steps": 5}, {"data.init_args.batch_size": [8, 16]}, "",
+                     id="larger batches make it long enough"),
         pytest.param({"limit_val_batches": 0}, {"trainer.limit_val_batches": [1, 2]}, "",
                      id="the space validates"),
     ],

@@ -169,7 +169,12 @@ def _check_validates(spec: SweepSpec, validations: int | None) -> None:
 
     if spec.trainer.get("limit_val_batches") == 0 and not varies("limit_val_batches"):
         raise spec.error("trainer.limit_val_batches", "must not be 0: a validation gives a trial its value")
-    if validations == 0 and not any(map(varies, DECIDING[2:])):
+    if validations != 0 or any(map(varies, DECIDING[2:])):
+        return
+    places = [site.config_path for site in spec.space.sites]
+    # The batches of an epoch are those at the centre of the space: with larger ones it may be another story.
+    has_other_batches = spec.auto_batch_size or any(place.endswith("batch_size") for place in places)
+    if not (has_other_batches and schedule_of(spec).needs_batches):
         named = [key for key in DECIDING if spec.trainer.get(key) is not None]
         said = ", ".join(f"{key}={spec.trainer[key]}" for key in named) or "its defaults"
         raise spec.error("trainer", f"a training is over before its first validation, with {said}")
