@@ -13,6 +13,7 @@ import torch
 
 from sweeps.context import TrialContext
 from sweeps.records import Answer, Assignment, Outcome, Point, Report, State
+from sweeps.training.isolation import isolated
 from sweeps.training.trial import make_trial_function
 from sweeps.training.worker import Worker
 
@@ -315,6 +316,32 @@ def test_nothing_of_a_trial_is_left_for_the_next(run: Run, tmp_path: Path) -> No
     assert not torch.backends.cudnn.benchmark
     assert "MESSY" not in os.environ
     assert "/nowhere" not in sys.path
+
+
+SETTING = """
+import os, torch
+torch.set_default_dtype(torch.float64)
+os.environ["SET_AT_IMPORT"] = "1"
+from tests.modules import Data as Doubles, Line
+
+class Net(Line):
+    def on_fit_start(self):
+        assert os.environ["SET_AT_IMPORT"] == "1"
+        assert self.net[0].weight.dtype is torch.float64
+"""
+
+
+def test_what_a_module_sets_when_it_is_imported_holds_in_each_trial(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "sets_at_import.py").write_text(SETTING)
+    model, data = ({"class_path": f"sets_at_import.{name}"} for name in ("Net", "Doubles"))
+    worker = new_worker(tmp_path)
+    with isolated():  # of the other tests
+        ended = [run("Line", model=model, data=data, worker=worker, number=n) for n in range(2)]
+    assert [outcome.reason for _, outcome in ended] == ["", ""]
+    assert len({outcome.value for _, outcome in ended}) == 1
 
 
 @pytest.mark.parametrize(

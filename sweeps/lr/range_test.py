@@ -25,11 +25,10 @@ from lightning.pytorch.callbacks import (
 
 from search_spaces.paths import get
 from sweeps.context import TrialContext
-from sweeps.executors import code
 from sweeps.lr.curve import FEWEST, Curve, rates_between
+from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.faults import fault_of
-from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import build
 from sweeps.training.points import Points
 from sweeps.training.user_code import where
@@ -78,8 +77,7 @@ def range_test(
     """
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
     rates = rates_between(low, high, steps)
-    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        code.find_modules(code.unpacked(context.folders))
+    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
         rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))))
         try:
             _fit(context, config, folder, rising)

@@ -19,11 +19,11 @@ from lightning.pytorch.callbacks import Checkpoint
 from search_spaces import CategoricalParameter, Choice, Params, Scalar
 from search_spaces.wording import shown
 from sweeps.context import TrialContext
-from sweeps.executors import code
 from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.invalid import declared
-from sweeps.training.isolation import isolated, output_to
+from sweeps.training.isolation import isolated
 from sweeps.training.lightning import instantiate
 from sweeps.training.points import Points
 from sweeps.training.user_code import where
@@ -56,8 +56,10 @@ def unbuildable(
         built_seconds: How long the building of the first of them took; None if it was not built.
         seconds: What the choices may take together, but for the first.
     """
-    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        code.find_modules(code.unpacked(context.folders))
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        apart(Path(folder) / "log.txt", context, spec.base, spec.space),
+    ):
         # Collecting after each of them need not look at what is imported, nor here: the inspection just did.
         gc.freeze()
         builder, point = _Builder(context, spec, folder, seconds), points[0]

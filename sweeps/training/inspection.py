@@ -19,14 +19,13 @@ from lightning.pytorch.utilities import CombinedLoader
 
 from search_spaces import SearchSpace, SpaceError
 from sweeps.context import CliCall, Inspection, TrialContext
-from sweeps.executors import code
 from sweeps.provenance import user_sources
 from sweeps.records import Assignment, Report
 from sweeps.sweep_file.devices import of_several_devices
+from sweeps.training.apart import apart
 from sweeps.training.callbacks import MetricNotLoggedError, TrialCallback
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
-from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import build, parse, prepare
 from sweeps.training.outline import Outline
 from sweeps.training.points import Points
@@ -68,8 +67,7 @@ def inspect(
         probe: Also train and validate one batch with these.
         count: Without a probe, set up the data all the same to count its batches.
     """
-    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
-        code.find_modules(code.unpacked(context.folders))
+    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, base, space):
         try:
             outline = _outline(context.cli)
             _check_links(outline, space)

@@ -17,11 +17,12 @@ from sweeps.executors import Reporter, TrialFunction, code
 from sweeps.lr.in_trial import with_found, with_rate
 from sweeps.records import Assignment, Outcome, Timing
 from sweeps.remote import trial_folder
+from sweeps.training.apart import apart
 from sweeps.training.callbacks import TrialCallback
 from sweeps.training.checkpoints import usable
 from sweeps.training.command_line import Extras
 from sweeps.training.faults import CannotAccumulateError, fault_of
-from sweeps.training.isolation import describe_device, freeze, isolated, output_to, scrub_environment
+from sweeps.training.isolation import describe_device, freeze, scrub_environment
 from sweeps.training.lightning import build
 from sweeps.training.points import Points
 from sweeps.training.randomness import seed_from_nowhere
@@ -35,7 +36,7 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
         nonlocal is_warm
         there = trial_folder(context, assignment.number, goes_on=assignment.attempt > 0)
-        with there as folder, isolated(), output_to(folder / "log.txt"):
+        with there as folder, apart(folder / "log.txt", context, assignment.config):
             outcome = _train(assignment, reporter, context, folder)
         if not is_warm:
             is_warm = True

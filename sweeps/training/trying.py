@@ -19,9 +19,10 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from sweeps.context import TrialContext
 from sweeps.oom import at, put
+from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.faults import fault_of
-from sweeps.training.isolation import isolated, output_to
+from sweeps.training.isolation import isolated
 from sweeps.training.lightning import build, parse
 from sweeps.training.memory import held_to
 from sweeps.training.points import Points
@@ -79,7 +80,7 @@ def accepted(context: TrialContext, config: Mapping[str, Any], paths: Sequence[s
 def _tried(
     context: TrialContext, config: Mapping[str, Any], limits: Mapping[str, Any], clock: "_Clock"
 ) -> Tried:
-    with isolated(), tempfile.TemporaryDirectory() as folder, output_to(Path(folder) / "log.txt"):
+    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
         try:
             extras = Extras(folder, clock, Points(folder), limits)
             with _built(context, config, extras) as (trainer, model, data):
