@@ -17,6 +17,7 @@ from sweeps.planning.plan import (
     Places,
     check_algorithms,
     inspect,
+    kept_uri,
     places,
     places_of_study,
     schedule_of,
@@ -27,7 +28,7 @@ from sweeps.runner import Observer
 from sweeps.samplers.algorithms import make_sampler
 from sweeps.start_up import Say, workers
 from sweeps.storages.patience import patient
-from sweeps.storages.storage import absolute, masked, open_storage, study_url
+from sweeps.storages.storage import masked, open_storage, study_url
 from sweeps.study.outcomes import is_in_budget, left
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
@@ -98,7 +99,7 @@ def run_sweep(
             "files": masked(where.store) or str(where.files),
             "spool": str(where.files),
             "mlflow": {
-                "tracking_uri": masked(absolute(spec.tracking_uri or where.tracking_uri)),
+                "tracking_uri": kept_uri(spec, where),
                 "experiment": spec.name,
                 "artifacts": where.artifacts,
                 "key": uuid.uuid4().hex,

@@ -13,11 +13,14 @@ from sweeps.planning.plan import (
     Places,
     check_algorithms,
     context_of,
+    kept_uri,
     places,
+    places_of_study,
     raise_problem,
     schedule_of,
     slots_of,
 )
+from sweeps.study.persistence import create_study
 from sweeps.sweep_file.loading import load_spec
 from sweeps.training.schedule import Schedule
 from tests import fakes
@@ -265,3 +268,52 @@ def test_a_trial_that_does_not_fit_is_a_mistake(resources: dict[str, float], mes
 def test_a_trial_that_fits_on_no_node_is_a_mistake(resources: dict[str, float], message: str) -> None:
     with pytest.raises(UserError, match=re.escape(message)):
         slots_of(TYPES, fakes.spec(resources=resources))
+
+
+@pytest.mark.parametrize(
+    ("given", "kept", "then"),
+    [
+        (None, "sqlite:///{}/mlflow.db", "sqlite:///{}/mlflow.db"),
+        ("sqlite:///runs.db", "sqlite:///{}/runs.db", "sqlite:///{}/runs.db"),
+        ("sqlite:///${DATA}/m.db", "sqlite:///${{DATA}}/m.db", "sqlite:///{}/data/m.db"),
+        (
+            "postgresql://me:pw@host/db",
+            "postgresql+psycopg://me:***@host/db",
+            "postgresql+psycopg://me:pw@host/db",
+        ),
+    ],
+)
+def test_a_sweep_that_goes_on_from_another_folder_has_its_records_where_they_were(
+    here: Path, monkeypatch: pytest.MonkeyPatch, given: str | None, kept: str, then: str
+) -> None:
+    """Also who reads it finds them there."""
+    monkeypatch.setenv("DATA", str(here / "data"))
+    (here / "data").mkdir()
+    (here / "other").mkdir()
+    spec = fakes.spec(**({} if given is None else {"tracking_uri": given}))
+    uri = kept_uri(spec, places(spec))
+    assert uri == kept.format(here)
+    notes = {"mlflow": {"tracking_uri": uri, "artifacts": ""}, "spool": str(here / "sweep-files" / "test")}
+    study = create_study(spec, None, validations=4, notes=notes)
+    monkeypatch.chdir(here / "other")
+    assert places_of_study(study, spec, "sqlite:///s.db").tracking_uri == then.format(here)
+
+
+def test_a_sweep_whose_folder_has_another_name_by_now_says_so_and_makes_no_other(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was, new = here / "was", here / "new"
+    was.mkdir()
+    monkeypatch.chdir(was)
+    spec = fakes.spec()
+    notes = {
+        "mlflow": {"tracking_uri": kept_uri(spec, places(spec)), "artifacts": ""},
+        "spool": str(was / "f"),
+    }
+    study = create_study(spec, None, validations=4, notes=notes)
+    was.rename(new)
+    monkeypatch.chdir(new)
+    with pytest.raises(UserError, match=rf"^test: {was}, which held MLflow's .* such as: ln -s {new} {was}$"):
+        places_of_study(study, spec, "sqlite:///s.db")
+    was.symlink_to(new)
+    assert places_of_study(study, spec, "sqlite:///s.db").tracking_uri == f"sqlite:///{was}/mlflow.db"

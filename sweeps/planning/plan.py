@@ -3,12 +3,14 @@
 import difflib
 import gc
 import importlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.context import Inspection, TrialContext
+from sweeps.errors import UserError
 from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.files import sweep_folder
 from sweeps.lr.each import rate_search
@@ -18,6 +20,7 @@ from sweeps.samplers.rehearsal import check_sampler
 from sweeps.samplers.warm_start import check_warm_start
 from sweeps.storages.patience import driver_seconds
 from sweeps.storages.servers import check_answers, is_tracking_server
+from sweeps.storages.sqlite import is_there
 from sweeps.storages.storage import (
     absolute,
     check_storage,
@@ -96,13 +99,32 @@ def tracking_place(spec: SweepSpec, experiment: str) -> tuple[str, str]:
     return tracking, str(root / "mlartifacts" / experiment)
 
 
+def kept_uri(spec: SweepSpec, where: Places) -> str:
+    """MLflow's URL as the study keeps it: without passwords, with `${NAME}`, which may be a whole path."""
+    given = spec.tracking_uri or where.tracking_uri
+    return masked(given if "${" in given and sqlite_path(given) else absolute(given))
+
+
 def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
-    """Where an earlier driver kept what."""
+    """Where an earlier driver kept what.
+
+    Raises:
+        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it.
+    """
     attributes = study.user_attrs
     mlflow = attributes["mlflow"]
     # A password that stood in the file was not kept; PostgreSQL finds another way to it, such as PGPASSWORD.
     store = expand(f"{spec.files.rstrip('/')}/{spec.name}") if is_remote(spec.files) else ""
-    tracking = absolute(expand((spec.tracking_uri or mlflow["tracking_uri"]).replace(":***@", "@")))
+    uri, given = mlflow["tracking_uri"], spec.tracking_uri or ""
+    if given and (sqlite_path(given) is None or "${" in given):  # else a file, to which the path is known
+        uri = given
+    tracking = absolute(expand(uri.replace(":***@", "@")))
+    if (database := sqlite_path(tracking)) and not is_there(folder := database.parent):
+        link = shlex.join(["ln", "-s", str(Path.cwd()), str(folder)])
+        raise UserError(
+            f"{spec.name}: {folder}, which held MLflow's database, is not there any more; put it back, or a "
+            f"link to what it is now, such as: {link}"
+        )
     return Places(url, tracking, mlflow["artifacts"], Path(attributes["spool"]), store)
 
 
