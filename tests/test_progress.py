@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from io import StringIO
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.records import Again, Assignment, Outcome, Report, Request, Started, State, Timing
 from sweeps.runner import run
 from sweeps.sweep_file.spec import SweepSpec
+from sweeps.terminal.output import console, console_of_a_sweep
 from sweeps.terminal.progress import Progress, duration, short, short_names
 from tests import fakes
 
@@ -81,6 +82,15 @@ def test_output_that_goes_nowhere_does_not_end_a_sweep(where: str, is_full: bool
     os.close(lost)
     assert getattr(done, other) == "10 finished"
     assert done.returncode == 0
+
+
+def test_letters_that_the_output_does_not_have_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reason of a trial's failure may hold any; a sweep does not end for that."""
+    written = BytesIO()
+    monkeypatch.setattr(sys, "stdout", TextIOWrapper(written, encoding="ascii", write_through=True))
+    for made in (console(), console_of_a_sweep()):
+        made.print("le modèle ✗")
+    assert written.getvalue() == b"le mod\\xe8le \\u2717\n" * 2
 
 
 def test_a_log_has_one_plain_line_for_each_finished_trial() -> None:

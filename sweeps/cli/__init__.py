@@ -115,12 +115,11 @@ def check(
     ] = False,
 ) -> None:  # fmt: skip
     """Validate a sweep file without training, and print what it would do."""
-    from rich.console import Console
-
     from sweeps.planning.check import check as check_and_show
+    from sweeps.terminal.output import console
 
     spec = _spec(file, name, trials, hours, overrides)
-    plan = check_and_show(spec, storage, Console(stderr=as_json), measures=measure)
+    plan = check_and_show(spec, storage, console(on_stderr=as_json), measures=measure)
     if as_json:
         print_json(plan)
 

@@ -53,11 +53,10 @@ def status(name: NameOrLatest = None, storage: Storage = None, as_json: AsJson =
 @reading.command()
 def watch(name: NameOrLatest = None, storage: Storage = None) -> None:
     """Show a sweep that runs elsewhere, until it ends."""
-    from rich.console import Console
-
+    from sweeps.terminal.output import console
     from sweeps.terminal.watch import watch as watch_and_show
 
-    watch_and_show(name or _latest(storage), storage, Console())
+    watch_and_show(name or _latest(storage), storage, console())
 
 
 @reading.command()
@@ -170,9 +169,9 @@ def _latest(storage: str | None) -> str:
 
 
 def _print(content: "RenderableType") -> None:
-    from rich.console import Console
+    from sweeps.terminal.output import console
 
-    Console().print(content)
+    console().print(content)
 
 
 def print_json(content: Any) -> None:

@@ -9,11 +9,11 @@ from typing import IO, Any, cast
 from rich.console import Console
 
 
-class _Unfailing:
-    """A text file that takes whatever is written; what it could not pass on may follow later.
+class _Escaping:
+    r"""A text file that gets what its encoding does not have as escapes, such as `\xe8`.
 
     Args:
-        file: Where it goes: a terminal that may close, a pipe whose reader may end, a disk that may be full.
+        file: Where it goes.
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -23,8 +23,24 @@ class _Unfailing:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
+        """Passes it on."""
+        try:
+            return self._file.write(text)
+        except UnicodeEncodeError:
+            encoding: str = getattr(self._file, "encoding", None) or "ascii"
+            return self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+class _Unfailing(_Escaping):
+    """One that takes whatever is written; what it could not pass on may follow later.
+
+    Args:
+        file: Where it goes: a terminal that may close, a pipe whose reader may end, a disk that may be full.
+    """
+
+    def write(self, text: str) -> int:
         """Passes it on, if that is possible."""
-        self._try(lambda: self._file.write(text))
+        self._try(lambda: super(_Unfailing, self).write(text))
         return len(text)
 
     def flush(self) -> None:
@@ -40,6 +56,15 @@ class _Unfailing:
                 os.close(nowhere)
         except OSError:
             pass
+
+
+def console(*, on_stderr: bool = False) -> Console:
+    """A console for what a person looks at, whatever letters the terminal has.
+
+    Args:
+        on_stderr: Write there instead of to stdout.
+    """
+    return Console(file=cast(IO[str], _Escaping(sys.stderr if on_stderr else sys.stdout)))
 
 
 def console_of_a_sweep(*, on_stderr: bool = False, quiet: bool = False) -> Console:
