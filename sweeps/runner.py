@@ -77,7 +77,8 @@ def _loop(
             show(observers, request)
         while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
             _submit(assignment, executor, recorders, observers)
-        waits = asker.is_drawing and (executor.has_free_slot or executor.idle)
+        is_wanted = executor.has_free_slot or executor.idle
+        waits = asker.is_drawing and is_wanted and not study.is_paused
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):
             return
         event = executor.next_event(POLL_SECONDS if waits else TICK_SECONDS)
@@ -113,10 +114,13 @@ def obey(request: Request, study: Study, executor: Executor) -> None:
             raise Interrupted
         case "stop", _:
             study.is_paused = study.is_stopping = True
+            executor.hold(held=True)
         case "pause", _:
             study.is_paused = True
+            executor.hold(held=True)
         case "resume", _:
             study.is_paused = study.is_stopping = False
+            executor.hold(held=False)
         case "kill", {"number": number}:
             executor.cancel(number, "killed by `sweeps trial kill`")
         case "retry", {"number": number}:

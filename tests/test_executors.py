@@ -172,6 +172,25 @@ def test_more_slots_take_more_trials_at_once(make: Make) -> None:
     assert {event.number for event in drain(executor) if isinstance(event, Outcome)} == {0, 1}
 
 
+def test_what_waits_for_a_slot_is_held_back_until_it_may_start(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    for number in range(2):
+        executor.submit(assignment(number))
+    assert isinstance(executor.next_event(), Started)
+    executor.hold(held=True)
+    assert {event.number for event in drain(executor)} == {0}
+    assert executor.next_event(0.1) is None
+    executor.hold(held=False)
+    assert not executor.idle
+    assert {event.number for event in drain(executor)} == {1}
+    executor.submit(assignment(2))
+    executor.submit(assignment(3))
+    executor.hold(held=True)
+    executor.cancel(3, "killed")
+    events = [event for event in drain(executor) if isinstance(event, Outcome)]
+    assert {event.number: event.state for event in events} == {2: State.COMPLETE, 3: State.FAILED}
+
+
 def test_no_more_trials_run_at_once_than_there_are_slots(make: Make) -> None:
     executor = make(fakes.falling, 2)
     for number in range(3):

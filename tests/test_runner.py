@@ -294,6 +294,29 @@ def test_a_trial_that_waits_to_go_on_can_be_killed(asks_ahead: bool) -> None:
     assert study.counts == {State.FAILED: 1, State.COMPLETE: 3}
 
 
+class Stopping(fakes.Recorded):
+    """Asks to stop the sweep once there are reports of two trials, and a third trial waits for a slot."""
+
+    def numbers(self, *kinds: type) -> set[int]:
+        return {event.number for event in self.events if isinstance(event, kinds)}
+
+    def requests(self) -> list[Request]:
+        is_time = len(self.numbers(Report)) == 2 and len(self.numbers(Assignment)) == 3
+        return [Request("stop", {})] if is_time else []
+
+
+def test_a_sweep_that_is_stopped_starts_no_trial_that_was_only_drawn() -> None:
+    spec, desk = fakes.spec(budget={"trials": 9}), Stopping()
+    executor = ScriptedExecutor(fakes.falling, slots=2, length=4)
+    study = fakes.study(spec, clock=executor.now)
+    run(study, executor, [desk], desk=desk)
+    assert desk.numbers(Started) == desk.numbers(Outcome) == {0, 1}
+    later = Study(fakes.optuna_study(study), spec)
+    later.adopt(has_begun=lambda number: number < 2)
+    run(later, ScriptedExecutor(fakes.falling, slots=2, length=4))
+    assert later.counts == {State.COMPLETE: 9}
+
+
 class Later:
     """Asks at the fiftieth look for a slot, where others had taken all."""
 

@@ -28,7 +28,7 @@ class Executor(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is submitted, so that no event can come."""
+        """Whether no event can come: nothing is submitted, or nothing but what is held back."""
 
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial; it starts at once or as soon as a slot is free."""
@@ -46,6 +46,9 @@ class Executor(Protocol):
 
     def cancel(self, number: int, reason: str) -> None:
         """Ends a trial, which fails for this reason; one that is not there is left alone."""
+
+    def hold(self, *, held: bool) -> None:
+        """Holds back the trials that have no slot yet, or lets them start."""
 
     def resize(self, slots: int) -> None:
         """Changes the number of slots: at once upwards, downwards as trials end."""

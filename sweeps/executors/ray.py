@@ -61,7 +61,7 @@ class RayExecutor:
         self._grace_seconds = grace_seconds
         self._waiting: deque[Assignment] = deque()
         self._news: deque[Event] = deque()
-        self._left = time.monotonic()
+        self._left, self._is_held = time.monotonic(), False
         self._workers = Workers(make_trial_function, need, math.inf if slots is None else slots, idle_seconds)
         self._workers.look()
         self._first = math.inf if first is None else first
@@ -79,12 +79,21 @@ class RayExecutor:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is submitted."""
-        return not self._news and not self._trials
+        """Whether nothing is submitted, or nothing but what is held back."""
+        return not self._news and not self._wanted
 
     @property
     def _trials(self) -> int:
-        return len(self._waiting) + sum(slot.trial is not None for slot in self._workers.slots)
+        return len(self._waiting) + self._training
+
+    @property
+    def _training(self) -> int:
+        return sum(slot.trial is not None for slot in self._workers.slots)
+
+    @property
+    def _wanted(self) -> int:
+        """The trials that train, or are to as soon as they can."""
+        return self._training if self._is_held else self._trials
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in a worker and gives its result; for use before the first trial.
@@ -200,6 +209,11 @@ class RayExecutor:
             self._news.append(replace(self._give_up(slot, reason), fault="killed"))
         self._fill()
 
+    def hold(self, *, held: bool) -> None:
+        """Holds back the trials that have no slot yet, or lets them start."""
+        self._is_held = held
+        self._fill()
+
     def resize(self, slots: int) -> None:
         """Changes the most slots: at once upwards, downwards as trials end."""
         self._workers.most = slots
@@ -240,7 +254,7 @@ class RayExecutor:
         try:
             self._workers.welcome(slot)
         except RayError as error:
-            if any(other.node for other in self._workers.slots) or not self._waiting:
+            if any(other.node for other in self._workers.slots) or not self._waiting or self._is_held:
                 return None
             reason = f"the worker process died: {one_line(error)}"
             number = self._waiting.popleft().number
@@ -268,14 +282,14 @@ class RayExecutor:
         for slot in self._workers.free:
             if len(self._workers.slots) > self._workers.most:
                 self._workers.end(slot)
-            elif self._waiting and slot.node:
+            elif self._waiting and slot.node and not self._is_held:
                 assignment = self._waiting.popleft()
                 slot.trial = assignment.number
                 grace = self._grace_seconds if assignment.attempt else 0.0
                 slot.deadline = time.monotonic() + self._timeout_seconds + grace
                 self._news.append(Started(assignment.number, time.time()))
                 slot.pending = slot.actor.exchange.remote(assignment)
-        self._workers.grow(self._trials)
+        self._workers.grow(self._wanted)
 
     def _give_up(self, slot: Slot, reason: str, *, lost: bool = False) -> Outcome:
         """Ends a worker and its trial, which fails for this reason."""

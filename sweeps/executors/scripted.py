@@ -40,6 +40,7 @@ class ScriptedExecutor:
         self._events: list[tuple[float, int, Event]] = []
         self._waiting: deque[Assignment] = deque()
         self._running: dict[int, _Run] = {}
+        self._is_held = False
 
     def now(self) -> float:
         """The simulated time in seconds since the start."""
@@ -57,8 +58,8 @@ class ScriptedExecutor:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is submitted."""
-        return not self._running and not self._waiting
+        """Whether nothing is submitted, or nothing but what is held back."""
+        return not self._running and (self._is_held or not self._waiting)
 
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial."""
@@ -90,6 +91,11 @@ class ScriptedExecutor:
             outcome = Outcome(number, State.FAILED, reason=reason, worker="scripted", fault="killed")
             self._push(0.0, outcome)
 
+    def hold(self, *, held: bool) -> None:
+        """Holds back the trials that have no slot yet, or lets them start."""
+        self._is_held = held
+        self._fill()
+
     def resize(self, slots: int) -> None:
         """Changes the number of slots."""
         self._slots = slots
@@ -102,7 +108,7 @@ class ScriptedExecutor:
         self._waiting.clear()
 
     def _fill(self) -> None:
-        while self._waiting and len(self._running) < self._slots:
+        while self._waiting and len(self._running) < self._slots and not self._is_held:
             assignment = self._waiting.popleft()
             run = _Run(assignment.number, self._script(assignment), started=self._now)
             self._running[assignment.number] = run
