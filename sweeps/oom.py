@@ -197,7 +197,7 @@ class Shrinking:
         trainer = found.setdefault("trainer", {})
         path = batch_size_path(self._oom.batch_size, config)
         batch = at(config, path) if path else 0
-        if path and batch > 1:
+        if path and batch > 1 and not _accumulates_by_epochs(trainer):
             before = at(original, "trainer.accumulate_grad_batches") or 1
             size, count = split(at(original, path) * before, batch)
             put(found, path, size)
@@ -243,6 +243,14 @@ class Shrinking:
 
     def _is_known_to_fail(self, wanted: Failure) -> bool:
         return any(failure.predicts(wanted) for failure in self._failures)
+
+
+def _accumulates_by_epochs(trainer: Mapping[str, Any]) -> bool:
+    """Whether a callback sets how many batches are accumulated: Lightning takes no other number beside it."""
+    callbacks = trainer.get("callbacks")
+    listed = callbacks if isinstance(callbacks, list) else [callbacks]
+    paths = [callback.get("class_path") for callback in listed if isinstance(callback, Mapping)]
+    return any(str(path).rpartition(".")[2] == "GradientAccumulationScheduler" for path in [*paths, *listed])
 
 
 def _is_count(value: Any) -> bool:

@@ -133,6 +133,17 @@ def test_settings_that_count_batches_follow() -> None:
     assert config["trainer"] is settings
 
 
+@pytest.mark.parametrize("several", [True, False])
+def test_batches_stay_where_a_callback_says_how_many_are_accumulated(tmp_path: Path, several: bool) -> None:
+    callback = {
+        "class_path": "lightning.pytorch.callbacks.GradientAccumulationScheduler",
+        "init_args": {"scheduling": {0: 2}},
+    }
+    trainer = {"max_epochs": 2, "accelerator": "cpu", "callbacks": [callback] if several else callback}
+    outcome = trained(spec(trainer=trainer, model=model(limit=16)), tmp_path, width(4))[-1][-1]
+    assert outcome.reason.startswith("out of memory: OutOfMemoryError: CUDA out of memory")
+
+
 def shrinking(**oom: Any) -> Shrinking:
     return Shrinking(Oom(**oom), fakes.spec().space)
 
