@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from dashboards import report
+from dashboards.export import script_config
 from dashboards.records import Sweep
 from tests.browser import chromium, draw_all, wait_for
 from tests.odd_studies import evil
@@ -116,20 +117,20 @@ def test_a_trials_configuration_is_copied_as_yaml(page: "WebDriver") -> None:
     )
     click(page, "#trials tbody tr:nth-child(4) button")
     copied = wait_for(lambda: page.execute_script("return window.copied"))
-    assert yaml.safe_load(copied) == SWEEP.trials[3].config
+    assert yaml.safe_load(copied) == script_config(SWEEP.trials[3])
     click(page, "button.copy")
     assert SWEEP.best is not None
     best = wait_for(lambda: page.execute_script("return window.copied") != copied) and page.execute_script(
         "return window.copied"
     )
-    assert yaml.safe_load(best) == SWEEP.best.config
+    assert yaml.safe_load(best) == script_config(SWEEP.best)
 
 
 def test_without_a_clipboard_the_configuration_is_shown(page: "WebDriver") -> None:
     page.execute_script("navigator.clipboard.writeText = async () => { throw new Error('no'); }")
     click(page, "#trials tbody tr:nth-child(1) button")
     area = wait_for(lambda: page.find_elements("css selector", "dialog[open] textarea"))[0]
-    assert yaml.safe_load(area.get_property("value")) == SWEEP.trials[0].config  # type: ignore[arg-type]
+    assert yaml.safe_load(area.get_property("value")) == script_config(SWEEP.trials[0])  # type: ignore[arg-type]
 
 
 def test_dark_mode_changes_the_page_and_the_figures(page: "WebDriver", tmp_path: Path) -> None:
