@@ -3,6 +3,7 @@
 import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from sweeps.study.study import Study
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
-from tests.studies import trial_record
+from tests.studies import sweep_record, trial_record
 from tests.test_invalid import printed
 
 LOSS = {"metric": "loss", "direction": "minimize"}
@@ -240,6 +241,21 @@ def test_the_report_of_a_single_best_trial_does_not_speak_of_several(tmp_path: P
     swept(tmp_path, worse_than_some, budget={"trials": 1}, sampler="random")
     page = build([load(tmp_path / "sweeps.db", "test")])
     assert "1 trial of 1 complete: it is better than all others" in page
+
+
+def test_the_report_of_many_objectives_does_not_take_minutes() -> None:
+    drawing = random.Random(0)
+    values = [tuple(drawing.random() for _ in range(8)) for _ in range(200)]
+    trials = [trial_record(n, "complete", row[0], values=row) for n, row in enumerate(values)]
+    front = tuple(trial.number for trial in pareto_set(trials, ["minimize"] * 8))
+    sweep = sweep_record(trials)
+    named = tuple((f"of {number}", "minimize") for number in range(8))
+    sweep = replace(sweep, summary=replace(sweep.summary, objectives=named, front=front))
+    data = figures.pareto_data(sweep)
+    assert len(data.ended) == len(data.hypervolume) == 40
+    assert data.hypervolume[-1] > 0
+    assert len(data.numbers) + len(data.front_numbers) == 200
+    assert "Of 40 trials, evenly chosen." in build([sweep])
 
 
 def test_the_figures_hold_every_complete_trial(half_dominated: Sweep) -> None:

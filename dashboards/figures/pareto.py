@@ -14,6 +14,8 @@ from dashboards.records import Sweep, Trial
 from dashboards.values import spread
 
 MOST_POINTS = 2_000
+MOST_FOR_VOLUME = {5: 600, 6: 100, 7: 50, 8: 40}
+"""Trials of so many objectives whose hypervolume takes about a second; each further one takes longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class Pareto:
         values: Their values, one row a trial.
         front_numbers: The Pareto set, the best in the first objective first.
         front_values: Its values, one row a trial.
-        ended: The numbers of the complete trials in their order, for the hypervolume.
+        ended: The numbers of complete trials in their order, for the hypervolume: evenly chosen where it could
+            not be computed for all.
         hypervolume: After each of them, the volume between the Pareto set so far and the worst value of each
             objective among all complete trials (Zitzler and Thiele 1998, doi.org/10.1007/BFb0056872).
     """
@@ -45,7 +48,8 @@ def pareto_data(sweep: Sweep, most: int = MOST_POINTS) -> Pareto:
 
     Args:
         sweep: The sweep.
-        most: How many trials outside the Pareto set to draw, evenly spaced.
+        most: How many trials outside the Pareto set to draw, evenly spaced, and how many to measure the
+            hypervolume of; of the latter fewer with many objectives.
 
     Raises:
         ResultsError: The sweep has one objective, or no trial is complete.
@@ -58,7 +62,7 @@ def pareto_data(sweep: Sweep, most: int = MOST_POINTS) -> Pareto:
     front = [trial for trial in sweep.ranking() if trial.number in summary.front]
     complete = [trial for trial in sweep.trials if trial.state == "complete" and trial.values]
     others = spread([trial for trial in complete if trial.number not in summary.front], most)
-    drawn = spread(complete, most)
+    drawn = spread(complete, min(most, MOST_FOR_VOLUME.get(len(summary.objectives), most)))
     return Pareto(
         metrics=tuple(metric for metric, _ in summary.objectives),
         numbers=tuple(trial.number for trial in others),

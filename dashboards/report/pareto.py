@@ -27,6 +27,8 @@ def section(page: Page, sweep: Sweep) -> list[str]:
     grew = (
         "The volume between the Pareto front so far and the worst values: flat means that it no longer grows."
     )
+    if len(data.ended) < complete:
+        grew += f" Of {counted(len(data.ended), 'trial')}, evenly chosen."
     return [
         paragraph(lead, "lead"),
         page.figure(figures.draw_pareto(data), "The Pareto front", scatter),
