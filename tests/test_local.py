@@ -39,11 +39,11 @@ def test_a_process_that_may_use_one_cpu_trains_on_one() -> None:
     assert started(str(min(os.sched_getaffinity(0)))) == [1.0, 1.0]
 
 
-def test_a_long_name_of_the_folder_for_temporary_files_is_no_matter(tmp_path: Path) -> None:
-    """Sockets cannot have long names; batch systems give each job such a folder."""
-    folder = tmp_path / ("job-" * 20)
-    folder.mkdir()
-    assert min(started(TMPDIR=str(folder))) >= 1
+@pytest.mark.parametrize("name", ["job-" * 20, "file/job"], ids=["long", "unusable"])
+def test_a_strange_folder_for_temporary_files_is_no_matter(tmp_path: Path, name: str) -> None:
+    """Batch systems give each job one, also where it cannot be made; and sockets cannot have long names."""
+    (tmp_path / "file").touch()
+    assert min(started(TMPDIR=str(tmp_path / name))) >= 1
 
 
 LIMITED = """

@@ -112,10 +112,21 @@ def _cpus() -> int:
     return max(1, min(there, len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else there)
 
 
-def _folder() -> str | None:
-    """Where Ray shall make the folder of a cluster; None for its usual place, unless TMPDIR is too long."""
+def _folder() -> str:
+    """Where Ray shall make the folder of a cluster: its usual place, unless TMPDIR is too long or unusable.
+
+    Then that without TMPDIR, or else, where it is another user's alone, a place of our own.
+    """
     usual: str = get_default_ray_temp_dir()  # type: ignore[no-untyped-call]
-    return None if len(os.fsencode(usual)) <= LONGEST_FOLDER else "/tmp/ray"  # noqa: S108 - as without TMPDIR
+    with contextlib.suppress(OSError):
+        Path(usual).parent.mkdir(parents=True, exist_ok=True)
+    places = [usual, "/tmp/ray", f"/tmp/ray-{os.getuid()}"]  # noqa: S108
+    return next(filter(_is_usable, places), usual)
+
+
+def _is_usable(folder: str) -> bool:
+    there = folder if os.access(folder, os.F_OK) else Path(folder).parent
+    return len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(there, os.W_OK | os.X_OK)
 
 
 @contextlib.contextmanager
