@@ -28,7 +28,7 @@ class Pareto:
         values: Their values, one row a trial.
         front_numbers: The Pareto set, the best in the first objective first.
         front_values: Its values, one row a trial.
-        ended: The numbers of complete trials in their order, for the hypervolume: evenly chosen where it could
+        ended: The numbers of complete trials in order, for the hypervolume: evenly chosen where it could
             not be computed for all.
         hypervolume: After each of them, the volume between the Pareto set so far and the worst value of each
             objective among all complete trials (Zitzler and Thiele 1998, doi.org/10.1007/BFb0056872).
