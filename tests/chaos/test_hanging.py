@@ -38,12 +38,12 @@ def test_hanging_and_raising_trials_are_tried_again_and_end_the_sweep_when_too_m
     finally:
         template.close()
     said = output.read_text().splitlines()
-    assert codes == [1, 1], said
+    assert codes == [1, 0], said  # who resumes may have mended what made trials fail
     told = "sweeps: 2 trials failed, more than max_failed_trials=1; the last one: trial "
-    assert [line.startswith(told) for line in said].count(True) == 2
+    assert [line.startswith(told) for line in said].count(True) == 1
     study = optuna.load_study(study_name="faulty", storage=f"sqlite:///{tmp_path}/sweeps.db")
-    assert study.user_attrs["sweep_state"] == "failed"
-    fine, hanging, raising = study.trials
+    assert study.user_attrs["sweep_state"] == "finished"
+    fine, hanging, raising, _ = study.trials
     assert fine.state.name == "COMPLETE"
     assert hanging.user_attrs["outcome"]["reason"] == "it ran longer than trial_timeout=6 seconds"
     assert raising.user_attrs["outcome"]["reason"] == "RuntimeError: the disk of the data is gone"
