@@ -500,10 +500,16 @@ def test_a_study_that_another_launch_is_making_is_left_to_it(tmp_path: Path) -> 
         create_study(fakes.spec(), storage, validations=4)
 
 
-def test_a_study_of_somebody_else_is_not_removed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_a_study_of_somebody_else_is_not_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_begun: bool
+) -> None:
+    monkeypatch.setattr("sweeps.study.persistence.CREATION_SECONDS", 0.0)
     storage = open_storage(f"sqlite:///{tmp_path}/sweeps.db")
     theirs = optuna.create_study(study_name="test", storage=storage)
-    theirs.ask()
+    theirs.enqueue_trial({"x": 0.5})
+    if is_begun:
+        theirs.ask()
     with pytest.raises(UserError, match="'test' is already in"):
         create_study(fakes.spec(), storage, validations=4)
     assert len(theirs.trials) == 1

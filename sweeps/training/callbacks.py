@@ -14,7 +14,7 @@ from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
 from sweeps.training import going_on
 from sweeps.training.checkpoints import Saver
-from sweeps.training.points import Points
+from sweeps.training.points import Points, numbers
 from sweeps.training.randomness import random_state, set_random_state
 from sweeps.training.schedule import Schedule
 from sweeps.training.techniques import effective_settings, has_just_averaged, stopping_message
@@ -163,8 +163,7 @@ class TrialCallback(Checkpoint):
         """Saves, and reads the answer before the next epoch."""
         self._is_between_epochs = True
         if self._unsaved:  # now there are the means of the epoch's training, too
-            now = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
-            self._metrics = now | {metric: self._metrics[metric] for metric in self._all_metrics}
+            self._metrics = numbers(trainer) | {metric: self._metrics[metric] for metric in self._all_metrics}
         self._save_and_take_answer(trainer)
         self._is_between_epochs = False
 
@@ -244,7 +243,7 @@ class TrialCallback(Checkpoint):
             counts = value < self._value if self._context.minimize else value > self._value
         if counts:
             self._value = value
-            self._metrics = {key: float(logged) for key, logged in trainer.callback_metrics.items()}
+            self._metrics = numbers(trainer)
             self._others = tuple(self._metrics[metric] for metric in self._context.other_metrics)
         return counts
 

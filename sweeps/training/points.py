@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers.logger import DummyLogger
 
 from sweeps.records import Point
@@ -53,3 +54,9 @@ class Points(DummyLogger):
         """Everything since the last time."""
         points, self._points = tuple(self._points), []
         return points
+
+
+def numbers(trainer: Trainer) -> dict[str, float]:
+    """What was logged, without what is no single number, such as a confusion matrix that no logger takes."""
+    logged = trainer.callback_metrics.items()
+    return {key: float(value) for key, value in logged if getattr(value, "numel", lambda: 1)() == 1}
