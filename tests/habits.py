@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from torchmetrics import ConfusionMatrix
 
 from tests.modules import Data, Line
 
@@ -79,3 +80,16 @@ class OfSeveral(Line):
 
     def training_step(self, batch: dict[str, list[Tensor]], batch_idx: int) -> Tensor:  # type: ignore[override]
         return super().training_step(batch["one"], batch_idx)
+
+
+class Confused(Line):
+    """Logs a matrix, which no logger takes, for a callback of its own."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.matrix = ConfusionMatrix("binary")
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.matrix.update((self.net(batch[0]) > 0).int(), (batch[1] > 0).int())
+        self.log("matrix", self.matrix, logger=False)

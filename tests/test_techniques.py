@@ -92,6 +92,7 @@ FINETUNING = {
         pytest.param({}, {"model": habit("Plateaus")}, id="ReduceLROnPlateau"),
         pytest.param({}, {"model": habit("Plateaus", monitor="loss_epoch")}, id="of a metric of training"),
         pytest.param({}, {"model": habit("Seldom")}, id="a metric of some validations"),
+        pytest.param({}, {"model": habit("Confused")}, id="a matrix"),
         pytest.param({"max_steps": 36}, {}, id="steps"),
         pytest.param({"max_steps": 36}, {"model": habit("Plateaus")}, id="steps and ReduceLROnPlateau"),
         pytest.param({"callbacks": [FINETUNING]}, {}, id="unfrozen parameters"),

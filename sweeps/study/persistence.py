@@ -98,8 +98,10 @@ def create_study(
 def _is_half_made(study: "optuna.Study") -> bool:
     """Whether it holds no trial and nothing but what a launch writes before its mark."""
     known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
-    begun = any(trial.state.name != "WAITING" for trial in study.get_trials(deepcopy=False))
-    return study.user_attrs.keys() <= known and not begun
+    trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
+    begun = any(trial.state.name != "WAITING" for trial in trials)
+    is_others = trials and not attributes  # who launches a sweep enqueues its first trials last
+    return attributes.keys() <= known and not begun and not is_others
 
 
 def _remove_half_made(name: str, storage: "BaseStorage") -> bool:
