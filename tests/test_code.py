@@ -2,8 +2,10 @@
 
 import contextlib
 import os
+import shutil
 import sqlite3
 import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -48,6 +50,37 @@ def test_pipes_and_links_that_lead_nowhere_or_everywhere_stay(project: Path, tmp
     code.pack([str(project)], tmp_path / "code.zip")
     with zipfile.ZipFile(tmp_path / "code.zip") as archive:
         assert not {"0/pipe.py", "0/nowhere.py", "0/everything"} & set(archive.namelist())
+
+
+PACK = """
+import sys
+from pathlib import Path
+from sweeps.executors.code import pack
+pack([sys.argv[1]], Path(sys.argv[2]))
+"""
+
+
+def test_what_the_user_may_not_read_stays(project: Path, tmp_path: Path) -> None:
+    """Such as the folder of a database that a container keeps in the project."""
+    powers = "-dac_override,-dac_read_search"  # root's
+    without = ["setpriv", "--bounding-set", powers, "--inh-caps", powers] if os.geteuid() == 0 else []
+    if without and shutil.which("setpriv") is None:
+        pytest.skip("root may read everything")
+    for name in ("pgdata", "listed"):
+        (project / name).mkdir()
+        (project / name / "part.py").touch()
+    (project / "secret.py").touch()
+    modes = {"pgdata": 0, "listed": 0o400, "secret.py": 0}
+    for name, mode in modes.items():
+        (project / name).chmod(mode)
+    command = [*without, sys.executable, "-c", PACK, str(project), str(tmp_path / "code.zip")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    for name in modes:
+        (project / name).chmod(0o700)
+    assert done.stderr == ""
+    with zipfile.ZipFile(tmp_path / "code.zip") as archive:
+        there = {name for name in archive.namelist() if not name.endswith("/")}
+    assert there == {f"0/{name}" for name in PROJECT[:5]}
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="the system does not list what is open")

@@ -2,9 +2,10 @@
 
 import contextlib
 import os
+import stat
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -52,12 +53,17 @@ def pack(folders: Sequence[str], archive: Path) -> tuple[str, ...]:
             names.append(str(number))
             target.mkdir(str(number))
             for path in code_files(Path(folder)):
-                size += path.stat().st_size
+                with contextlib.suppress(OSError):  # it has gone meanwhile
+                    size += path.stat().st_size
                 if size > MOST_BYTES:
                     raise UserError(_too_much(Path(folder)))
+                try:
+                    content = path.read_bytes()
+                except OSError:  # this process could not import it either
+                    continue
                 entry = zipfile.ZipInfo(f"{number}/{path.relative_to(folder).as_posix()}")
                 entry.external_attr = 0o644 << 16
-                target.writestr(entry, path.read_bytes(), zipfile.ZIP_DEFLATED)
+                target.writestr(entry, content, zipfile.ZIP_DEFLATED)
     return tuple(names)
 
 
@@ -91,12 +97,16 @@ def code_files(folder: Path) -> Iterator[Path]:
         folders[:] = sorted(kept)
         for name in sorted(files):
             path = Path(place, name)
-            if (
-                not _is_left_out(path, LEFT_OUT_FILES)
-                and path.is_file()
-                and _identity(path.stat()) not in opened
-            ):
+            if not _is_left_out(path, LEFT_OUT_FILES) and _is_file(path, opened):
                 yield path
+
+
+def _is_file(path: Path, opened: Container[tuple[int, int]]) -> bool:
+    """Whether it is a file, and none of those that are open."""
+    with contextlib.suppress(OSError):  # it has gone, or is in a folder that this user may not enter
+        about = path.stat()
+        return stat.S_ISREG(about.st_mode) and _identity(about) not in opened
+    return False
 
 
 def _open_here() -> Iterator[tuple[int, int]]:
@@ -111,7 +121,7 @@ def _identity(about: os.stat_result) -> tuple[int, int]:
 
 def _is_left_out(path: Path, patterns: Sequence[str]) -> bool:
     # An environment has one of these files, whatever its name.
-    is_environment = (path / "pyvenv.cfg").exists() or (path / "conda-meta").exists()
+    is_environment = any(os.access(path / name, os.F_OK) for name in ("pyvenv.cfg", "conda-meta"))
     is_text = path.name.isprintable()  # no module has a name that is not, and no archive holds it
     return is_environment or not is_text or any(fnmatch(path.name.lower(), pattern) for pattern in patterns)
 
