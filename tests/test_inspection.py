@@ -46,6 +46,11 @@ def test_without_a_probe_nothing_is_trained_and_batches_are_counted_only_on_dema
     assert look(probe=False, count=True).batches == 8
 
 
+def test_a_progress_bar_of_the_configuration_is_no_problem() -> None:
+    bar = {"class_path": "lightning.pytorch.callbacks.RichProgressBar"}
+    assert look(base(trainer={"max_epochs": 3, "callbacks": [bar], "accelerator": "cpu"})).problem is None
+
+
 @pytest.mark.parametrize("probe", [True, False])
 def test_batches_of_several_loaders_are_those_of_the_longest(probe: bool) -> None:
     config = base(model={"class_path": "tests.habits.OfSeveral"}, data={"class_path": "tests.habits.Several"})

@@ -258,6 +258,17 @@ def test_a_metric_that_is_not_logged_fails_the_trial_with_what_was_logged(run: R
     )
 
 
+@pytest.mark.parametrize("bar", ["RichProgressBar", "TQDMProgressBar"])
+@pytest.mark.parametrize("settings", [{}, {"enable_progress_bar": True}], ids=["left out", "wanted"])
+def test_a_progress_bar_of_the_configuration_fails_no_trial(
+    run: Run, tmp_path: Path, bar: str, settings: dict[str, Any]
+) -> None:
+    callback = {"class_path": f"lightning.pytorch.callbacks.{bar}"}
+    _, outcome = run("Line", trainer={"callbacks": [callback], "max_epochs": 1} | settings)
+    assert outcome.state is State.COMPLETE, outcome.reason
+    assert ("Epoch 0" in (tmp_path / "trial-0" / "log.txt").read_text()) == bool(settings)
+
+
 def test_a_trial_may_validate_by_the_clock(run: Run) -> None:
     reports, outcome = run("Line", trainer={"val_check_interval": {"seconds": 0}, "max_epochs": 2})
     assert outcome.state is State.COMPLETE, outcome.reason

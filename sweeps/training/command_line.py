@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import yaml
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -103,11 +103,14 @@ class Base(LightningCLI):
         assert extras is not None, "only a trial makes a Trainer"  # noqa: S101
         loggers = [logger for logger in _as_list(config.get("logger")) if isinstance(logger, Logger)]
         _keep_apart(loggers, Path(extras.folder))
-        own = _as_list(config.get("callbacks"))
-        persistent = self.trainer_defaults["callbacks"]
+        config |= dict(extras.limits or {})
+        unwanted: tuple[type[Callback], ...] = ()
         if extras.limits is not None:
-            loggers = []
-            own, callbacks, persistent = (_no_checkpoints(some) for some in (own, callbacks, persistent))
+            loggers, unwanted = [], (Checkpoint,)
+        if config.get("enable_progress_bar") is False:  # beside which Lightning refuses one of the user's
+            unwanted += (ProgressBar,)
+        given = (_as_list(config.get("callbacks")), callbacks, self.trainer_defaults["callbacks"])
+        own, callbacks, persistent = ([c for c in some if not isinstance(c, unwanted)] for some in given)
         _keep_here([*own, *callbacks, *persistent], extras.folder)
         self.trainer_defaults["callbacks"] = [*persistent, extras.callback]
         config |= {
@@ -117,7 +120,7 @@ class Base(LightningCLI):
             "default_root_dir": config.get("default_root_dir") or extras.folder,
             "plugins": [*_as_list(config.get("plugins")), LightningEnvironment()],
         }
-        return super()._instantiate_trainer(config | dict(extras.limits or {}), callbacks)
+        return super()._instantiate_trainer(config, callbacks)
 
     def _run_subcommand(self, subcommand: str) -> None:
         """Runs nothing: the trial does."""
@@ -218,10 +221,6 @@ def _raising(parser_kwargs: Mapping[str, Any]) -> dict[str, Any]:
 def _made(callback: Any) -> Any:
     """A callback of `cli.trainer_defaults`, which a sweep file writes as `{class_path, init_args}`."""
     return instantiate_class((), dict(callback)) if isinstance(callback, Mapping) else callback
-
-
-def _no_checkpoints(callbacks: list[Any]) -> list[Any]:
-    return [callback for callback in callbacks if not isinstance(callback, Checkpoint)]
 
 
 def _keep_here(callbacks: Sequence[Callback], folder: str) -> None:
