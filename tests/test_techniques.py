@@ -93,6 +93,7 @@ FINETUNING = {
         pytest.param({}, {"model": habit("Plateaus", monitor="loss_epoch")}, id="of a metric of training"),
         pytest.param({}, {"model": habit("Seldom")}, id="a metric of some validations"),
         pytest.param({}, {"model": habit("Confused")}, id="a matrix"),
+        pytest.param({"callbacks": [habit("Remembers")]}, {}, id="numbers of NumPy"),
         pytest.param({"max_steps": 36}, {}, id="steps"),
         pytest.param({"max_steps": 36}, {"model": habit("Plateaus")}, id="steps and ReduceLROnPlateau"),
         pytest.param({"callbacks": [FINETUNING]}, {}, id="unfrozen parameters"),
@@ -116,6 +117,16 @@ def test_a_killed_trial_goes_on_as_if_it_had_never_been(
     assert sorted(all_points([*first, *rest, resumed])) == sorted(all_points([*whole, finished]))
     assert (resumed.value, resumed.reason) == (finished.value, finished.reason)
     assert resumed.metrics == finished.metrics
+
+
+def test_a_checkpoint_with_what_could_run_is_left_and_the_log_says_why(tmp_path: Path) -> None:
+    trainer = {"callbacks": [habit("Remembers", path=True)]}
+    train(tmp_path, trainer, kill=2)
+    again, outcome = train(tmp_path, trainer, attempt=1, known_step=2)
+    assert outcome is not None
+    assert [report.step for report in again] == [1, 2, 3, 4, 5]
+    log = (tmp_path / "trial-0" / "log.txt").read_text()
+    assert "last.ckpt holds pathlib.PosixPath, which is not read since it could run something" in log
 
 
 def test_averaged_weights_are_validated_and_count(tmp_path: Path) -> None:

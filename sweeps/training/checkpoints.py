@@ -2,13 +2,15 @@
 
 Nothing is ever half written under these names: a checkpoint is written as `new-*.ckpt`, synced and renamed
 (see `sweeps.durable`). That name is the process's own, since a worker that was given up as lost may still
-write. They are read with `weights_only=True`, so that nothing in them can run.
+write. They are read with `weights_only=True`, so that nothing in them can run; NumPy's numbers, which
+callbacks and schedulers hold, are read as well.
 """
 
 import contextlib
 import io
 import os
 import pickle
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
@@ -26,6 +29,14 @@ from sweeps.remote import RemoteFolder, reason_of
 
 BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
 DAMAGED = "new-damaged.ckpt"  # `tidy` removes it with the new ones
+
+
+_MAKERS: list[Any] = [made.__reduce__()[0] for made in (np.empty(0), np.float64(0))]
+_KINDS = [type(np.dtype(code)) for code in np.typecodes["AllInteger"] + np.typecodes["AllFloat"] + "?"]
+torch.serialization.add_safe_globals([np.ndarray, np.dtype, *_MAKERS, *_KINDS, frozenset])
+
+REFUSED = re.compile(r"GLOBAL (\S+) was not an allowed global|but got <class '(.+?)'>")
+"""What torch says of a checkpoint that holds something else."""
 
 
 class Taken(TorchCheckpointIO):
@@ -187,6 +198,11 @@ def usable(folder: Path, batching: int | None = None) -> Path | None:
         except FileNotFoundError:
             continue
         except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+            if refused := REFUSED.search(str(error)):
+                what = f"{refused[1] or refused[2]}, which is not read since it could run something"
+                advice = "keep numbers, texts, tensors and arrays of numbers in checkpoints"
+                print(f"{path} holds {what}, so the trial starts again: {advice}")  # noqa: T201
+                return None
             print(f"{path} cannot be read ({type(error).__name__}), so the one before is used")  # noqa: T201
             if name == LAST:
                 with contextlib.suppress(OSError):
