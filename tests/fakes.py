@@ -144,8 +144,10 @@ class Preempted(Scripted):
 
     def __call__(self) -> Any:
         """Makes the trial function, if it comes so far."""
-        number = len(list(self.folder.iterdir()))
-        (self.folder / str(number)).touch()
+        number = 0
+        while (self.folder / str(number)).exists():
+            number += 1
+        (self.folder / str(number)).touch(exist_ok=False)
         if number in self.dying:
             os._exit(1)
         return super().__call__()

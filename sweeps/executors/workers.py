@@ -26,6 +26,9 @@ from sweeps.training.worker import Worker
 LOOK_SECONDS = 1.0
 """How often to look at what the cluster has; also how late Ray may show what was just taken."""
 
+LONGEST_REST_SECONDS = 60.0
+"""How long no further worker is asked for, at most, after those on their way have died again and again."""
+
 
 @dataclass(eq=False)
 class Slot:
@@ -73,7 +76,7 @@ class Workers:
         self._need, self._idle_seconds = need, idle_seconds
         kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
         self._actor_class = ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, resources=kind)
-        self._asked = 0
+        self._asked, self._deaths, self._rests_until = 0, 0, 0.0
         self.slots: list[Slot] = []
         self.most, self.capacity, self.look_at = most, 0, 0.0
 
@@ -91,8 +94,17 @@ class Workers:
         self.capacity = int(min(self.most, there_can_be))
 
     def grow(self, wanted: float) -> None:
-        """Asks for more where more are wanted and can be."""
+        """Asks for more where more are wanted and can be.
+
+        Where some are there and others die on their way, as without memory for all of them, it rests longer
+        each time: to start one takes seconds of all CPUs, for nothing.
+        """
+        is_any_there = any(slot.node for slot in self.slots)
         while len(self.slots) < min(wanted, self.capacity):
+            if self._deaths and is_any_there:
+                if time.monotonic() < self._rests_until:
+                    return
+                self._rest()
             name = f"worker-{self._asked}"
             self._asked += 1
             actor: Any = self._actor_class.remote(self._make_trial_function, name)
@@ -108,8 +120,15 @@ class Workers:
         try:
             slot.node, slot.since = ray.get(reference), time.monotonic()
         except RayError:
+            self._deaths += 1
+            self._rest()
             self.end(slot)
             raise
+        self._deaths = 0
+
+    def _rest(self) -> None:
+        seconds = min(2.0 ** min(self._deaths, 10), LONGEST_REST_SECONDS)
+        self._rests_until = time.monotonic() + seconds
 
     def end(self, slot: Slot) -> None:
         """Ends one, which is not heard any more."""
