@@ -29,6 +29,13 @@ class PerEpoch(Line):
         self.log("ended", float(self.current_epoch))
 
 
+class CountsEpochs(PerEpoch):
+    """Has its training metrics drawn over epochs: by the `step` that it logs."""
+
+    def on_train_epoch_end(self) -> None:
+        self.log("step", float(self.current_epoch))
+
+
 class Plateaus(PerEpoch):
     """Halves its rate in every epoch, by a scheduler that waits for a metric."""
 

@@ -89,6 +89,7 @@ FINETUNING = {
     ("trainer", "more"),
     [
         pytest.param({}, {}, id="metrics of training epochs"),
+        pytest.param({}, {"model": habit("CountsEpochs")}, id="metrics over epochs"),
         pytest.param({}, {"model": habit("Plateaus")}, id="ReduceLROnPlateau"),
         pytest.param({}, {"model": habit("Plateaus", monitor="loss_epoch")}, id="of a metric of training"),
         pytest.param({}, {"model": habit("Seldom")}, id="a metric of some validations"),

@@ -36,8 +36,10 @@ def _epoch_end(trainer: Trainer) -> dict[str, Any]:
     logged = {key: float(value) for key, value in trainer._logger_connector.metrics["log"].items()}
     if not logged:
         return {}
-    step = int(logged.pop("step", trainer.fit_loop.epoch_loop._batches_that_stepped - 1))
-    return {"metrics": {"epoch": trainer.current_epoch, **logged}, "step": step}
+    if "step" in logged:  # the module's own
+        return {"step": int(logged.pop("step")), "metrics": logged}
+    step = trainer.fit_loop.epoch_loop._batches_that_stepped - 1
+    return {"step": step, "metrics": {"epoch": trainer.current_epoch, **logged}}
 
 
 def restore(trainer: Trainer, known: dict[str, Any], *, is_between_epochs: bool) -> None:
