@@ -164,7 +164,8 @@ def test_the_gpus_of_a_cluster_are_those_that_its_process_sees(
 
 
 OPEN = """
-import sys
+import os, sys
+before = dict(os.environ)
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
 from tests import fakes
@@ -173,25 +174,30 @@ with cluster(say=print):
     print(executor.call(abs, -1), flush=True)
     executor.close()
     sys.stdin.readline()
+print({name: value for name, value in os.environ.items() if "AUTH" in name and before.get(name) != value})
 """
 
 
-def test_a_cluster_is_joined_also_where_the_user_wants_no_tokens(tmp_path: Path) -> None:
-    """As Ray itself offers it."""
+@pytest.mark.parametrize("settings", [{"RAY_AUTH_MODE": "disabled"}, {}], ids=["without tokens", "with them"])
+def test_a_cluster_is_joined_also_where_the_user_wants_no_tokens_or_has_one(
+    tmp_path: Path, settings: dict[str, str]
+) -> None:
+    """Ray offers both; the user's own settings are as they were afterwards."""
     ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
     (tmp_path / "runtime").mkdir(0o700)
-    environment = ours | {"RAY_AUTH_MODE": "disabled", "SWEEPS_RUNTIME_DIR": str(tmp_path / "runtime")}
+    environment = ours | settings | {"SWEEPS_RUNTIME_DIR": str(tmp_path / "runtime")}
     command = [sys.executable, "-c", OPEN]
     owner = subprocess.Popen(
         command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
     assert owner.stdout is not None
     assert owner.stdout.readline() == "1\n"
+    environment["RAY_AUTH_TOKEN"] = "of-another-cluster" * 2
     joined = subprocess.run(command, env=environment, input="", capture_output=True, text=True, check=False)
     owner.communicate("")
-    said, answer = joined.stdout.splitlines()
+    said, answer, changed = joined.stdout.splitlines()
     assert said.startswith("joined the cluster of the sweep")
-    assert answer == "1"
+    assert (answer, changed) == ("1", "{}")
 
 
 def test_only_the_user_can_read_the_token(tmp_path: Path) -> None:

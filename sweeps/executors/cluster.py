@@ -74,8 +74,9 @@ def cluster(
                 yield names
     finally:
         ray.shutdown()
-        for name in [n for n in os.environ if n.startswith("RAY_") and n not in before]:
+        for name in [name for name in os.environ if name.startswith("RAY_")]:
             del os.environ[name]
+        os.environ |= {name: value for name, value in before.items() if name.startswith("RAY_")}
 
 
 @contextlib.contextmanager
