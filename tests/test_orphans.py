@@ -1,14 +1,17 @@
 """What a sweep started ends with it: real processes, killed or left alone."""
 
+import functools
 import gc
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from sweeps.executors import orphans
 from sweeps.executors.orphans import _belongs
 from sweeps.executors.scripted import Step
 from sweeps.records import Assignment, Report
@@ -231,3 +234,32 @@ def test_a_child_that_the_driver_forked_keeps_nobody_waiting(
     driver = start(FORKS)
     assert driver.stdout is not None
     assert driver.stdout.readline() == "closed\n"
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_worker_that_ray_forgot_while_it_came_leaves_and_one_that_is_called_stays() -> None:
+    """As when it is killed between its being placed and its coming: then nothing that was sent reaches it."""
+    import ray
+
+    from sweeps.executors.cluster import nodes
+    from sweeps.executors.workers import _node_id
+    from sweeps.training.worker import Worker
+
+    def hasty() -> object:
+        orphans.FIRST_CALL_SECONDS = 0.5
+        return fakes.Scripted(fakes.falling)()
+
+    def cpus_taken() -> float:
+        return sum(node.total["CPU"] - node.free["CPU"] for node in nodes().values())
+
+    wait_for(lambda: cpus_taken() == 0)
+    forgotten, wanted = (
+        ray.remote(Worker).options(num_cpus=1).remote(functools.partial(orphans.guarded, hasty), "w")
+        for _ in range(2)
+    )
+    assert ray.get(wanted.call.remote(_node_id))
+    wait_for(lambda: cpus_taken() == 1)
+    time.sleep(1.0)
+    assert ray.get(wanted.call.remote(_node_id))
+    del forgotten
+    ray.kill(wanted)

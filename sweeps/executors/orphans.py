@@ -24,6 +24,9 @@ LOOK_SECONDS = 1.0
 GRACE_SECONDS, END_SECONDS = 3.0, 20.0
 """How long a cluster's processes may take to end by themselves, and until when they are looked for."""
 
+FIRST_CALL_SECONDS = 20.0
+"""How long a worker may be there and not be called; its sweep does so at once."""
+
 NAME = "session_%Y-%m-%d_%H-%M-%S"
 """How the name begins that Ray gives to the folder of a cluster, in local time."""
 
@@ -31,10 +34,30 @@ KILL_WITH_PARENT = 1
 """Linux's PR_SET_PDEATHSIG, in <sys/prctl.h>."""
 
 
+_is_called = threading.Event()
+
+
 def guarded(make: Callable[[], Any]) -> Any:
-    """Makes something in a process that from now on ends with its parent, and with its own main thread."""
+    """Makes something in a process that from now on ends with its parent, and with its own main thread.
+
+    It also ends if nobody calls it then. Ray takes one that it was asked to kill while it came for dead, but
+    the order to leave may reach the process before its actor is there; then it stays, known to nobody, with
+    its CPUs and GPUs, until its driver ends.
+    """
     end_with_parent()
-    return make()
+    made = make()
+    threading.Thread(target=_wait_for_a_call, name="first-call", daemon=True).start()
+    return made
+
+
+def called() -> None:
+    """Notes in a worker's process that it has been called."""
+    _is_called.set()
+
+
+def _wait_for_a_call() -> None:
+    if not _is_called.wait(FIRST_CALL_SECONDS):
+        os._exit(1)
 
 
 def end_with_parent() -> None:

@@ -19,7 +19,7 @@ from ray.exceptions import RayError
 from sweeps.executors import TrialFunction
 from sweeps.executors.cluster import nodes
 from sweeps.executors.life import lives
-from sweeps.executors.orphans import guarded
+from sweeps.executors.orphans import called, guarded
 from sweeps.executors.resources import ACCELERATOR, Need, room
 from sweeps.training.worker import Worker
 
@@ -152,5 +152,6 @@ class Workers:
 
 
 def _node_id() -> str:
-    """The node of this worker."""
+    """The node of this worker, which from now on knows that it is wanted."""
+    called()
     return str(ray.get_runtime_context().get_node_id())
