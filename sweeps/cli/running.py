@@ -66,7 +66,7 @@ def update(
 
     asked = parse_changes(changes)
     _ask(name, storage, "update", **asked)
-    typer.echo(f"{name} goes on with {', '.join(f'{key}={value:g}' for key, value in asked.items())}")
+    typer.echo(f"{name} goes on with {', '.join(f'{key}={value:.15g}' for key, value in asked.items())}")
 
 
 trial = typer.Typer(help="Kill or retry one trial.", no_args_is_help=True)
@@ -83,9 +83,10 @@ def kill(name: Name, number: Number, storage: Storage = None) -> None:
 
 @trial.command()
 def retry(name: Name, number: Number, storage: Storage = None) -> None:
-    """Train the parameters of a trial that ended once more, as a new trial of a running sweep."""
-    _ask_of_trial(name, storage, "retry", number)
-    typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial")
+    """Train the parameters of a trial that ended once more, as a new trial; without a driver at `resume`."""
+    to_type = _ask_of_trial(name, storage, "retry", number)
+    when = f" once you type `{to_type}`" if to_type else ""
+    typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial{when}")
 
 
 @running.command()
@@ -107,7 +108,7 @@ def _ask(name: str, storage: str | None, command: str, **arguments: Any) -> None
     ask(name, storage, command, **arguments)
 
 
-def _ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
+def _ask_of_trial(name: str, storage: str | None, command: str, number: int) -> str:
     from sweeps.terminal.commands import ask_of_trial
 
-    ask_of_trial(name, storage, command, number)
+    return ask_of_trial(name, storage, command, number)

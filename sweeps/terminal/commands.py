@@ -11,14 +11,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps import remote
-from sweeps.control import find_driver, send
+from sweeps.control import Lease, find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import check_it_is_not, stopped
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
 from sweeps.storages.sqlite import is_there
 from sweeps.storages.storage import expand, study_names, study_url
+from sweeps.study.outcomes import is_in_budget
 from sweeps.study.persistence import ensure_name_is_free, load_study, loaded_spec
+from sweeps.study.stopping import stop_reason
+from sweeps.study.study import Study
 
 if TYPE_CHECKING:
     import optuna
@@ -75,8 +78,11 @@ def interruptible(name: str, storage: str | None, from_file: str | None = None) 
         sys.exit(128 + number if number else 0)
 
 
-def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> None:
-    """Writes a request that concerns one trial: `kill` it while it runs, `retry` it once it has ended.
+def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> str:
+    """Asks for what concerns one trial: `kill` it while it runs, `retry` it once it has ended.
+
+    Returns:
+        What has to be typed for it; "" if the sweep's driver does it. Only `retry` needs none.
 
     Raises:
         UserError: There is no such sweep or trial, nothing is running the sweep, or the trial's time for this
@@ -93,7 +99,20 @@ def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> N
         raise UserError(f"{name}: trial {number} has not begun yet")
     if command == "retry" and not states[number].is_finished():
         raise UserError(f"{name}: trial {number} has not ended, so it cannot be tried again")
+    if command == "retry" and find_driver(study) is None:
+        return _retry_at_next_resumption(study, url, number)
     _send(study, url, command, number=number)
+    return ""
+
+
+def _retry_at_next_resumption(study: "optuna.Study", url: str, number: int) -> str:
+    check_it_is_not(study.study_name, url)
+    spec, trials = loaded_spec(study), study.get_trials(deepcopy=False)
+    with Lease(study, url).held():
+        Study(study, spec).enqueue_again(number)
+    resume = f"sweeps resume {shlex.quote(study.study_name)}"
+    # What ended by `stop_when` goes on for trials that are asked for by name.
+    return f"{resume} --trials {sum(map(is_in_budget, trials)) + 1}" if stop_reason(trials, spec) else resume
 
 
 def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:
