@@ -437,10 +437,9 @@ def test_workers_that_die_on_their_way_again_and_again_are_not_asked_for_all_the
             elif isinstance(event, Outcome):
                 executor.submit(assignment(event.number + 4))
 
-    go_on(lambda: len(list(tmp_path.iterdir())) == 4)
-    until = time.monotonic() + 6
-    go_on(lambda: time.monotonic() > until)
-    assert len(list(tmp_path.iterdir())) == 4
+    go_on(lambda: (tmp_path / "4").exists())
+    begun = [(tmp_path / str(number)).stat().st_mtime for number in range(5)]
+    assert begun[4] - max(begun[1:4]) >= 2.0**3 - 0.1  # three died, whatever the machine does besides
     executor.close()
 
 
