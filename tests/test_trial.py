@@ -1,5 +1,6 @@
 """One trial with real Lightning fits, as a worker runs it, without Ray."""
 
+import gc
 import os
 import random
 import sys
@@ -327,6 +328,48 @@ def test_nothing_of_a_trial_is_left_for_the_next(run: Run, tmp_path: Path) -> No
     assert not torch.backends.cudnn.benchmark
     assert "MESSY" not in os.environ
     assert "/nowhere" not in sys.path
+
+
+MORTAL = """
+import weakref
+from tests.modules import Data, Line
+made = weakref.WeakSet()
+
+class Net(Line):
+    def __init__(self, fails: bool = False):
+        super().__init__()
+        self.fails = fails
+        made.add(self)
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        made.add(loss)
+        if self.fails:
+            raise ValueError("its frame has the loss, and that the whole graph")
+        return loss
+
+class Points(Data):
+    def __init__(self):
+        super().__init__()
+        made.add(self)
+"""
+
+
+def test_what_a_trial_made_is_gone_before_the_next(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "mortal.py").write_text(MORTAL)
+    worker, data = new_worker(tmp_path), {"class_path": "mortal.Points"}
+    gc.disable()  # or it may be gone by chance
+    try:
+        for number, fails in enumerate((False, False, True, True, False)):
+            model = {"class_path": "mortal.Net", "init_args": {"fails": fails}}
+            _, outcome = run("Line", model=model, data=data, worker=worker, number=number)
+            assert outcome.state is (State.FAILED if fails else State.COMPLETE)
+            assert list(sys.modules["mortal"].made) == []
+    finally:
+        gc.enable()
 
 
 SETTING = """

@@ -205,9 +205,8 @@ class TrialCLI(LightningCLI):
         return text
 
     def release(self) -> None:
-        """Drops what was made: the cached parser refers to its last user."""
-        for name in ("model", "datamodule", "trainer", "config_init"):
-            self.__dict__.pop(name, None)
+        """Drops all that was made: the cached parser refers to its last user, and our callback to the model."""
+        vars(self).clear()
 
 
 def _raising(parser_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -45,7 +45,7 @@ class CannotAccumulateError(Exception):
 def fault_of(error: BaseException) -> Fault:
     """What made a training fail: `oom`, `cuda`, or "" for anything that leaves its process sound."""
     found: Fault = ""
-    for one in _chain(error):
+    for one in chain(error):
         if isinstance(one, CannotAccumulateError):
             return "cuda"
         names = {base.__name__ for base in type(one).__mro__}
@@ -61,7 +61,7 @@ def _text(error: BaseException) -> str:
     return " ".join([str(error), *(str(argument) for argument in error.args)])
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def chain(error: BaseException) -> Iterator[BaseException]:
     """The error and whatever it wraps, each once."""
     waiting, seen = [error], set()
     while waiting:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from sweeps.training.faults import chain
+
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
@@ -38,11 +40,15 @@ def isolated() -> Iterator[None]:
     Random number generators (Python, NumPy, torch, CUDA), default dtype and device, determinism, cuDNN
     and matmul settings, thread count, environment, working directory, `sys.path`, `sys.argv` and
     warning filters are put back; what `torch.compile` made is dropped; memory that the trial held on a GPU
-    is freed.
+    is freed, also what an exception's frames hold: batches, losses, and the graphs behind them.
     """
     restore = [part() for part in (_random_state, _torch_settings, _process_settings)]
     try:
         yield
+    except BaseException as error:
+        for one in chain(error):
+            traceback.clear_frames(one.__traceback__)
+        raise
     finally:
         for put_back in restore:
             put_back()
