@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.training.isolation import describe_device, isolated, output_to, scrub_environment
+from sweeps.training.isolation import FLOAT32, describe_device, isolated, output_to, scrub_environment
 
 
 def flags() -> tuple[bool, ...]:
@@ -26,6 +26,20 @@ def flags() -> tuple[bool, ...]:
 def set_flags() -> None:
     cudnn = torch.backends.cudnn
     cudnn.enabled, cudnn.benchmark, cudnn.deterministic, cudnn.allow_tf32 = (not flag for flag in flags())
+
+
+def float32() -> list[str]:
+    return [torch._C._get_fp32_precision_getter(*place) for place in FLOAT32]
+
+
+def set_float32() -> None:
+    """As torch advises it from 2.9 on; the older interface can then not be read any more."""
+    torch.backends.fp32_precision = "ieee"
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]
+    for old in (torch.get_float32_matmul_precision, lambda: torch.backends.cudnn.allow_tf32):
+        with pytest.raises(RuntimeError, match="mix of the legacy and new APIs"):
+            old()
 
 
 def seed_everything() -> None:
@@ -69,6 +83,7 @@ PARTS: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
         torch.get_float32_matmul_precision,
         lambda: torch.set_float32_matmul_precision("medium"),
     ),
+    ("float32 by torch's newer interface", float32, set_float32),
     ("determinism", deterministic, lambda: torch.use_deterministic_algorithms(True, warn_only=True)),
     ("anomaly detection", torch.is_anomaly_enabled, lambda: torch.autograd.set_detect_anomaly(True)),
     ("environment", lambda: dict(os.environ), change_environment),
@@ -104,6 +119,15 @@ def test_what_a_trial_changes_is_as_before_when_it_raises(
         change()
         raise SystemExit(1)
     assert look() == before
+
+
+def test_a_module_may_have_set_how_exact_float32_is_by_torchs_newer_interface() -> None:
+    with isolated():  # of the other tests
+        set_float32()
+        before = float32()
+        with isolated():
+            torch.set_float32_matmul_precision("high")
+        assert float32() == before
 
 
 def test_a_trial_draws_the_same_numbers_whatever_ran_before_it() -> None:

@@ -205,7 +205,7 @@ class TrialCLI(LightningCLI):
         return text
 
     def release(self) -> None:
-        """Drops all that was made: the cached parser refers to its last user, and our callback to the model."""
+        """Drops all that was made: the cached parser refers to its last user, our callback to the model."""
         vars(self).clear()
 
 

@@ -26,6 +26,13 @@ FOREIGN_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_R
                  "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
 
 
+FLOAT32 = [
+    ("generic", "all"),
+    *((place, what) for place in ("cuda", "mkldnn") for what in ("all", "matmul", "conv", "rnn")),
+]
+"""Where torch keeps how exact float32 is (TF32 or not), the general before the special: `torch.backends`."""
+
+
 def scrub_environment() -> None:
     """Removes what other launchers left: Lightning would take the worker for one rank of their job."""
     for name in list(os.environ):
@@ -73,10 +80,10 @@ def _random_state() -> Callable[[], None]:
 
 def _torch_settings() -> Callable[[], None]:
     cudnn = torch.backends.cudnn
-    flags = ("enabled", "benchmark", "deterministic", "allow_tf32")
+    flags = ("enabled", "benchmark", "deterministic")
     before = {name: getattr(cudnn, name) for name in flags}
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
-    precision = torch.get_float32_matmul_precision()
+    float32 = _float32_settings()
     deterministic = torch.are_deterministic_algorithms_enabled()
     warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     anomaly = torch.is_anomaly_enabled()
@@ -86,11 +93,33 @@ def _torch_settings() -> Callable[[], None]:
             setattr(cudnn, name, value)
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
-        torch.set_float32_matmul_precision(precision)
+        float32()
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.autograd.set_detect_anomaly(anomaly)
         if torch.get_num_threads() != threads:
             torch.set_num_threads(threads)
+
+    return put_back
+
+
+def _float32_settings() -> Callable[[], None]:
+    """There are two interfaces; torch refuses to read the old one where the new one has set other things."""
+    read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
+    new = {place: read(*place) for place in FLOAT32}
+    matmul = convolutions = None
+    with contextlib.suppress(RuntimeError):
+        matmul = torch.get_float32_matmul_precision()
+    with contextlib.suppress(RuntimeError):
+        convolutions = torch.backends.cudnn.allow_tf32
+
+    def put_back() -> None:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if convolutions is not None:
+            torch.backends.cudnn.allow_tf32 = convolutions
+        for place, precision in new.items():
+            if read(*place) != precision:
+                write(*place, precision)
 
     return put_back
 
