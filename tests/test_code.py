@@ -115,3 +115,20 @@ def test_a_worker_finds_the_copies_where_ray_put_them(monkeypatch: pytest.Monkey
     monkeypatch.setenv(code.HOME, "/unpacked")
     assert code.unpacked(("0", "1")) == ("/unpacked/0", "/unpacked/1")
     assert code.unpacked(("/home/me/project",)) == ("/home/me/project",)
+
+
+def test_a_worker_has_the_drivers_environment_but_the_gpu_that_ray_gave_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {
+        "HIP_VISIBLE_DEVICES": "3",
+        "CUDA_VISIBLE_DEVICES": "3",
+        "OF_ANOTHER_SWEEP": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    driver = {"CUDA_VISIBLE_DEVICES": "0,3", "CUDA_LAUNCH_BLOCKING": "1"}
+    own = {name: value for name, value in os.environ.items() if name.startswith(code.OF_RAY)}
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    code.take_over(driver)
+    assert dict(os.environ) == own | {"CUDA_LAUNCH_BLOCKING": "1"}
+    assert own["HIP_VISIBLE_DEVICES"] == own["CUDA_VISIBLE_DEVICES"] == "3"

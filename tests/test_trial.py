@@ -376,11 +376,13 @@ SETTING = """
 import os, torch
 torch.set_default_dtype(torch.float64)
 os.environ["SET_AT_IMPORT"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = "0"
 from tests.modules import Data as Doubles, Line
 
 class Net(Line):
     def on_fit_start(self):
         assert os.environ["SET_AT_IMPORT"] == "1"
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "3"
         assert self.net[0].weight.dtype is torch.float64
 """
 
@@ -389,6 +391,7 @@ def test_what_a_module_sets_when_it_is_imported_holds_in_each_trial(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")  # as Ray does: that alone stays its own
     (tmp_path / "sets_at_import.py").write_text(SETTING)
     model, data = ({"class_path": f"sets_at_import.{name}"} for name in ("Net", "Doubles"))
     worker = new_worker(tmp_path)
@@ -396,6 +399,8 @@ def test_what_a_module_sets_when_it_is_imported_holds_in_each_trial(
         ended = [run("Line", model=model, data=data, worker=worker, number=n) for n in range(2)]
     assert [outcome.reason for _, outcome in ended] == ["", ""]
     assert len({outcome.value for _, outcome in ended}) == 1
+    log = (tmp_path / "trial-0" / "log.txt").read_text()
+    assert "CUDA_VISIBLE_DEVICES=0, which a module sets, is not heeded: the trial has 3\n" in log
 
 
 @pytest.mark.parametrize(

@@ -17,8 +17,11 @@ MOST_BYTES = 50 * 2**20
 HOME = "SWEEPS_CODE"
 """The environment variable that says where in a worker the copies are."""
 
-OF_RAY = ("RAY_", "CUDA_", "OMP_NUM_THREADS", "PYTHON", "VIRTUAL_ENV")
-"""What of a worker's environment Ray has set for it."""
+GPUS = ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ZE_AFFINITY_MASK")
+"""Where Ray says which of NVIDIA's, AMD's or Intel's GPUs a worker has."""
+
+OF_RAY = ("RAY_", *GPUS, "CUDA_DEVICE_ORDER", "OMP_NUM_THREADS", "PYTHON", "VIRTUAL_ENV")
+"""What of a worker's environment Ray has set for it, or is to mean the same in all workers."""
 
 LEFT_OUT_FOLDERS = (
     ".*", "__pycache__", "*.egg-info", "node_modules", "venv", "env", "data", "datasets", "mlruns",

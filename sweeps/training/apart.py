@@ -2,10 +2,12 @@
 
 What a module sets when it is imported, such as torch's default dtype or the precision of its products, holds
 in each trial then, as it holds in a script. A module is imported once only: were that put back after a trial,
-the later ones in the same process would train with other settings than the first.
+the later ones in the same process would train with other settings than the first. Only the GPU is not its
+choice.
 """
 
 import contextlib
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +34,27 @@ def apart(
     """
     with output_to(log):
         code.find_modules(code.unpacked(context.folders))
-        _import_classes(context.cli, config, space)
+        with _own_gpus():
+            _import_classes(context.cli, config, space)
         with isolated():
             yield
+
+
+@contextlib.contextmanager
+def _own_gpus() -> Iterator[None]:
+    """Leaves this process the GPU that Ray gave it, whatever a module that is imported sets.
+
+    Many scripts begin with the number of the GPU that they are to use: all trials would train on that one.
+    """
+    given = {name: os.environ.get(name) for name in code.GPUS}
+    try:
+        yield
+    finally:
+        for name, value in given.items():
+            if (other := os.environ.pop(name, None)) != value:
+                print(f"{name}={other}, which a module sets, is not heeded: the trial has {value}")  # noqa: T201
+            if value is not None:
+                os.environ[name] = value
 
 
 def _import_classes(call: CliCall, config: Mapping[str, Any], space: SearchSpace | None) -> None:
