@@ -7,7 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from ray._private.accelerators import NvidiaGPUAcceleratorManager
+from ray._private.accelerators import (
+    AMDGPUAcceleratorManager,
+    NvidiaGPUAcceleratorManager,
+    get_accelerator_manager_for_resource,
+)
 
 from sweeps.executors import local
 
@@ -68,7 +72,8 @@ def test_a_container_has_what_it_is_limited_to_and_one_cpu_at_least(tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("visible", "expected"), [(None, 4), ("0,2", 2), ("0,1,2,3,4", 4), ("", 0), ("-1", 0)]
+    ("visible", "expected"),
+    [(None, 4), ("0,2", 2), ("0,1,2,3,4", 4), ("", 0), ("-1", 0), (",".join(["MIG-1a"] * 7), 7)],
 )
 def test_the_gpus_of_this_machine_are_those_that_are_visible(
     visible: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
@@ -78,3 +83,13 @@ def test_the_gpus_of_this_machine_are_those_that_are_visible(
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert local.machine()["GPU"] == expected
+
+
+def test_the_gpus_of_another_maker_are_counted_as_ray_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    of_this = get_accelerator_manager_for_resource  # stands for Ray's search on a machine with AMD's
+    monkeypatch.setattr(of_this, "_resource_name_to_accelerator_manager", {"GPU": AMDGPUAcceleratorManager})
+    monkeypatch.setattr(AMDGPUAcceleratorManager, "get_current_node_num_accelerators", lambda: 4)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "1,2")
+    assert local.machine()["GPU"] == 2
+    assert local.visible_gpus() == ["1", "2"]

@@ -138,7 +138,7 @@ def test_a_process_that_ray_holds_back_says_why_it_ends(tmp_path: Path) -> None:
     ("one", "other", "expected"),
     [
         ("0,1", "2", False), ("0,1", "1", True), ("all", "1", True), ("all", "none", False),
-        ("none", "none", False), ("GPU-1a", "GPU-1b", False),
+        ("none", "none", False), ("GPU-1a", "GPU-1b", False), ("0", "GPU-1b", True),
     ],
 )  # fmt: skip
 def test_two_clusters_may_have_a_gpu_in_common(one: str, other: str, expected: bool) -> None:
@@ -146,7 +146,7 @@ def test_two_clusters_may_have_a_gpu_in_common(one: str, other: str, expected: b
 
 
 @pytest.mark.parametrize(
-    ("visible", "devices"), [(None, "all"), ("0,1", "0,1"), ("", "none"), ("-1", "none")]
+    ("visible", "devices"), [(None, "all"), ("0, 1", "0,1"), ("", "none"), ("-1", "none")]
 )
 def test_the_gpus_of_a_cluster_are_those_that_its_process_sees(
     visible: str | None, devices: str, monkeypatch: pytest.MonkeyPatch

@@ -130,8 +130,8 @@ def _devices() -> str:
     """The GPUs that a local cluster of this process has; see `Shared`."""
     if not local.machine()["GPU"]:
         return NONE
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", ALL)
-    return visible if visible.strip() not in ("", "-1", "NoDevFiles") else NONE
+    visible = local.visible_gpus()
+    return ALL if visible is None else ",".join(visible) or NONE
 
 
 def _ensure_gpus_are_free(there: Shared) -> None:

@@ -31,6 +31,9 @@ bytes longer, and the system takes 107 (unix(7))."""
 HIDES_GPUS = ("", "-1", "NoDevFiles")
 """What CUDA_VISIBLE_DEVICES says where nothing is visible; Ray would count `-1` as a GPU."""
 
+MIG = "MIG-"
+"""How the name of a part of a GPU begins that NVIDIA's driver has divided; Ray counts only whole ones."""
+
 UNWATCHED = {"task_events_report_interval_ms": 0}
 """No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
 
@@ -71,10 +74,11 @@ def start(**options: Any) -> None:
             token_file.chmod(0o600)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
-    settings = {"address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
-                "num_cpus": int(machine()["CPU"]), "_temp_dir": _folder()}  # fmt: skip
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "").strip() == "-1":
-        settings["num_gpus"] = 0
+    there = machine()
+    settings = {
+        "address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
+        "num_cpus": int(there["CPU"]), "num_gpus": int(there["GPU"]), "_temp_dir": _folder(),
+    }  # fmt: skip
     with _spare():
         ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
 
@@ -89,16 +93,30 @@ def token() -> str:
 
 def machine() -> dict[str, float]:
     """What this process has of the machine, as a local cluster of it counts that."""
-    from ray._private.accelerators import NvidiaGPUAcceleratorManager as Gpus
-
     from sweeps.executors.resources import ACCELERATOR
 
-    count = Gpus.get_current_node_num_accelerators()
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        count = 0 if visible.strip() in HIDES_GPUS else min(count, len(visible.split(",")))
-    kind = Gpus.get_current_node_accelerator_type() if count else None
+    count = _gpus().get_current_node_num_accelerators()
+    if (visible := visible_gpus()) is not None:
+        is_divided = any(name.startswith(MIG) for name in visible)
+        count = len(visible) if is_divided else min(count, len(visible))
+    kind = _gpus().get_current_node_accelerator_type() if count else None
     there = {"CPU": float(_cpus()), "GPU": float(count)}
     return there | ({ACCELERATOR + kind: 1.0} if kind else {})
+
+
+def visible_gpus() -> list[str] | None:
+    """The names of the GPUs that the environment leaves to this process; None for all that there are."""
+    variable = _gpus().get_visible_accelerator_ids_env_var()  # of Apple's there is none
+    if variable is None or (names := os.environ.get(variable)) is None:
+        return None
+    return [name for name in map(str.strip, names.split(",")) if name not in HIDES_GPUS]
+
+
+def _gpus() -> Any:
+    """What Ray knows of GPUs of the maker of this machine's: NVIDIA, unless there are others."""
+    from ray._private.accelerators import get_accelerator_manager_for_resource
+
+    return get_accelerator_manager_for_resource("GPU")
 
 
 def _cpus() -> int:

@@ -58,7 +58,10 @@ def have_gpu_in_common(one: str, other: str) -> bool:
     """Whether two clusters, of which each has these devices (see `Shared`), could train on the same GPU."""
     if NONE in (one, other):
         return False
-    return ALL in (one, other) or bool({*one.split(",")} & {*other.split(",")})
+    ones, others = one.split(","), other.split(",")
+    if ALL in (one, other) or ones[0].isdecimal() != others[0].isdecimal():  # a number may be any UUID's
+        return True
+    return not set(ones).isdisjoint(others)
 
 
 def runtime_folder() -> Path | None:
