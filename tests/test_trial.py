@@ -11,10 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
 
 from sweeps.context import TrialContext
 from sweeps.records import Answer, Assignment, Outcome, Point, Report, State
+from sweeps.training import callbacks, going_on
 from sweeps.training.isolation import isolated
+from sweeps.training.points import numbers
 from sweeps.training.trial import make_trial_function
 from sweeps.training.worker import Worker
 
@@ -81,6 +84,20 @@ def test_the_metrics_beside_the_value_are_those_of_its_epoch(run: Run) -> None:
     """Lightning has the means of an epoch's training only after the validation at the epoch's end."""
     _, outcome = run("Counting", init_args={"values": [3.0, 1.0, 2.0, 4.0]})
     assert (outcome.metrics["val_loss"], outcome.metrics["epoch_mean"]) == (1.0, 1.0)
+
+
+def test_what_was_logged_is_read_once_an_epoch(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[dict[str, float]] = []  # on a GPU each waits for it
+
+    def read(trainer: Trainer) -> dict[str, float]:
+        reads.append(numbers(trainer))
+        return reads[-1]
+
+    monkeypatch.setattr(callbacks, "numbers", read)
+    monkeypatch.setattr(going_on, "numbers", read, raising=False)
+    _, outcome = run("Counting", {"values": [4.0, 2.0, 3.0, 1.0]})
+    assert [read["epoch_mean"] for read in reads] == [0.0, 1.0, 2.0, 3.0]
+    assert outcome.metrics == reads[-1]
 
 
 def test_every_logged_value_travels_with_lightnings_own_step(run: Run) -> None:

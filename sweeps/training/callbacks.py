@@ -62,6 +62,7 @@ class TrialCallback(Checkpoint):
         self._total: int | None = None
         self._value: float | None = None
         self._last_value: float | None = None
+        self._measured: dict[str, float] = {}  # the objectives at the last validation
         self._others: tuple[float, ...] = ()
         self._metrics: dict[str, float] = {}
         self._last_report: Report | None = None
@@ -142,9 +143,9 @@ class TrialCallback(Checkpoint):
         """Sends the report, then saves."""
         if trainer.sanity_checking:
             return
-        values = {metric: objective(trainer, metric) for metric in self._all_metrics}
-        wrong = [metric for metric, value in values.items() if not math.isfinite(value)]
-        value = values[wrong[0] if wrong else self._context.metric]
+        self._measured = {metric: objective(trainer, metric) for metric in self._all_metrics}
+        wrong = [metric for metric, value in self._measured.items() if not math.isfinite(value)]
+        value = self._measured[wrong[0] if wrong else self._context.metric]
         self._validations += 1
         last = trainer.should_stop or self._validations == self._total
         points = self._points.take()
@@ -153,7 +154,7 @@ class TrialCallback(Checkpoint):
         self._awaits_answer = True
         if math.isfinite(value):
             self._last_value = value
-            self._unsaved = self._counts(trainer, value)
+            self._unsaved = self._counts(value)
         else:
             self._diverged = f"{wrong[0]} became {value} at validation {self._validations}"
         if not trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
@@ -162,8 +163,6 @@ class TrialCallback(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves, and reads the answer before the next epoch."""
         self._is_between_epochs = True
-        if self._unsaved:  # now there are the means of the epoch's training, too
-            self._metrics = numbers(trainer) | {metric: self._metrics[metric] for metric in self._all_metrics}
         self._save_and_take_answer(trainer)
         self._is_between_epochs = False
 
@@ -217,9 +216,13 @@ class TrialCallback(Checkpoint):
 
     def _save_and_take_answer(self, trainer: Trainer) -> None:
         self._should_stop = trainer.should_stop
-        if self._unsaved is not None and self._saver is not None:
-            self._beside = going_on.taken(trainer, is_between_epochs=self._is_between_epochs)
-            self._saver.save(trainer, self._validations, is_best=self._unsaved)
+        if self._unsaved is not None:
+            logged = numbers(trainer)  # once: each is waited for until the GPU has it
+            if self._unsaved:  # at an epoch's end there are the means of its training, too
+                self._metrics = logged | self._measured
+            if self._saver is not None:
+                self._beside = going_on.taken(trainer, logged, is_between_epochs=self._is_between_epochs)
+                self._saver.save(trainer, self._validations, is_best=self._unsaved)
         self._unsaved = None
         self._take_answer(trainer)
 
@@ -235,16 +238,15 @@ class TrialCallback(Checkpoint):
             # The user's lower bounds are for early stopping; a pruned trial ends now.
             trainer.fit_loop.min_epochs, trainer.fit_loop.epoch_loop.min_steps = 0, 0
 
-    def _counts(self, trainer: Trainer, value: float) -> bool:
-        """Whether this is the value that counts so far; it is kept with its metrics then."""
+    def _counts(self, value: float) -> bool:
+        """Whether this is the value that counts so far; it is kept then."""
         if self._value is None or self._context.value == "last":
             counts = True
         else:
             counts = value < self._value if self._context.minimize else value > self._value
         if counts:
             self._value = value
-            self._metrics = numbers(trainer)
-            self._others = tuple(self._metrics[metric] for metric in self._context.other_metrics)
+            self._others = tuple(self._measured[metric] for metric in self._context.other_metrics)
         return counts
 
 
