@@ -11,7 +11,7 @@ from optuna.trial import TrialState, create_trial
 
 from search_spaces import load_space
 from sweeps.errors import SpecError
-from sweeps.executors.scripted import ScriptedExecutor, Step
+from sweeps.executors.scripted import Script, ScriptedExecutor, Step
 from sweeps.records import Assignment
 from sweeps.runner import run
 from sweeps.samplers.algorithms import make_sampler
@@ -147,9 +147,11 @@ def bowl(assignment: Assignment) -> Iterator[Step]:
     yield 1.0, loss + (0.0 if params["optimizer"] == "sgd" else 1.0)
 
 
-def trials_of(sampler: Any, trials: int, slots: int = 4, **changes: Any) -> list[optuna.trial.FrozenTrial]:
+def trials_of(
+    sampler: Any, trials: int, slots: int = 4, script: Script = bowl, **changes: Any
+) -> list[optuna.trial.FrozenTrial]:
     study = fakes.study(auto_spec(budget={"trials": trials}, sampler=sampler, **changes), validations=1)
-    run(study, ScriptedExecutor(bowl, slots=slots))
+    run(study, ScriptedExecutor(script, slots=slots))
     return fakes.optuna_study(study).get_trials()
 
 
@@ -207,3 +209,56 @@ def test_it_is_the_default_and_takes_several_objectives() -> None:
 def test_a_setting_that_is_no_count_is_refused(number: Any) -> None:
     with pytest.raises(SpecError, match="`n_gp_trials` must be a whole number from 1 on"):
         make_sampler(auto_spec(sampler={"class_path": "auto", "init_args": {"n_gp_trials": number}}))
+
+
+def test_a_small_space_is_seen_before_anything_is_asked_again() -> None:
+    space = {"optimizer": {"a": {"lr": [1, 2, 3]}, "b": {"lr": [1, 2], "momentum": [1, 2, 3]}, "c": None}}
+    for seed in range(3):  # a Sobol sequence, of which six choices say nothing of the branches, repeats four
+        found = trials_of("auto", 10, search_space=space, seed_everything=seed, slots=3, script=flat)
+        assert len({str(sorted(trial.params.items())) for trial in found}) == 10
+
+
+def flat(assignment: Assignment) -> Iterator[Step]:
+    """The same everywhere."""
+    yield 1.0, 0.5
+
+
+def test_it_leaves_where_trials_fail() -> None:
+    space = {"model.a": [1, 2, 3, 4], "model.b": ["x", "y", "z"]}
+
+    def best_fails(assignment: Assignment) -> Iterator[Step]:
+        yield 1.0, -float(assignment.params["model.a"])
+        if assignment.params["model.a"] == 4:
+            raise ValueError("the heads do not divide the width")
+
+    found = trials_of("auto", 12, search_space=space, slots=1, script=best_fails)
+    assert len({str(sorted(trial.params.items())) for trial in found}) == 12
+    assert sum(trial.state is TrialState.FAIL for trial in found) == 3
+
+
+def test_what_fails_is_as_bad_as_the_worst_unless_a_person_killed_it() -> None:
+    sampler = make_sampler(auto_spec())
+    study = optuna.create_study(sampler=sampler)
+    for outcome in ({"state": "failed"}, {"state": "failed", "fault": "killed"}):
+        trial = study.ask()
+        trial.report(0.1, 1)
+        trial.set_user_attr("outcome", outcome)
+        study.tell(trial, state=TrialState.FAIL)
+    assert sampler._failed == {0}  # type: ignore[attr-defined]
+    assert likely_ends([ended(0, TrialState.COMPLETE, [2.0]), study.trials[0]], 1.0) == [2.0, 2.0]
+
+
+def test_what_broke_a_constraint_hardly_counts_as_a_first_trial() -> None:
+    spec = auto_spec()
+    study = optuna.create_study(sampler=make_sampler(spec))
+    asked_a_model = []
+    for number in range(29):
+        trial = study.ask()
+        spec.space.suggest(trial)
+        asked_a_model.append(study.sampler._settings is not None)  # type: ignore[attr-defined]
+        if number < 20:
+            trial.set_user_attr("outcome", {"state": "excluded"})
+            study.tell(trial, state=TrialState.PRUNED)
+        else:
+            study.tell(trial, float(number))
+    assert asked_a_model == [False] * 28 + [True], "20 of them and 8 others have ended, then"

@@ -2,8 +2,8 @@
 
 The quasi-random sequence and TPE are Optuna's. The Gaussian process learns from what there is: trials that
 run are taken to come out as predicted, a pruned trial as heading where the complete ones went, one that
-diverged or was excluded as the worst; values count by rank; no configuration is proposed twice. Why each
-of these, and what it brings: `tests/benchmarks/search.md`.
+diverged, failed or was excluded as the worst; values count by rank. Up to there no configuration is proposed
+twice. Why each of these, and what it brings: `tests/benchmarks/search.md`.
 """
 
 import statistics
@@ -40,6 +40,7 @@ class AutoSampler(BaseSampler):
         columns: The search space.
         seed: Of all random numbers.
         n_startup_trials: So many trials, earlier sweeps' included, must have ended before a model is asked.
+            Those that broke a constraint count a tenth: they say nothing of values, and cost nothing.
         n_gp_trials: Up to so many, the Gaussian process is asked, then TPE, whose cost grows more slowly.
         history: Complete trials of earlier sweeps, for the Gaussian process: parameters and values.
     """
@@ -60,6 +61,7 @@ class AutoSampler(BaseSampler):
         self._n_startup_trials, self._n_gp_trials = n_startup_trials, n_gp_trials
         self._random = np.random.default_rng(seed)
         self._settings: Array | None = None
+        self._failed: set[int] = set()
         is_conditional = any(column.conditions for column in columns.columns)
         self._spread = QMCSampler(scramble=True, seed=int(self._random.integers(2**31)))
         self._tpe = TPESampler(
@@ -82,11 +84,16 @@ class AutoSampler(BaseSampler):
         if self._asks_tpe(study):
             return self._tpe.sample_relative(study, trial, search_space)
         ended = study.get_trials(deepcopy=False, states=ENDED)
-        if len(ended) + len(self._history) < self._n_startup_trials:
-            return self._spread.sample_relative(study, trial, search_space)
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        others = [other.params for other in running if other.number != trial.number]
-        return self._columns.params(self._ask_gp(ended, others, is_minimised(study)))
+        others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
+        others = [other for other in others if other.number != trial.number]
+        excluded = sum(map(_is_excluded, ended))
+        if len(ended) - 0.9 * excluded + len(self._history) < self._n_startup_trials:
+            params = self._spread.sample_relative(study, trial, search_space)
+            return self._not_again(params, [other.params for other in (*ended, *others)])
+        known = [other.params for other in ended]
+        failed = [t for t in others if t.number in self._failed and t.params not in known]
+        running = [other.params for other in others if other.number not in self._failed]
+        return self._columns.params(self._ask_gp([*ended, *failed], running, is_minimised(study)))
 
     def sample_independent(
         self, study: "Study", trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -97,7 +104,10 @@ class AutoSampler(BaseSampler):
     def after_trial(
         self, study: "Study", trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Nothing is kept: the study is."""
+        """Notes a failure. Those of an earlier driver are not counted: what made them fail may be mended."""
+        was_killed = trial.user_attrs.get("outcome", {}).get("fault") == "killed"
+        if state is TrialState.FAIL and not was_killed:
+            self._failed.add(trial.number)
 
     def _asks_tpe(self, study: "Study") -> bool:
         if len(study.directions) > 1:
@@ -121,15 +131,23 @@ class AutoSampler(BaseSampler):
         found: Array = candidates[np.argmax(process.log_expected_improvement(candidates, best))]
         return found
 
+    def _not_again(self, params: dict[str, Any], known: Sequence[Params]) -> dict[str, Any]:
+        """The parameters; others if they make a configuration that is known, as in small spaces."""
+        asked = self._columns.snapped(self._columns.numbers([params]))
+        if not known or len(_new(asked, there := self._columns.numbers(known))):
+            return params
+        new = _new(self._everywhere(), there)
+        return self._columns.params(self._random.permutation(new)[0]) if len(new) else params
+
     def _candidates(self, good: Array, known: Array) -> Array:
         """Points all over the space and near good ones; none that is known, if there is any other."""
-        count = len(self._columns.columns)
-        everywhere = self._columns.drawn(self._random.random((RANDOM_CANDIDATES, count)))
         near = self._moved(np.repeat(good, CANDIDATES_NEAR_EACH, axis=0))
-        candidates = np.unique(np.concatenate([everywhere, self._columns.snapped(near)]).round(12), axis=0)
-        taken = {tuple(row) for row in known.round(12)}
-        new = [tuple(row) not in taken for row in candidates]
-        return self._random.permutation(candidates[new] if any(new) else candidates)
+        candidates = np.concatenate([self._everywhere(), self._columns.snapped(near)])
+        new = _new(candidates, known)
+        return self._random.permutation(new if len(new) else np.unique(candidates.round(12), axis=0))
+
+    def _everywhere(self) -> Array:
+        return self._columns.drawn(self._random.random((RANDOM_CANDIDATES, len(self._columns.columns))))
 
     def _moved(self, rows: Array) -> Array:
         """Rows of which one to three parameters are changed: half of these a little, half to anything."""
@@ -147,6 +165,17 @@ class AutoSampler(BaseSampler):
         return moved
 
 
+def _is_excluded(trial: FrozenTrial) -> bool:
+    return bool(trial.user_attrs.get("outcome", {}).get("state") == "excluded")
+
+
+def _new(rows: Array, known: Array) -> Array:
+    """The rows that are not known, each once."""
+    taken = {tuple(row) for row in known.round(12)}
+    found: Array = np.unique(rows.round(12), axis=0)
+    return found[[tuple(row) not in taken for row in found]]
+
+
 def is_minimised(study: "Study") -> bool:
     """Whether smaller is better."""
     return bool(study.direction == StudyDirection.MINIMIZE)
@@ -156,7 +185,7 @@ def likely_ends(trials: Sequence[FrozenTrial], sign: float) -> list[float]:
     """The value of each trial, times `sign`; of a pruned one, the value that it was heading for.
 
     A pruned trial is taken to change from its last validation on as the complete trials did, in the median.
-    One that diverged, was invalid or broke a constraint is as bad as the worst.
+    One that diverged, failed, was invalid or broke a constraint is as bad as the worst.
     """
     gains: dict[int, float] = {}
     found = [_likely_end(trial, trials, gains) for trial in trials]
@@ -168,9 +197,9 @@ def likely_ends(trials: Sequence[FrozenTrial], sign: float) -> list[float]:
 def _likely_end(trial: FrozenTrial, trials: Sequence[FrozenTrial], gains: dict[int, float]) -> float | None:
     if trial.state is TrialState.COMPLETE:
         return trial.value
-    was_pruned = trial.user_attrs.get("outcome", {}).get("state", "pruned") == "pruned"
+    said = trial.user_attrs.get("outcome", {}).get("state", "pruned")
     step = trial.last_step
-    if not was_pruned or step is None:
+    if trial.state is not TrialState.PRUNED or said != "pruned" or step is None:
         return None
     if step not in gains:
         complete = [t for t in trials if t.state is TrialState.COMPLETE and step in t.intermediate_values]
