@@ -8,7 +8,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from torchmetrics import ConfusionMatrix
+from torchmetrics import (
+    ConfusionMatrix,
+    MaxMetric,
+    MeanMetric,
+    MeanSquaredError,
+    MetricCollection,
+    MetricTracker,
+)
 
 from tests.modules import Data, Line
 
@@ -104,6 +111,32 @@ class Confused(Line):
         self.log("matrix", self.matrix, logger=False)
 
 
+class Best(PerEpoch):
+    """Logs the best so far by metrics that it keeps from epoch to epoch, and each batch of a validation."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.highest, self.each = MaxMetric(), MeanMetric()
+        self.tracker = MetricTracker(MetricCollection([MeanSquaredError()]), maximize=[True])
+
+    def on_train_start(self) -> None:
+        self.highest.reset()  # what the check of the validation has left
+
+    def on_validation_epoch_start(self) -> None:
+        self.tracker.increment()
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.tracker.update(self.net(batch[0]), batch[1])
+        self.each.update(self.net(batch[0]).square())
+        self.log("each", self.each)  # Lightning resets it
+        self.log("val_loss", torch.rand(()), on_step=True, on_epoch=True)
+
+    def on_validation_epoch_end(self) -> None:
+        self.highest.update(torch.rand(()))
+        self.log("highest", self.highest.compute())
+        self.log_dict({f"best_{key}": value for key, value in self.tracker.best_metric().items()})
+
+
 class Remembers(Callback):
     """Keeps NumPy's numbers in the checkpoint, or a path."""
 
@@ -118,3 +151,27 @@ class Remembers(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen = state_dict["seen"]
+
+
+class WarmsUp(Line):
+    """Its rate rises for four steps and falls until the end: a schedule for its length, and for no other.
+
+    It asks for the best checkpoint so far.
+    """
+
+    def configure_optimizers(self) -> Any:
+        optimizer = torch.optim.SGD(self.parameters(), lr=self.lr)
+        total = self.trainer.estimated_stepping_batches
+        cycle = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, max_lr=self.lr, total_steps=total, pct_start=4 / total
+        )
+        return [optimizer], [{"scheduler": cycle, "interval": "step"}]
+
+    def on_train_start(self) -> None:
+        self.folder = self.trainer.checkpoint_callback.dirpath
+        assert Path(self.folder).is_dir()
+
+    def on_train_end(self) -> None:
+        kept = self.trainer.checkpoint_callback
+        self.print(f"best {kept.best_model_path} {kept.best_model_score}, last {kept.last_model_path}")
+        self.print(f"by {kept.mode} {kept.monitor}: {len(kept.best_k_models)} of {kept.save_top_k}")

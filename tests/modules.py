@@ -116,6 +116,11 @@ class Diverging(Line):
         self.log("val_loss", torch.tensor(0.5 if self.current_epoch < 1 else math.nan))
 
 
+def is_probed(trainer: Trainer) -> bool:
+    """Whether this is the one batch that is trained before a sweep."""
+    return isinstance(trainer.limit_val_batches, int)
+
+
 class Failing(Line):
     """Raises when `lr` is above a limit."""
 
@@ -125,7 +130,7 @@ class Failing(Line):
 
     def on_train_start(self) -> None:
         print("about to fail")
-        if self.trainer.max_epochs > 1 and self.lr > self.limit:  # one epoch: the probe
+        if not is_probed(self.trainer) and self.lr > self.limit:
             raise RuntimeError(f"lr {self.lr} is\ntoo high")
 
 
@@ -133,7 +138,7 @@ class Exiting(Line):
     """Ends its process as a script would."""
 
     def on_train_epoch_end(self) -> None:
-        if self.trainer.max_epochs > 1:
+        if not is_probed(self.trainer):
             sys.exit(4)
 
 

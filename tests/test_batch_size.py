@@ -13,6 +13,7 @@ import yaml
 from rich.console import Console
 
 import dashboards
+from sweeps.context import TrialContext
 from sweeps.errors import SpecError
 from sweeps.interruption import Interrupted
 from sweeps.planning.batch_size import Largest, noted, search, settled
@@ -27,6 +28,7 @@ from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.memory import share_of_machine
 from sweeps.training.tried import Tried
+from sweeps.training.trying import fits, speed
 
 PATH = "data.init_args.batch_size"
 
@@ -170,6 +172,18 @@ def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
     [experiment] = [e for e in client.search_experiments() if e.name == "auto"]
     [parent] = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'auto'")
     assert parent.data.params["batch_size.auto"].startswith("15, the largest that fits")
+
+
+def test_a_schedule_that_fits_the_length_of_the_training_only_does_not_end_a_try() -> None:
+    context = TrialContext("val_loss", True, "best", Path("nowhere"), (str(Path.cwd()),))
+    config = {
+        "model": {"class_path": "tests.habits.WarmsUp"}, "data": {"class_path": "tests.modules.Data"},
+        "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+    }  # fmt: skip
+    assert fits(context, config, 0) == Tried(64, 2, 0.0)
+    measured = speed(context, config)
+    assert measured.problem == ""
+    assert measured.samples_per_second > 0
 
 
 def test_check_measures_advises_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,14 +15,14 @@ EXAMPLES = "sweeps.examples"
 DOORS = {
     "ray": {"sweeps.executors": "address cluster each life local ray workers"},
     "lightning": {
-        "sweeps.training": "callbacks checkpoints choices command_line going_on inspection lightning points"
-        " techniques trying user_code",
+        "sweeps.training": "callbacks checkpoints choices command_line going_on inspection kept_metrics"
+        " lightning points probe stand_in techniques trying user_code",
         "sweeps.lr": "range_test",
         "sweeps.sweep_file": "init",
     },
     "torch": {
-        "sweeps.training": "callbacks checkpoints choices going_on isolation lightning randomness trial"
-        " trying",
+        "sweeps.training": "callbacks checkpoints choices going_on isolation kept_metrics lightning"
+        " randomness stand_in trial trying",
         "sweeps.lr": "range_test",
         "sweeps.planning": "check",
     },

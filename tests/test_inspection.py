@@ -46,6 +46,12 @@ def test_without_a_probe_nothing_is_trained_and_batches_are_counted_only_on_dema
     assert look(probe=False, count=True).batches == 8
 
 
+def test_a_schedule_that_fits_the_length_of_the_training_only_is_no_problem() -> None:
+    found = look(base(model={"class_path": "tests.habits.WarmsUp"}))
+    assert found.problem is None
+    assert found.batches == 8
+
+
 def test_a_progress_bar_of_the_configuration_is_no_problem() -> None:
     bar = {"class_path": "lightning.pytorch.callbacks.RichProgressBar"}
     assert look(base(trainer={"max_epochs": 3, "callbacks": [bar], "accelerator": "cpu"})).problem is None

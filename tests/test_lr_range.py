@@ -72,6 +72,11 @@ def test_groups_keep_their_ratio_and_schedulers_do_not_step(scheduler: str) -> N
     assert [pair[1] for pair in SEEN] == pytest.approx([rate / 10 for rate in rates])
 
 
+def test_a_schedule_that_fits_the_length_of_the_training_only_is_made_and_left_out() -> None:
+    found = ran(model__class_path="tests.habits.WarmsUp")
+    assert (len(found.losses), found.problem) == (20, "")
+
+
 def test_the_rates_are_those_of_the_parameter() -> None:
     """A module that trains with twice what it is given does so in the test, too."""
     ran("Scaled")

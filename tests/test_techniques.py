@@ -94,6 +94,7 @@ FINETUNING = {
         pytest.param({}, {"model": habit("Plateaus", monitor="loss_epoch")}, id="of a metric of training"),
         pytest.param({}, {"model": habit("Seldom")}, id="a metric of some validations"),
         pytest.param({}, {"model": habit("Confused")}, id="a matrix"),
+        pytest.param({}, {"model": habit("Best")}, id="metrics kept from epoch to epoch"),
         pytest.param({"callbacks": [habit("Remembers")]}, {}, id="numbers of NumPy"),
         pytest.param({"max_steps": 36}, {}, id="steps"),
         pytest.param({"max_steps": 36}, {"model": habit("Plateaus")}, id="steps and ReduceLROnPlateau"),

@@ -212,6 +212,15 @@ def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path
     assert (tmp_path / "trial-0" / "best.ckpt").exists()
 
 
+def test_a_module_may_ask_for_the_best_checkpoint_as_it_asks_lightnings_own(run: Run, tmp_path: Path) -> None:
+    _, outcome = run("", trainer={"max_epochs": 3}, model={"class_path": "tests.habits.WarmsUp"})
+    assert outcome.state is State.COMPLETE, outcome.reason
+    folder, value = tmp_path / "trial-0", torch.tensor(outcome.value)
+    log = (folder / "log.txt").read_text()
+    assert f"best {folder / 'best.ckpt'} {value}, last {folder / 'last.ckpt'}" in log
+    assert "by min val_loss: 1 of 1" in log
+
+
 @pytest.mark.parametrize("kind", ["", "TensorBoardLogger"])
 def test_a_module_may_ask_more_of_its_logger_than_to_log_metrics(run: Run, tmp_path: Path, kind: str) -> None:
     logger = {"class_path": kind, "init_args": {"save_dir": str(tmp_path / "own"), "name": "mine"}}

@@ -31,13 +31,12 @@ from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.faults import fault_of
 from sweeps.training.lightning import build
 from sweeps.training.points import Points
+from sweeps.training.probe import prolong
+from sweeps.training.stand_in import StandIn
 from sweeps.training.user_code import where
 
-EPOCHS = 100_000
-"""More than a range test can have: one step an epoch is the least."""
-
 LIMITS: dict[str, Any] = {
-    "max_epochs": EPOCHS, "min_epochs": None, "min_steps": None, "max_time": None, "fast_dev_run": False,
+    "min_epochs": None, "min_steps": None, "max_time": None, "fast_dev_run": False,
     "limit_val_batches": 0, "num_sanity_val_steps": 0, "detect_anomaly": False, "profiler": None,
     "enable_progress_bar": False, "enable_model_summary": False,
 }  # fmt: skip
@@ -78,7 +77,7 @@ def range_test(
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
     rates = rates_between(low, high, steps)
     with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
-        rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))))
+        rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))), folder)
         try:
             _fit(context, config, folder, rising)
         except _NotPossible as reason:
@@ -96,8 +95,7 @@ def range_test(
 
 
 def _fit(context: TrialContext, config: Mapping[str, Any], folder: str, rising: "_Rising") -> None:
-    limits = {**LIMITS, "max_steps": len(rising.rates)}
-    cli = build(config, Extras(folder, rising, Points(folder), limits), context.cli)
+    cli = build(config, Extras(folder, rising, Points(folder), LIMITS), context.cli)
     try:
         if not cli.model.automatic_optimization:
             raise _NotPossible(MANUAL)
@@ -124,10 +122,8 @@ class _NotPossible(Exception):
     """The range test makes no sense for this module; the message says why."""
 
 
-class _Rising(Checkpoint):
+class _Rising(StandIn):
     """Sets the rate of each optimizer step, and keeps each step's loss.
-
-    As a `Checkpoint` it comes after all other callbacks, and Lightning adds none of its own.
 
     Attributes:
         losses: Of each step so far; None where it was not finite.
@@ -139,9 +135,11 @@ class _Rising(Checkpoint):
     Args:
         rates: One for each step.
         configured: The rate in the configuration, None if there is none.
+        folder: What a module is told that asks where checkpoints go.
     """
 
-    def __init__(self, rates: tuple[float, ...], configured: float | None) -> None:
+    def __init__(self, rates: tuple[float, ...], configured: float | None, folder: str) -> None:
+        super().__init__(folder)
         self.rates, self._configured = rates, configured
         self.losses: list[float | None] = []
         self.optimizer = ""
@@ -153,7 +151,7 @@ class _Rising(Checkpoint):
         """Takes the schedulers away and notes the ratios between the parameter groups' rates."""
         if len(trainer.optimizers) != 1:
             raise _NotPossible(f"it needs one optimizer, but the module has {len(trainer.optimizers)}")
-        trainer.strategy.lr_scheduler_configs = []
+        prolong(trainer, pl_module)
         groups = trainer.optimizers[0].param_groups
         self.optimizer = type(trainer.optimizers[0]).__name__
         # A scheduler keeps there what was in the group before it came.

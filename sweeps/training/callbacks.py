@@ -5,26 +5,24 @@ import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
 
 from sweeps.context import TrialContext
 from sweeps.executors import Reporter
 from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
-from sweeps.training import going_on
-from sweeps.training.checkpoints import Saver
-from sweeps.training.points import Points, numbers
+from sweeps.training import going_on, kept_metrics
+from sweeps.training.checkpoints import BEST, LAST, Saver
+from sweeps.training.points import Points, numbers, objective
 from sweeps.training.randomness import random_state, set_random_state
 from sweeps.training.schedule import Schedule
+from sweeps.training.stand_in import StandIn
 from sweeps.training.techniques import effective_settings, has_just_averaged, stopping_message
 
 
-class TrialCallback(Checkpoint):
+class TrialCallback(StandIn):
     """Reports each validation, saves the checkpoints, and ends the training when told to.
-
-    As a `Checkpoint` it is called after all other callbacks, EarlyStopping included, and Lightning adds no
-    checkpoint callback of its own.
 
     The report is sent before the checkpoint is taken and its answer read after the epoch's other
     callbacks, so that the way to the driver and back costs nothing. After a validation at the end of an epoch
@@ -51,6 +49,7 @@ class TrialCallback(Checkpoint):
         points: Points,
         folder: Path | None,
     ) -> None:
+        super().__init__(points.save_dir, context.metric, "min" if context.minimize else "max")
         self._number, self._reporter, self._context = assignment.number, reporter, context
         self._known_step, self._change = assignment.known_step, assignment.change
         self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
@@ -68,6 +67,7 @@ class TrialCallback(Checkpoint):
         self._last_report: Report | None = None
         self._random_state: dict[str, Any] | None = None
         self._beside: dict[str, Any] = {}  # what Lightning's checkpoint lacks
+        self._kept: dict[str, Any] = {}  # of it, the states of metrics that are still to be put back
         self._awaits_answer = False
         self._unsaved: bool | None = None  # a validation waits for its checkpoint; whether it is the best
         self._is_between_epochs = False
@@ -108,6 +108,7 @@ class TrialCallback(Checkpoint):
         self._total, self._should_stop = state_dict["total"], state_dict["should_stop"]
         self.earlier_seconds = state_dict.get("seconds", 0.0)
         self._beside = state_dict.get("beside", {})
+        self._kept = self._beside.get("kept", {})
         if epoch_end := self._beside.get("epoch_end"):
             self._points.log_metrics(**epoch_end)
 
@@ -138,6 +139,17 @@ class TrialCallback(Checkpoint):
                 # Lightning has chosen the order of the next epoch's batches already: choose it again.
                 iter(trainer.fit_loop._data_fetcher)  # type: ignore[arg-type]
         self._is_between_epochs = False
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Puts back the metrics' states, which a module may have reset when the training started."""
+        kept_metrics.put_back(pl_module, self._kept)
+        self._kept = {}
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Likewise where it goes on within an epoch."""
+        self.on_train_epoch_start(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Sends the report, then saves."""
@@ -211,6 +223,26 @@ class TrialCallback(Checkpoint):
         )  # fmt: skip
 
     @property
+    def best_model_path(self) -> str:
+        """See `StandIn`."""
+        return self._saver.path(BEST) if self._saver else ""
+
+    @property
+    def last_model_path(self) -> str:
+        """See `StandIn`."""
+        return self._saver.path(LAST) if self._saver else ""
+
+    @property
+    def best_model_score(self) -> torch.Tensor | None:
+        """See `StandIn`."""
+        return None if self._value is None else torch.tensor(self._value)
+
+    @property
+    def current_score(self) -> torch.Tensor | None:
+        """See `StandIn`."""
+        return None if self._last_value is None else torch.tensor(self._last_value)
+
+    @property
     def _all_metrics(self) -> tuple[str, ...]:
         return (self._context.metric, *self._context.other_metrics)
 
@@ -248,27 +280,3 @@ class TrialCallback(Checkpoint):
             self._value = value
             self._others = tuple(self._measured[metric] for metric in self._context.other_metrics)
         return counts
-
-
-def objective(trainer: Trainer, metric: str) -> float:
-    """The objective's value after a validation.
-
-    Raises:
-        MetricNotLoggedError: The module did not log it; the message lists what it logged.
-    """
-    logged = trainer.callback_metrics
-    if metric not in logged:
-        raise MetricNotLoggedError(metric, sorted(logged))
-    return float(logged[metric])
-
-
-class MetricNotLoggedError(Exception):
-    """The objective's metric is not among what the module logged by the end of a validation."""
-
-    def __init__(self, metric: str, logged: list[str]) -> None:
-        super().__init__(metric, logged)
-        self.metric, self.logged = metric, logged
-
-    def __str__(self) -> str:
-        there = ", ".join(self.logged) or "nothing"
-        return f"the module did not log {self.metric!r} by the end of a validation; it logged {there}"

@@ -101,6 +101,12 @@ class Saver:
             self._writing.result()
             self._writing = None
 
+    def path(self, name: str) -> str:
+        """The file of a checkpoint, once it is written; "" if there is none."""
+        self.wait()
+        path = self._folder / name
+        return str(path) if path.exists() else ""
+
     def close(self) -> None:
         """Waits likewise, whatever happened, and ends the thread."""
         self._pool.shutdown()

@@ -3,7 +3,8 @@
 Lightning writes a checkpoint before it is done with the epoch: only then it logs the epoch's training metrics
 and asks ReduceLROnPlateau. When it goes on, it begins with the next epoch and makes up for neither; one that
 counts its steps (`max_steps`) ends the same epoch once more. It also forgets what was logged before, which a
-metric that is not logged at every validation needs, and which parameters a callback has frozen or not.
+metric that is not logged at every validation needs, how many batches it has validated, which is the step of
+what is logged for each, and which parameters a callback has frozen or not. For metrics see `kept_metrics`.
 """
 
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.loops.loop import _Loop
 from torch.utils.data import DataLoader
+
+from sweeps.training import kept_metrics
 
 
 def taken(trainer: Trainer, metrics: dict[str, float], *, is_between_epochs: bool) -> dict[str, Any]:
@@ -27,6 +30,8 @@ def taken(trainer: Trainer, metrics: dict[str, float], *, is_between_epochs: boo
         "metrics": metrics,
         "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
         "epoch_end": _epoch_end(trainer) if is_between_epochs else {},
+        "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
+        "kept": kept_metrics.states(trainer),
     }
 
 
@@ -49,14 +54,15 @@ def restore(trainer: Trainer, known: dict[str, Any], *, is_between_epochs: bool)
         known: What `taken` gave; empty for a checkpoint of an earlier version.
         is_between_epochs: As when it was taken.
     """
-    metrics = {key: torch.tensor(value) for key, value in known.get("metrics", {}).items()}
-    trainer.callback_metrics.update(metrics)
+    logged = {key: torch.tensor(value) for key, value in known.get("metrics", {}).items()}
+    trainer.callback_metrics.update(logged)
     if "frozen" in known:
         for name, parameter in trainer.lightning_module.named_parameters():
             parameter.requires_grad_(name not in known["frozen"])
     if is_between_epochs:
         _begin_next_epoch(trainer)
         _start_loading(trainer)
+    trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader.update(known.get("validated", {}))
 
 
 def _begin_next_epoch(trainer: Trainer) -> None:

@@ -20,15 +20,14 @@ from lightning.pytorch.utilities import CombinedLoader
 from search_spaces import SearchSpace, SpaceError
 from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.provenance import user_sources
-from sweeps.records import Assignment, Report
 from sweeps.sweep_file.devices import of_several_devices
 from sweeps.training.apart import apart
-from sweeps.training.callbacks import MetricNotLoggedError, TrialCallback
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
 from sweeps.training.lightning import build, parse, prepare
 from sweeps.training.outline import Outline
-from sweeps.training.points import Points
+from sweeps.training.points import MetricNotLoggedError, Points
+from sweeps.training.probe import PROBE_LIMITS, OneBatch
 from sweeps.training.user_code import (
     ImportProblem,
     import_object,
@@ -39,12 +38,6 @@ from sweeps.training.user_code import (
     readable,
     where,
 )
-
-PROBE_LIMITS: dict[str, Any] = {
-    "max_epochs": 1, "min_epochs": None, "max_steps": -1, "min_steps": None, "max_time": None,
-    "limit_train_batches": 1, "limit_val_batches": 1, "overfit_batches": 0.0,
-    "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0,
-}  # fmt: skip
 
 
 def inspect(
@@ -197,19 +190,6 @@ def _accepted(cls: Any) -> list[str]:
     return names
 
 
-class _Answering:
-    """A reporter for one validation that nobody decides about."""
-
-    wait_seconds = 0.0
-
-    def send(self, report: Report) -> None:
-        """Takes the report."""
-
-    def stop_requested(self) -> bool:
-        """Goes on."""
-        return False
-
-
 @dataclass(frozen=True)
 class _Probed:
     """What the module logged, the batches of a full epoch, and how long the building took."""
@@ -241,10 +221,9 @@ class _InvalidError(Exception):
 def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, train: bool) -> _Probed:
     """Trains and validates one batch, or none."""
     points = Points(folder)
-    callback = TrialCallback(Assignment(0, {}, {}), _Answering(), context, points, None)
     try:
         started = time.perf_counter()
-        cli = build(config, Extras(folder, callback, points, PROBE_LIMITS), context.cli)
+        cli = build(config, Extras(folder, OneBatch(context, points), points, PROBE_LIMITS), context.cli)
         build_seconds = time.perf_counter() - started
         try:
             if train:

@@ -60,3 +60,27 @@ def numbers(trainer: Trainer) -> dict[str, float]:
     """What was logged, without what is no single number, such as a confusion matrix that no logger takes."""
     logged = trainer.callback_metrics.items()
     return {key: float(value) for key, value in logged if getattr(value, "numel", lambda: 1)() == 1}
+
+
+def objective(trainer: Trainer, metric: str) -> float:
+    """The objective's value after a validation.
+
+    Raises:
+        MetricNotLoggedError: The module did not log it; the message lists what it logged.
+    """
+    logged = trainer.callback_metrics
+    if metric not in logged:
+        raise MetricNotLoggedError(metric, sorted(logged))
+    return float(logged[metric])
+
+
+class MetricNotLoggedError(Exception):
+    """The objective's metric is not among what the module logged by the end of a validation."""
+
+    def __init__(self, metric: str, logged: list[str]) -> None:
+        super().__init__(metric, logged)
+        self.metric, self.logged = metric, logged
+
+    def __str__(self) -> str:
+        there = ", ".join(self.logged) or "nothing"
+        return f"the module did not log {self.metric!r} by the end of a validation; it logged {there}"

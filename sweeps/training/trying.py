@@ -26,6 +26,8 @@ from sweeps.training.isolation import isolated
 from sweeps.training.lightning import build, parse
 from sweeps.training.memory import held_to
 from sweeps.training.points import Points
+from sweeps.training.probe import prolong
+from sweeps.training.stand_in import StandIn
 from sweeps.training.tried import Tried
 from sweeps.training.user_code import where
 
@@ -39,7 +41,7 @@ EXIT_CODE = 86
 """Of a process that ran out of memory."""
 
 LIMITS: dict[str, Any] = {
-    "max_epochs": -1, "min_epochs": None, "min_steps": None, "max_time": None, "fast_dev_run": False,
+    "min_epochs": None, "min_steps": None, "max_time": None, "fast_dev_run": False,
     "overfit_batches": 0.0, "num_sanity_val_steps": 0, "accumulate_grad_batches": 1, "profiler": None,
     "limit_train_batches": 1.0, "val_check_interval": 1.0, "check_val_every_n_epoch": 1,
     "enable_progress_bar": False, "enable_model_summary": False,
@@ -54,14 +56,14 @@ def fits(context: TrialContext, config: Mapping[str, Any], memory_bytes: int) ->
         config: The LightningCLI configuration.
         memory_bytes: What a training without a GPU may take; 0 for no limit.
     """
-    limits = {**LIMITS, "max_steps": STEPS, "limit_train_batches": STEPS, "limit_val_batches": 1}
+    limits = {**LIMITS, "limit_train_batches": STEPS, "limit_val_batches": 1}
     with held_to(memory_bytes):
         return _tried(context, config, limits, _Clock(measures=False))
 
 
 def speed(context: TrialContext, config: Mapping[str, Any]) -> Tried:
     """Measures how many samples a second a configuration trains; nothing is validated."""
-    return _tried(context, config, {**LIMITS, "max_steps": -1, "limit_val_batches": 0}, _Clock(measures=True))
+    return _tried(context, config, {**LIMITS, "limit_val_batches": 0}, _Clock(measures=True))
 
 
 def accepted(context: TrialContext, config: Mapping[str, Any], paths: Sequence[str]) -> str | None:
@@ -82,6 +84,7 @@ def _tried(
 ) -> Tried:
     with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
         try:
+            clock.dirpath = folder
             extras = Extras(folder, clock, Points(folder), limits)
             with _built(context, config, extras) as (trainer, model, data):
                 trainer.fit(model, datamodule=data)
@@ -113,14 +116,15 @@ def _built(
         cli.release()
 
 
-class _Clock(Checkpoint):
-    """Counts samples and seconds; as a `Checkpoint` it comes last, and Lightning adds none of its own.
+class _Clock(StandIn):
+    """Counts samples and seconds, and ends the training once there is enough of them.
 
     Args:
-        measures: End the training once there is enough to tell its speed.
+        measures: That is enough to tell its speed, instead of whether it fits.
     """
 
     def __init__(self, *, measures: bool) -> None:
+        super().__init__()
         self._measures, self._batches, self._samples = measures, 0, 0
         self._began = self._ended = 0.0
 
@@ -128,6 +132,15 @@ class _Clock(Checkpoint):
     def samples_per_second(self) -> float:
         """What was measured."""
         return self._samples / max(self._ended - self._began, 1e-9) if self._samples else 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Lets few data begin again."""
+        prolong(trainer, pl_module)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends where both steps are done and the validation was tried."""
+        if not self._measures and self._batches >= STEPS:
+            trainer.should_stop = True
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

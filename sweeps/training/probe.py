@@ -1,0 +1,71 @@
+"""Short trainings before a sweep, of modules that know the true length of theirs.
+
+A module makes its schedulers for `trainer.max_epochs` or `trainer.estimated_stepping_batches`, and may not
+take another number than that of its trainings. So the Trainer has the user's own until the training begins.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from sweeps.context import TrialContext
+from sweeps.records import Assignment, Report
+from sweeps.training.callbacks import TrialCallback
+from sweeps.training.points import Points
+
+PROBE_LIMITS: Mapping[str, Any] = {
+    "min_epochs": None, "min_steps": None, "max_time": None, "limit_val_batches": 1, "overfit_batches": 0.0,
+    "val_check_interval": 1.0, "check_val_every_n_epoch": 1, "num_sanity_val_steps": 0,
+}  # fmt: skip
+"""Of a training of one batch."""
+
+EPOCHS = 100_000
+"""More than a range test or a measurement can have: one step an epoch is the least."""
+
+
+def prolong(trainer: Trainer, pl_module: LightningModule) -> None:
+    """Lets a training that begins go on as long as wanted, without schedulers: they end with its length.
+
+    A module that optimises by hand steps them itself, so its training keeps its length.
+    """
+    if pl_module.automatic_optimization:
+        trainer.strategy.lr_scheduler_configs = []
+        trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = EPOCHS, -1
+
+
+class OneBatch(TrialCallback):
+    """Makes the first batch the last one, once optimizers and schedulers are made; nothing is saved.
+
+    Args:
+        context: What all trials of the sweep share.
+        points: Our logger.
+    """
+
+    def __init__(self, context: TrialContext, points: Points) -> None:
+        super().__init__(Assignment(0, {}, {}), _Answering(), context, points, None)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Cuts the epoch."""
+        super().on_train_start(trainer, pl_module)
+        fetcher = trainer.fit_loop._data_fetcher
+        assert fetcher is not None  # noqa: S101 - the loop has made it
+        trainer.fit_loop.max_batches = trainer.val_check_batch = fetcher.length = 1
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Ends the training."""
+        super().on_train_epoch_end(trainer, pl_module)
+        trainer.should_stop = True
+
+
+class _Answering:
+    """A reporter for one validation that nobody decides about."""
+
+    wait_seconds = 0.0
+
+    def send(self, report: Report) -> None:
+        """Takes the report."""
+
+    def stop_requested(self) -> bool:
+        """Goes on."""
+        return False
