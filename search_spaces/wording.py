@@ -83,6 +83,12 @@ def not_a(kind: str, field: str, value: object) -> str:
     return f"`{field}` must be a {kind}, but is the string {shown(value)}{advice}."
 
 
+def did_you_mean(word: str, options: Collection[str], cutoff: float = 0.6) -> str:
+    """Return ", did you mean 'x'?" for the option that is nearest, "" if none is; see `difflib`'s cutoff."""
+    close = difflib.get_close_matches(word, options, n=1, cutoff=cutoff)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
 def nearest(word: object, options: Collection[str]) -> str:
     """Return ", did you mean 'x'?", or the list of options when nothing is near.
 
@@ -90,9 +96,8 @@ def nearest(word: object, options: Collection[str]) -> str:
         word: What was written.
         options: What could have been written; the list is cut when long.
     """
-    close = difflib.get_close_matches(word, options, n=1) if isinstance(word, str) else []
-    if close:
-        return f", did you mean {close[0]!r}?"
+    if isinstance(word, str) and (near := did_you_mean(word, options)):
+        return near
     first = ", ".join(list(options)[:8])
     return f"; there is {first}{', ...' if len(options) > 8 else ''}." if options else "."
 
@@ -101,8 +106,7 @@ def near_algorithm(name: str, options: Collection[str]) -> str:
     """Return ", did you mean 'x'?" for a sampler or pruner, by the name other tools may give it; or ""."""
     plain = name.lower().replace("-", "_").removesuffix("sampler").removesuffix("pruner")
     habit = ALGORITHM_HABITS.get(plain)
-    found = [habit] if habit in options else difflib.get_close_matches(plain, options, n=1)
-    return f", did you mean {found[0]!r}?" if found else ""
+    return f", did you mean {habit!r}?" if habit in options else did_you_mean(plain, options)
 
 
 def unknown_key(key: object, options: Collection[str]) -> str:

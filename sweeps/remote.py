@@ -5,7 +5,6 @@ comes under another name and is renamed, and until then the one before is there.
 """
 
 import contextlib
-import difflib
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from search_spaces.wording import did_you_mean
 from sweeps.context import TrialContext
 from sweeps.errors import StoreAway, UserError
 from sweeps.storages.storage import masked
@@ -171,8 +171,7 @@ def reason_of(root: str, error: Exception) -> str:
     from fsspec import available_protocols
 
     protocol = root.partition("://")[0]
-    near = difflib.get_close_matches(protocol, available_protocols(), n=1, cutoff=0.5)
-    return f"no file system {protocol!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    return f"no file system {protocol!r}{did_you_mean(protocol, available_protocols(), cutoff=0.5)}"
 
 
 @contextlib.contextmanager

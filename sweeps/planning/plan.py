@@ -1,6 +1,5 @@
 """What a sweep is going to do, worked out before anything is created."""
 
-import difflib
 import gc
 import importlib
 import shlex
@@ -9,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.wording import did_you_mean
 from sweeps.context import Inspection, TrialContext
 from sweeps.errors import UserError
 from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
@@ -257,8 +257,7 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     resources = spec.resources
     kinds, kind = accelerators(nodes), resources.accelerator
     if kind and kind not in kinds:
-        found = difflib.get_close_matches(kind, kinds, n=1, cutoff=0.4)
-        near = f", did you mean {found[0]!r}?" if found else ";"
+        near = did_you_mean(kind, kinds, cutoff=0.4) or ";"
         hint = f"{near} there are: {', '.join(kinds)}" if kinds else ", nor any other GPU"
         raise spec.error("resources.accelerator", f"there is no {kind!r} here{hint}")
     suited = [node for node in nodes if not kind or ACCELERATOR + kind in node]

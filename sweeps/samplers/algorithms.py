@@ -4,7 +4,6 @@ A name stands for an Optuna class with the settings that fit a sweep; `{class_pa
 class and any of its constructor's arguments, checked before anything runs.
 """
 
-import difflib
 import importlib
 import inspect
 import math
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from search_spaces.wording import near_algorithm
+from search_spaces.wording import did_you_mean, near_algorithm
 from sweeps.errors import SpecError
 from sweeps.sweep_file.cells import grid_arguments
 from sweeps.sweep_file.spec import Component, SweepSpec
@@ -283,9 +282,8 @@ def _build(spec: SweepSpec, key: str, cls: Callable[..., Any], arguments: dict[s
     takes_any = any(p.kind is p.VAR_KEYWORD for p in accepted.values())
     for name in arguments:
         if name not in accepted and not takes_any:
-            near = difflib.get_close_matches(name, accepted, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise spec.error(f"{key}.init_args.{name}", f"{cls.__name__} does not accept it{hint}; "
+            near = did_you_mean(name, accepted)
+            raise spec.error(f"{key}.init_args.{name}", f"{cls.__name__} does not accept it{near}; "
                              f"it accepts {', '.join(accepted)}")  # fmt: skip
     try:
         with warnings.catch_warnings():

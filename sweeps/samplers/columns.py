@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FixedTrial
 
 from search_spaces import SearchSpace
 
@@ -125,12 +126,11 @@ class Columns:
     @classmethod
     def of(cls, space: SearchSpace) -> "Columns":
         """The columns of a search space."""
-        found = []
+        trial = FixedTrial({site.name: site.content.centre for site in space.sites})
         for site in space.sites:
-            seen = _Seen()
-            site.content.suggest(site.name, seen)
-            found.append(Column(site.name, seen.distribution, tuple(site.conditions)))
-        return cls(tuple(found))
+            site.content.suggest(site.name, trial)
+        ranges = trial.distributions
+        return cls(tuple(Column(site.name, ranges[site.name], site.conditions) for site in space.sites))
 
     @property
     def categories(self) -> NDArray[np.bool_]:
@@ -178,26 +178,3 @@ class Columns:
             rows[~is_active, index] = column.missing
             active[column.name] = is_active
         return rows
-
-
-class _Seen:
-    """A trial that keeps the distribution it is asked for."""
-
-    distribution: BaseDistribution
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """Keeps a float's."""
-        self.distribution = FloatDistribution(low, high, step=step, log=log)
-        return low
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """Keeps an integer's."""
-        self.distribution = IntDistribution(low, high, step=step, log=log)
-        return low
-
-    def suggest_categorical(self, name: str, choices: Sequence[Any]) -> Any:
-        """Keeps a list's."""
-        self.distribution = CategoricalDistribution(choices)
-        return choices[0]

@@ -4,10 +4,10 @@ They are read when the sampler is made, at launch and at resume alike; nothing i
 mistake them for the sweep's own.
 """
 
-import difflib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.wording import did_you_mean
 from sweeps.storages.storage import open_storage, study_names
 
 if TYPE_CHECKING:
@@ -38,10 +38,8 @@ def check_warm_start(spec: "SweepSpec", url: str) -> None:
     for index, name in enumerate(spec.warm_start):
         key = f"warm_start.{index}"
         if name not in there:
-            near = difflib.get_close_matches(name, there, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            holds = ", ".join(there) or "none"
-            raise spec.error(key, f"no sweep {name!r} in this database{hint}; it holds: {holds}")
+            near, holds = did_you_mean(name, there), ", ".join(there) or "none"
+            raise spec.error(key, f"no sweep {name!r} in this database{near}; it holds: {holds}")
         study = _load(name, open_storage(url))
         theirs = _objectives(study)
         ours = [(objective.metric, objective.direction) for objective in spec.objectives]

@@ -4,7 +4,6 @@ The attributes written here and in `study.study` are all that the readers (`dash
 """
 
 import contextlib
-import difflib
 import functools
 import itertools
 import shlex
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from search_spaces.wording import did_you_mean
 from sweeps.errors import UserError
 from sweeps.preparing import check_it_is_not
 from sweeps.provenance import run_with
@@ -135,9 +135,8 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if name not in (names := study_names(url)):
         check_it_is_not(name, url)
-        near = difflib.get_close_matches(name, names, n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        raise UserError(f"{masked(url)}: no sweep {name!r}{hint}; it holds: {', '.join(names) or 'none'}")
+        near, holds = did_you_mean(name, names), ", ".join(names) or "none"
+        raise UserError(f"{masked(url)}: no sweep {name!r}{near}; it holds: {holds}")
     storage = open_reading(url) if reads_only else open_storage(url)
     study = optuna.load_study(study_name=name, storage=storage)
     ours = study.user_attrs.get(MARK)

@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces import SpaceError, read_yaml
+from search_spaces.wording import did_you_mean
 from sweeps.errors import SpecError, UserError
 from sweeps.lr.narrow import check_finder
 from sweeps.lr.section import LrFinder
@@ -85,7 +86,7 @@ def _read(path: Path, file: str) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        near = _nearest(path.name, [p.name for p in path.parent.glob("*.y*ml")])
+        near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")])
         raise SpecError(file, "", f"no such file{near}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
@@ -167,7 +168,7 @@ def _unknown(path: Sequence[str]) -> tuple[str, str]:
     """The key and the rule for a key that the file cannot have."""
     known = [name for name in _model_at(path[:-1]).model_fields if name not in INTERNAL]
     key = ".".join(path)
-    near = f", did you mean {HABITS[key]!r}?" if key in HABITS else _nearest(path[-1], known)
+    near = f", did you mean {HABITS[key]!r}?" if key in HABITS else did_you_mean(path[-1], known)
     return key, f"unknown key{near}; known are {', '.join(known)}"
 
 
@@ -235,8 +236,3 @@ def _copy(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _nearest(word: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""

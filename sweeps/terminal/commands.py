@@ -1,7 +1,6 @@
 """What other terminals do with a running sweep: small requests to its driver, and reading its logs."""
 
 import contextlib
-import difflib
 import shlex
 import signal
 import sys
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.wording import did_you_mean
 from sweeps import remote
 from sweeps.control import Lease, find_driver, send
 from sweeps.errors import SweepFailed, UserError
@@ -147,9 +147,8 @@ def parse_changes(items: list[str]) -> dict[str, Any]:
     for item in items:
         key, _, text = item.partition("=")
         if key not in CHANGES:
-            near = difflib.get_close_matches(key, CHANGES, n=1)
-            hint = f", did you mean {near[0]!r}?" if near else ""
-            raise UserError(f"{item}: unknown key{hint}; a running sweep takes {', '.join(CHANGES)}")
+            near = did_you_mean(key, CHANGES)
+            raise UserError(f"{item}: unknown key{near}; a running sweep takes {', '.join(CHANGES)}")
         try:
             changes[key] = CHANGES[key](text)
         except ValueError:

@@ -18,6 +18,7 @@ from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities import CombinedLoader
 
 from search_spaces import SearchSpace, SpaceError
+from search_spaces.wording import did_you_mean
 from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.provenance import user_sources
 from sweeps.sweep_file.devices import of_several_devices
@@ -31,7 +32,6 @@ from sweeps.training.probe import PROBE_LIMITS, OneBatch
 from sweeps.training.user_code import (
     ImportProblem,
     import_object,
-    nearest,
     not_accepted,
     of_other_kind,
     of_other_package,
@@ -237,7 +237,8 @@ def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, tra
         finally:
             cli.release()
     except MetricNotLoggedError as error:
-        raise _ProblemFound("objective.metric", f"{error}{nearest(error.metric, error.logged)}") from None
+        near = did_you_mean(error.metric, error.logged)
+        raise _ProblemFound("objective.metric", f"{error}{near}") from None
     except CliProblem as problem:
         raise _ProblemFound(problem.key, problem.rule) from None
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included

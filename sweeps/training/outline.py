@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from search_spaces.wording import did_you_mean
 from sweeps.sweep_file.spec import CLASSES, SweepSpec
 from sweeps.training.command_line import TrialCLI
-from sweeps.training.user_code import nearest, not_accepted
+from sweeps.training.user_code import not_accepted
 
 SUBCOMMAND_KEYS = ("help", "config", "print_config", "ckpt_path", "weights_only")
 """What the parser of `fit` has beside the configuration's keys."""
@@ -72,7 +73,7 @@ class Outline:
     def _rule(self, at: str, key: str, known: Sequence[str]) -> str:
         if at:
             return not_accepted(self.owners.get(at, at), key, known)
-        near = nearest(key, [*known, *SweepSpec.model_fields])
+        near = did_you_mean(key, [*known, *SweepSpec.model_fields])
         return f"unknown key{near}; the command line knows {', '.join(known)}"
 
 

@@ -1,7 +1,6 @@
 """The user's modules in this process: imported without running them, and what they raise in one line."""
 
 import contextlib
-import difflib
 import importlib
 import re
 import traceback
@@ -10,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.cli import LightningCLI
+
+from search_spaces.wording import did_you_mean
 
 
 class ImportProblem(Exception):
@@ -43,7 +44,7 @@ def import_object(class_path: str) -> Any:
         raise ImportProblem(f"importing {module_name!r} failed: {where(error)}") from None
     if not hasattr(module, name):
         there = [known for known in dir(module) if callable(getattr(module, known, None))]
-        raise ImportProblem(f"module {module_name!r} has no {name!r}{nearest(name, there)}")
+        raise ImportProblem(f"module {module_name!r} has no {name!r}{did_you_mean(name, there)}")
     return getattr(module, name)
 
 
@@ -128,12 +129,6 @@ def readable(text: str) -> tuple[str, str]:
     return key, "; ".join(dict.fromkeys(telling)) or " ".join(text.split())
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
-    """`, did you mean 'x'?` if one of the known words is near."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {near[0]!r}?" if near else ""
-
-
 def not_accepted(what: str, key: str, accepted: Sequence[str]) -> str:
     """The rule for a key that something does not accept."""
-    return f"{what} does not accept {key!r}{nearest(key, accepted)}; it accepts {', '.join(accepted)}"
+    return f"{what} does not accept {key!r}{did_you_mean(key, accepted)}; it accepts {', '.join(accepted)}"
