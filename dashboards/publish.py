@@ -25,15 +25,12 @@ from dashboards.results import load
 ARTIFACT = "report.html"
 
 
-def publish(storage: str | os.PathLike[str], name: str) -> str:
+def publish(storage: str | os.PathLike[str], name: str) -> None:
     """Write the report of a sweep as it is now, over the one before.
 
     Args:
         storage: A path to an SQLite file or an SQLAlchemy URL.
         name: The sweep's name.
-
-    Returns:
-        Where it went: a path, or the run's artifact URI.
 
     Raises:
         ResultsError: The sweep or its run in MLflow cannot be read, or the run's artifacts not be written.
@@ -46,14 +43,13 @@ def publish(storage: str | os.PathLike[str], name: str) -> str:
     if parent.folder is not None:
         parent.folder.mkdir(parents=True, exist_ok=True)
         write_text(parent.folder / ARTIFACT, page)
-        return str(parent.folder / ARTIFACT)
+        return
     from dashboards.tracking import upload
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ARTIFACT
         path.write_text(page, encoding="utf-8")
         upload(sweep.mlflow["tracking_uri"], parent.run_id, path)
-    return f"{parent.artifacts}/{ARTIFACT}"
 
 
 def main() -> int:

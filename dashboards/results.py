@@ -19,14 +19,12 @@ from typing import TYPE_CHECKING, Any
 from dashboards.errors import ResultsError
 from dashboards.parameters import parameters
 from dashboards.pareto import pareto_set
-from dashboards.records import Counts, Sweep, SweepSummary, Trial, ranked, to_json
+from dashboards.records import Counts, Sweep, SweepSummary, Trial, ranked
 from dashboards.storages import Store, reading
 
 if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
-
-__all__ = ["Counts", "Sweep", "SweepSummary", "Trial", "list_sweeps", "load", "to_json"]
 
 # The study attribute that says "ours", and the newest layout of the attributes this reader knows.
 MARK = "lightning_sweeps"

@@ -120,6 +120,11 @@ class Site:
             for name, values in self.conditions
         )
 
+    @property
+    def prerequisites(self) -> dict[str, Scalar]:
+        """Values of the earlier parameters with which it is active: the first of those that may be."""
+        return {name: values[0] for name, values in self.conditions}
+
     def is_active(self, params: Mapping[str, object]) -> bool:
         """Return whether the earlier parameters are what this one needs."""
         return all(name in params and params[name] in values for name, values in self.conditions)

@@ -8,10 +8,10 @@ from search_spaces.labels import Scalar
 
 
 class Draws:
-    """A trial that answers at random, always with the same sequence."""
+    """A trial that answers at random, always with the same sequence for a seed."""
 
-    def __init__(self) -> None:
-        self._random = random.Random(0)  # noqa: S311 - no secret
+    def __init__(self, seed: int = 0) -> None:
+        self._random = random.Random(seed)  # noqa: S311 - no secret
 
     def suggest_float(
         self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False

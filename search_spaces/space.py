@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
 from search_spaces.choices import Choice, Site, Slot
@@ -20,6 +21,7 @@ from search_spaces.paths import Path, get, put, removed, unshared
 from search_spaces.wording import nearest
 
 Params = dict[str, Scalar]
+NOTHING: Mapping[str, Scalar] = MappingProxyType({})
 
 
 class Row(NamedTuple):
@@ -64,13 +66,13 @@ class SearchSpace:
         """The Optuna names of all parameters, active or not."""
         return tuple(site.name for site in self.sites)
 
-    def suggest(self, trial: Trial) -> Params:
-        """Ask `trial` for each active parameter, in file order.
+    def suggest(self, trial: Trial, pinned: Mapping[str, Scalar] = NOTHING) -> Params:
+        """Ask `trial` for each active parameter that is not pinned, in file order.
 
         Returns:
             Optuna name to stored value, as `configure` takes it.
         """
-        return self._decide(lambda site: site.content.suggest(site.name, trial))
+        return self._decide(lambda site: site.content.suggest(site.name, trial), pinned)
 
     def configure(self, base: Mapping[str, object], params: Mapping[str, object]) -> dict[str, object]:
         """Return a copy of `base` with the parameters' values in their places.
@@ -103,9 +105,9 @@ class SearchSpace:
                 raise SpaceError(name, self._why_inactive(name))
         return cast(dict[str, object], _fill(unshared(base), self.slots, "", active))
 
-    def centre(self) -> Params:
-        """Return the parameters in the middle of their ranges, and the first of all choices."""
-        return self._decide(lambda site: site.content.centre)
+    def centre(self, pinned: Mapping[str, Scalar] = NOTHING) -> Params:
+        """Return the middle of each range that is not pinned, and the first of each list of choices."""
+        return self._decide(lambda site: site.content.centre, pinned)
 
     def without_place(self, name: str) -> "SearchSpace":
         """Return the same space with a top-level parameter whose value is no part of the configuration."""
@@ -134,8 +136,7 @@ class SearchSpace:
         seen, others = set(), around or {}
         for site in self.sites:
             for edge in site.content.edges:
-                pinned = {**others, **{name: values[0] for name, values in site.conditions}, site.name: edge}
-                params = self._decide(lambda s, pinned=pinned: pinned.get(s.name, s.content.centre))  # type: ignore[misc]
+                params = self.centre({**others, **site.prerequisites, site.name: edge})
                 if (key := tuple(params.items())) not in seen:
                     seen.add(key)
                     yield site.name, params
@@ -169,13 +170,13 @@ class SearchSpace:
         numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
         return max(numbers, default=None)
 
-    def _decide(self, decide: Callable[[Site], Scalar]) -> Params:
+    def _decide(self, decide: Callable[[Site], Scalar], pinned: Mapping[str, Scalar] = NOTHING) -> Params:
         """Collect a value for each site whose conditions hold, in file order."""
         params: Params = {}
         for site in self.sites:
             # What a condition names comes earlier, so its value is known by now.
             if site.is_active(params):
-                params[site.name] = decide(site)
+                params[site.name] = pinned[site.name] if site.name in pinned else decide(site)
         return params
 
     def _why_inactive(self, name: str) -> str:

@@ -14,7 +14,8 @@ from sweeps.remote import RemoteFolder
 from sweeps.storages.storage import open_storage, write_ahead_log
 from sweeps.study.persistence import create_study
 from sweeps.tracking.journal import Journal
-from sweeps.tracking.recorder import Recorder, SweepInfo
+from sweeps.tracking.recorder import Recorder
+from sweeps.tracking.runs import SweepInfo
 from sweeps.tracking.writer import Writer
 from sweeps.training.checkpoints import BEST, LAST, PREVIOUS, Saver
 from tests import fakes

@@ -14,7 +14,8 @@ import yaml
 
 from dashboards.errors import ResultsError
 from dashboards.export import FORMATS, export, write_text
-from dashboards.results import Sweep, load
+from dashboards.records import Sweep
+from dashboards.results import load
 from tests.studies import Ended, add_sweep, config, sweep_record, trial_record
 
 CLI = Path(__file__).parent / "cli_classes.py"

@@ -240,6 +240,15 @@ def test_tested_are_the_centre_and_draws_that_meet_the_constraints() -> None:
     assert centre["model.init_args.width"] == 5
 
 
+def test_a_rate_that_depends_on_a_whole_number_is_active_in_what_is_tested() -> None:
+    width = {"type": "int", "low": 4, "high": 64}
+    of = spec(
+        search_space={"model.init_args.width": width, LR: RANGE | {"when": {"model.init_args.width": 64}}}
+    )
+    site = of.space.sites[1]
+    assert [LR in params for params, _ in configurations(of, site, 3)] == [True] * 3
+
+
 def test_within_gives_none_for_nothing() -> None:
     content = spec().space.sites[1].content
     assert within(content, 2.0, 3.0) is None  # type: ignore[arg-type]

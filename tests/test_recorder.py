@@ -30,9 +30,9 @@ from sweeps.tracking.artifacts import store
 from sweeps.tracking.journal import Journal
 from sweeps.tracking.mlflow_setup import ENVIRONMENT, prepare_database, without_waiting_for_the_disk
 from sweeps.tracking.names import Text, batch_length, cut
-from sweeps.tracking.recorder import Recorder, SweepInfo, pause_after
+from sweeps.tracking.recorder import Recorder, pause_after
 from sweeps.tracking.refusals import is_final
-from sweeps.tracking.runs import Ledger
+from sweeps.tracking.runs import Ledger, SweepInfo
 from sweeps.tracking.writer import Writer
 from tests.browser import wait_for
 
@@ -655,7 +655,8 @@ def wait_until(condition: object, seconds: float = 20) -> None:
 SWEEP_OF_A_PROCESS = """
 import pathlib, sys
 from sweeps.records import Assignment, Outcome, Point, State
-from sweeps.tracking.recorder import Recorder, SweepInfo
+from sweeps.tracking.recorder import Recorder
+from sweeps.tracking.runs import SweepInfo
 assert "mlflow" not in sys.modules
 folder, name = pathlib.Path(sys.argv[1]), sys.argv[2]
 uri = f"sqlite:///{folder}/deep/mlflow.db"

@@ -17,7 +17,8 @@ import optuna
 import pytest
 
 from dashboards.errors import ResultsError
-from dashboards.results import Counts, SweepSummary, list_sweeps, load, to_json
+from dashboards.records import Counts, SweepSummary, to_json
+from dashboards.results import list_sweeps, load
 from dashboards.uris import expand, hide_password
 from tests.studies import Ended, add_sweep
 

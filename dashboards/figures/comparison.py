@@ -8,7 +8,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from dashboards.errors import ResultsError
 from dashboards.figures.studies import study_of
-from dashboards.figures.style import SERIES_COLOURS, SERIES_DASHES, laid_out, plain, series_style
+from dashboards.figures.style import laid_out, plain, series_style
 from dashboards.records import Sweep, Trial
 from dashboards.values import ranking, value_of, view
 
@@ -148,8 +148,7 @@ def draw_edf(sweeps: Sequence[Sweep]) -> go.Figure:
     ]
     figure = optuna.visualization.plot_edf(studies, target_name=plain(summary.metric))
     for index, trace in enumerate(figure.data):
-        place = index % len(SERIES_COLOURS)
-        trace.line = {"color": SERIES_COLOURS[place], "dash": SERIES_DASHES[index % len(SERIES_DASHES)]}
+        trace.line = series_style(index)
     laid_out(figure, x=summary.metric, y="share of complete trials", height=340)
     values = [trial.value for sweep in sweeps for trial in ranking(sweep) if trial.value is not None]
     shown = view(values, summary.direction)

@@ -113,24 +113,15 @@ def draw_range_tests(data: RangeTests) -> go.Figure:
         )  # fmt: skip
     if data.interval:
         figure.add_vrect(*data.interval, fillcolor=GREEN, opacity=0.15, line_width=0)
-        _in_legend(
-            figure,
-            "interval" if data.confidence else "suggestions of all trials",
-            {"color": GREEN, "width": 8},
-            0.3,
-        )
+        _in_legend(figure, data.words[0], {"color": GREEN, "width": 8}, 0.3)
     if data.searched and data.searched != data.interval:
         for end in data.searched:
             figure.add_vline(end, line={"color": GREEN, "width": 1, "dash": "dot"})
         _in_legend(figure, "searched", {"color": GREEN, "width": 1, "dash": "dot"}, 1.0)
     if data.suggestion is not None:
         figure.add_vline(data.suggestion, line={"color": ORANGE, "width": 2})
-        _in_legend(
-            figure,
-            f"{data.words[1]} {data.suggestion:.2g}",
-            {"color": ORANGE, "width": 2},
-            1.0,
-        )
+        name = f"{data.words[1]} {data.suggestion:.2g}"
+        _in_legend(figure, name, {"color": ORANGE, "width": 2}, 1.0)
     laid_out(figure, x=data.parameter, y="training loss of a step", height=380)
     figure.update_xaxes(type="log", exponentformat="power")
     if data.view:

@@ -70,7 +70,7 @@ def whole_ticks(count: float) -> dict[str, Any]:
     return {"dtick": 1} if count <= 10 else {}
 
 
-def series_style(index: int, width: float = 2) -> dict[str, Any]:
+def series_style(index: int) -> dict[str, Any]:
     """Return the line of the n-th series: colour and dash repeat with different periods."""
     colour = SERIES_COLOURS[index % len(SERIES_COLOURS)]
-    return {"color": colour, "dash": SERIES_DASHES[index % len(SERIES_DASHES)], "width": width}
+    return {"color": colour, "dash": SERIES_DASHES[index % len(SERIES_DASHES)], "width": 2}

@@ -6,6 +6,7 @@ dashboards.figures, insights, costs, runs -> sections -> page
 from collections.abc import Sequence
 
 from dashboards.errors import ResultsError
+from dashboards.figures import importances_data
 from dashboards.pareto import first_objective
 from dashboards.records import Sweep
 from dashboards.report import comparison, pareto, sections, training
@@ -46,7 +47,7 @@ def _single(sweep: Sweep, with_mlflow: bool) -> str:
     page.section("What is the best configuration, and how sure are we?", *sections.best(sweep))
     if sweep.trials:
         page.section("Is the search done?", *sections.history(page, sweep))
-        importances = sections.importances_of(sweep)
+        importances = importances_data(sweep)  # which two sections need
         page.section("What mattered?", *sections.importances(page, sweep, importances))
         page.section("Where to look next?", *sections.space(page, sweep, importances))
         if rates := [*learning_rates(page, sweep), *trial_rates(page, sweep)]:

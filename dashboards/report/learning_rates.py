@@ -38,7 +38,7 @@ def trial_rates(page: Page, sweep: Sweep) -> list[str]:
         said += f", {_origin(best.rate)}."
     parts = [
         paragraph(said),
-        *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in data.notes[:5]),
+        *(paragraph(f"{note[:1].upper()}{note[1:]}.", "note") for note in data.notes[:_MOST_NOTES]),
     ]
     if data.curves and data.suggestion is not None:
         ends = f", from {' to '.join(number_text(end) for end in data.interval)}" if data.interval else ""

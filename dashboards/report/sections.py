@@ -137,11 +137,6 @@ def _progress(sweep: Sweep, found: Progress | None, lead: Standing | None) -> st
     return f"{improved}: the search still found something. {since}"
 
 
-def importances_of(sweep: Sweep) -> Importances:
-    """Return the importances, which two sections need."""
-    return figures.importances_data(sweep)
-
-
 def importances(page: Page, sweep: Sweep, data: Importances) -> list[str]:
     """Show the importances, with a caution where there are too few trials."""
     if not data.entries:

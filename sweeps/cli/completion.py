@@ -1,9 +1,7 @@
 """What a shell completes: names of sweeps, read from SQLite in milliseconds, and never an error."""
 
 import contextlib
-import sqlite3
 from collections.abc import Sequence
-from urllib.parse import quote
 
 import typer
 
@@ -33,13 +31,13 @@ def check_shell(arguments: Sequence[str]) -> None:
 
 def sweep_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """The names that start with what is typed, the latest first; none of a database on a server."""
+    from sweeps.storages.sqlite import opened
     from sweeps.storages.storage import sqlite_path, study_url
 
     with contextlib.suppress(Exception):  # whatever is wrong shows when the command runs
         path = sqlite_path(study_url(ctx.params.get("storage")))
         if path is not None and path.is_file():
-            uri = f"file:{quote(str(path))}?mode=ro"
-            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=0.5)) as database:
+            with contextlib.closing(opened(path, "mode=ro", wait_seconds=0.5)) as database:
                 rows = database.execute("SELECT study_name FROM studies ORDER BY study_id DESC")
                 return [name for (name,) in rows if name.startswith(incomplete)]
     return []

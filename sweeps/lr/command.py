@@ -16,7 +16,8 @@ from sweeps.planning.plan import Places, tracking_place
 from sweeps.start_up import workers
 from sweeps.study.persistence import stored_spec
 from sweeps.sweep_file.spec import SweepSpec
-from sweeps.tracking.recorder import Recorder, SweepInfo
+from sweeps.tracking.recorder import Recorder
+from sweeps.tracking.runs import SweepInfo
 
 OPTIONS = {"low": "min", "high": "max"}
 """The command line's names of the section's keys, where they differ."""
@@ -31,7 +32,7 @@ def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
         numbers: `configs`, `low`, `high` and `steps`.
 
     Raises:
-        UserError: One of them is out of its range.
+        UserError: One of them is out of its range, or the configuration has no such rate.
     """
     name = parameter or (spec.lr_finder.parameter if spec.lr_finder else None)
     try:
@@ -42,15 +43,10 @@ def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
         message = problem["msg"].removeprefix("Value error, ")
         text = f"{message[0].lower()}{message[1:]}"
         raise UserError(f"--{OPTIONS.get(key, key)}: {text}") from None
-    _check_parameter(spec, made.parameter)
-    return made
-
-
-def _check_parameter(spec: SweepSpec, parameter: str) -> None:
-    """Checks that the path is one of the space or of the configuration."""
-    if not has_rate(spec, parameter):
-        rule = f"the configuration has no number at {parameter}; name the path of the learning rate"
+    if not has_rate(spec, made.parameter):
+        rule = f"the configuration has no number at {made.parameter}; name the path of the learning rate"
         raise UserError(f"--parameter: {rule}")
+    return made
 
 
 def lr_find(

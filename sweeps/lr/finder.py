@@ -230,11 +230,6 @@ def params(attributes: Mapping[str, Any]) -> dict[str, str]:
     return said
 
 
-def texts(attributes: Mapping[str, Any]) -> dict[str, str]:
-    """The findings as a file of MLflow's parent run."""
-    return {"lr_finder.json": json.dumps(attributes["lr_finder"])} if "lr_finder" in attributes else {}
-
-
 def points(attributes: Mapping[str, Any]) -> tuple[Point, ...]:
     """The curves as MLflow keeps them: rate and loss at each step of each range test."""
     found = []
@@ -251,8 +246,9 @@ def points(attributes: Mapping[str, Any]) -> tuple[Point, ...]:
 
 def recorded(attributes: Mapping[str, Any], **known: str) -> dict[str, Any]:
     """What `SweepInfo` takes of the findings, with the parameters that are known besides."""
+    found = attributes.get("lr_finder")
     return {
         "params": known | params(attributes),
-        "texts": texts(attributes),
+        "texts": {"lr_finder.json": json.dumps(found)} if found else {},
         "points": points(attributes),
     }

@@ -1,12 +1,11 @@
 """What the finder needs of a search space, and what it does to one."""
 
-import math
-import random
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search_spaces import SearchSpace
 from search_spaces.choices import Site
+from search_spaces.draws import Draws
 from search_spaces.labels import Scalar
 from search_spaces.parameters import FloatParameter
 from search_spaces.paths import get
@@ -91,69 +90,14 @@ def configurations(
         site: The place whose rate is looked for: it is active in all of them; None for any.
         count: How many; fewer where constraints leave hardly any.
     """
-    pinned = {name: values[0] for name, values in site.conditions} if site else {}
-    drawing = random.Random(int(spec.seed_everything))  # noqa: S311 - no secret
+    pinned, draws = site.prerequisites if site else {}, Draws(int(spec.seed_everything))
     for index in range(count):
-        for _ in range(DRAWS):
-            trial = _Centre(pinned, spec.space) if index == 0 else _Draw(pinned, drawing)
-            params = spec.space.suggest(trial)
+        drawn = (spec.space.suggest(draws, pinned) for _ in range(DRAWS))
+        for params in drawn if index else itertools.chain([spec.space.centre(pinned)], drawn):
             config = spec.space.configure(spec.base, params)
-            if index == 0 and spec.violated(params, config):
-                trial = _Draw(pinned, drawing)
-                params = spec.space.suggest(trial)
-                config = spec.space.configure(spec.base, params)
             if not spec.violated(params, config):
                 yield params, config
                 break
-
-
-class _Draw:
-    """Answers the questions of a search space at random, but for some."""
-
-    def __init__(self, pinned: Mapping[str, Scalar], drawing: random.Random) -> None:
-        self._pinned, self._drawing = pinned, drawing
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """A float of the range."""
-        if log:
-            return min(high, max(low, math.exp(self._drawing.uniform(math.log(low), math.log(high)))))
-        if step is not None:
-            return low + step * self._drawing.randint(0, round((high - low) / step))
-        return self._drawing.uniform(low, high)
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """An integer of the range."""
-        if log:
-            return min(high, max(low, round(math.exp(self._drawing.uniform(math.log(low), math.log(high))))))
-        return low + step * self._drawing.randint(0, (high - low) // step)
-
-    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        """One of the choices, or the pinned one."""
-        return self._pinned.get(name, self._drawing.choice(choices))
-
-
-class _Centre:
-    """Answers with the centre of each range, but for some."""
-
-    def __init__(self, pinned: Mapping[str, Scalar], space: SearchSpace) -> None:
-        self._pinned = pinned
-        self._centres = {site.name: site.content.centre for site in space.sites}
-
-    def suggest_float(
-        self, name: str, low: float, high: float, *, step: float | None = None, log: bool = False
-    ) -> float:
-        """The centre."""
-        return self._centres[name]  # type: ignore[return-value]
-
-    def suggest_int(self, name: str, low: int, high: int, *, step: int = 1, log: bool = False) -> int:
-        """The centre."""
-        return self._centres[name]  # type: ignore[return-value]
-
-    def suggest_categorical(self, name: str, choices: Sequence[Scalar]) -> Scalar:
-        """The first of the choices, or the pinned one."""
-        return self._pinned.get(name, self._centres[name])
 
 
 def within(
@@ -207,4 +151,4 @@ def _try(raw: Any, rest: str, bounds: Mapping[str, float]) -> Any:
 
 def starts(site: Site, suggestion: float) -> dict[str, Scalar]:
     """The parameters that a trial with the suggestion needs; the others are the sampler's."""
-    return {**{name: values[0] for name, values in site.conditions}, site.name: suggestion}
+    return {**site.prerequisites, site.name: suggestion}

@@ -50,11 +50,13 @@ def check(
     Raises:
         UserError: Something in the sweep is not right.
     """
+    from sweeps.executors.local import machine  # Ray is imported when it is needed
+
     where = places(spec, storage)
     if not schedule_of(spec).needs_batches:  # at once, before the seconds that torch takes
         check_algorithms(spec, schedule_of(spec).validations())
     with console.status("importing torch, Lightning and your classes ..."):
-        slots, need = slots_of([_machine()], spec)
+        slots, need = slots_of([machine()], spec)
         context = context_of(spec, where.files, need.gpus)
         inspection = inspect(context, spec, False)
         raise_problem(inspection, spec)
@@ -99,13 +101,6 @@ def precision_notes(spec: SweepSpec, gpus: float) -> list[str]:
     if gpus or not asked & {"16", "16-mixed"}:
         return []
     return ["trainer.precision: without a GPU Lightning trains 16-mixed as bf16-mixed"]
-
-
-def _machine() -> dict[str, float]:
-    """What this machine has, as Ray would count it."""
-    from sweeps.executors.local import machine
-
-    return machine()
 
 
 def _plan(

@@ -47,12 +47,12 @@ def to_read(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA query_only = ON")
         return connection
     try:
-        connection = _opened(path, "mode=ro")
+        connection = opened(path, "mode=ro")
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     except sqlite3.OperationalError:
         if log(path).exists():
             return _copied(path)
-        return _opened(path, "mode=ro&immutable=1")  # as it is: without a log, nobody writes it
+        return opened(path, "mode=ro&immutable=1")  # as it is: without a log, nobody writes it
     return connection
 
 
@@ -62,9 +62,10 @@ def log(path: Path) -> Path:
     return there.with_name(f"{there.name}-wal")
 
 
-def _opened(path: Path, mode: str) -> sqlite3.Connection:
+def opened(path: Path, mode: str, wait_seconds: float = READ_WAIT_SECONDS) -> sqlite3.Connection:
+    """A connection with these parameters of SQLite's, such as `mode=ro`."""
     uri = f"file:{quote(str(path))}?{mode}"
-    return sqlite3.connect(uri, uri=True, timeout=READ_WAIT_SECONDS, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=wait_seconds, check_same_thread=False)
 
 
 def _copied(path: Path) -> sqlite3.Connection:

@@ -251,19 +251,13 @@ def _read_tables(path: Path) -> set[str]:
     if not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return set()
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{_quoted(path)}?mode=ro", uri=True)) as database:
+        with contextlib.closing(sqlite.opened(path, "mode=ro", sqlite.WRITE_WAIT_SECONDS)) as database:
             rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
     except sqlite3.OperationalError as error:
         raise UserError(f"{path}: cannot be read: {error}; try again when nothing else uses it") from None
     except sqlite3.DatabaseError as error:
         raise UserError(f"{path}: not a usable SQLite database ({error}); name another one") from None
     return {name for (name,) in rows}
-
-
-def _quoted(path: Path) -> str:
-    from urllib.parse import quote
-
-    return quote(str(path))
 
 
 def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "PatientStorage":

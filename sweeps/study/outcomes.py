@@ -1,6 +1,7 @@
 """The outcome of a trial as the study keeps it, beside Optuna's own state and value."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sweeps.records import Outcome, State, Timing
@@ -26,15 +27,19 @@ EXCLUDED = "excluded"
 
 
 def counted(study: "optuna.Study") -> list["optuna.trial.FrozenTrial"]:
-    """The trials that have ended and that people are shown: not those that broke a constraint."""
-    ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
-    return [trial for trial in ended if trial.user_attrs.get("outcome", {}).get("state") != EXCLUDED]
+    """The trials that have ended and that people are shown."""
+    return list(filter(is_counted, study.get_trials(deepcopy=False)))
+
+
+def is_counted(frozen: "optuna.trial.FrozenTrial") -> bool:
+    """Whether a trial has ended, and not by breaking a constraint."""
+    state = frozen.user_attrs.get("outcome", {}).get("state")
+    return frozen.state.is_finished() and state != EXCLUDED
 
 
 def is_in_budget(frozen: "optuna.trial.FrozenTrial") -> bool:
     """Whether a trial ended as one that the budget counts."""
-    state = frozen.user_attrs.get("outcome", {}).get("state")
-    return frozen.state.is_finished() and state not in (EXCLUDED, State.INVALID)
+    return is_counted(frozen) and outcome_of(frozen).state is not State.INVALID
 
 
 def left(trials: "Sequence[optuna.trial.FrozenTrial]", budget: int | None) -> int | None:
@@ -64,18 +69,13 @@ def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
 
 def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
     """The trial attributes that keep what Optuna's own state and value do not say of an outcome."""
-    timing = outcome.timing
-    config = {"config": outcome.config} if outcome.config else {}
-    return config | {"outcome": _plain(outcome, timing)}
-
-
-def _plain(outcome: Outcome, timing: Timing) -> dict[str, Any]:
-    return {
+    kept = {
         "state": outcome.state.value,
         "reason": outcome.reason,
         "metrics": outcome.metrics,
-        "timing": {name: getattr(timing, name) for name in timing.__dataclass_fields__},
+        "timing": asdict(outcome.timing),
         "worker": outcome.worker,
         "device": outcome.device,
         **{name: said for name in ("effective", "fault", "rate") if (said := getattr(outcome, name))},
     }
+    return {**({"config": outcome.config} if outcome.config else {}), "outcome": kept}

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sweeps.records import Outcome, State
 from sweeps.study.front import Front
-from sweeps.study.outcomes import outcome_of
+from sweeps.study.outcomes import is_counted, outcome_of
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -80,7 +80,6 @@ def in_order_of_their_ends(trials: Iterable["FrozenTrial"]) -> list["FrozenTrial
 def stop_reason(trials: Iterable["FrozenTrial"], spec: "SweepSpec") -> str:
     """Which rule of `stop_when` the trials of a study fulfil; "" if none."""
     stopping = Stopping(spec)
-    for trial in in_order_of_their_ends(trials):
-        if trial.state.is_finished() and trial.user_attrs.get("outcome", {}).get("state") != "excluded":
-            stopping.count(outcome_of(trial))
+    for trial in in_order_of_their_ends(filter(is_counted, trials)):
+        stopping.count(outcome_of(trial))
     return stopping.reason

@@ -16,7 +16,7 @@ from sweeps.records import Again, Assignment, Event, News, Outcome, Report, Requ
 from sweeps.samplers.exhaustion import Exhaustion
 from sweeps.study.front import Front
 from sweeps.study.giving_up import Failures
-from sweeps.study.outcomes import EXCLUDED, last_step, outcome_of
+from sweeps.study.outcomes import EXCLUDED, is_counted, last_step, outcome_of
 from sweeps.study.persistence import store_changes
 from sweeps.study.retrying import ATTRIBUTE, Retrying
 from sweeps.study.running import Running
@@ -191,7 +191,7 @@ class Study:
                 assignment = self._assignment(trial, attempt, last_step(frozen))
                 if not self._broken(assignment):  # the driver may have died before it looked
                     self._again.append(assignment)
-            elif frozen.state.is_finished() and frozen.user_attrs.get("outcome", {}).get("state") != EXCLUDED:
+            elif is_counted(frozen):
                 ended.append(outcome_of(frozen))
                 self._count(ended[-1], self.failures.recall)
             if failed := frozen.user_attrs.get(ATTRIBUTE):

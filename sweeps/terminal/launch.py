@@ -64,7 +64,7 @@ def resume(
     for trial in counted(study):
         progress.catch_up(outcome_of(trial), trial.params, is_earlier=True)
     console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))
-    report = LiveReport(name, study_url(storage))
+    report = LiveReport(name, url)
     with _reported(report, console), progress:
         result = resume_sweep(
             name,

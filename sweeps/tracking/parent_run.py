@@ -7,7 +7,7 @@ from sweeps.planning.plan import Places
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
-from sweeps.tracking.recorder import SweepInfo
+from sweeps.tracking.runs import SweepInfo
 
 
 def sweep_info(

@@ -21,8 +21,6 @@ from sweeps.tracking.refusals import one_line
 from sweeps.tracking.runs import Ending, Status, SweepInfo
 from sweeps.tracking.writer import Writer
 
-__all__ = ["Recorder", "SweepInfo"]
-
 
 @dataclass(frozen=True)
 class Mark:
