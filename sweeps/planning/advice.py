@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from search_spaces import CategoricalParameter, Choice
 from sweeps.samplers.algorithms import DEFAULTS, classes_of
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
-from sweeps.sweep_file.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec, written_out
 
 GENETIC = ("NSGAIISampler", "NSGAIIISampler")
 LEARNS_FROM_COMPLETE = ("GPSampler", "CmaEsSampler", *GENETIC)
@@ -54,8 +54,7 @@ def _on_budget(spec: SweepSpec, sampler: str) -> Iterator[str]:
         lower = 1 << (trials.bit_length() - 1)
         yield f"qmc covers the space evenly after {lower} or {2 * lower} trials, powers of two, not {trials}"
     if sampler in GENETIC:
-        given = {} if isinstance(spec.sampler, str) else spec.sampler.init_args
-        population = given.get("population_size", POPULATION)
+        population = written_out(spec.sampler).init_args.get("population_size", POPULATION)
         if isinstance(population, int) and trials < 2 * population:
             yield (f"{_short(sampler)} draws its first {population} trials at random, of {trials}: "
                    "a smaller `population_size` learns earlier")  # fmt: skip
@@ -64,8 +63,8 @@ def _on_budget(spec: SweepSpec, sampler: str) -> Iterator[str]:
 def _on_pruner(spec: SweepSpec, sampler: str, pruner: str, validations: int | None) -> Iterator[str]:
     if pruner == "NopPruner":
         return
-    given = {} if isinstance(spec.sampler, str) else spec.sampler.init_args
-    if sampler in LEARNS_FROM_COMPLETE and not given.get("consider_pruned_trials"):
+    takes_pruned = written_out(spec.sampler).init_args.get("consider_pruned_trials")
+    if sampler in LEARNS_FROM_COMPLETE and not takes_pruned:
         yield f"{_short(sampler)} learns nothing from pruned trials: say `pruner: none`, or take tpe"
     if validations == 1:
         yield "each training validates once, at its end, where nothing is pruned any more"
@@ -73,8 +72,7 @@ def _on_pruner(spec: SweepSpec, sampler: str, pruner: str, validations: int | No
         yield ("wilcoxon compares a trial with the best one validation by validation: it fits where each is "
                "another task, such as a fold; learning curves fit median")  # fmt: skip
     if "n_startup_trials" in (defaults := DEFAULTS.get(pruner, {})):
-        settings = defaults | ({} if isinstance(spec.pruner, str) else spec.pruner.init_args)
-        startup = settings["n_startup_trials"]
+        startup = (defaults | written_out(spec.pruner).init_args)["n_startup_trials"]
         if spec.budget.trials is not None and isinstance(startup, int) and spec.budget.trials <= startup:
             trials = f"{startup} trials are complete, of {spec.budget.trials}"
             yield f"{_short(pruner)} prunes nothing before {trials}"

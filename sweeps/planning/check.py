@@ -27,7 +27,7 @@ from sweeps.planning.plan import (
 )
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.storage import masked
-from sweeps.sweep_file.spec import Component, SweepSpec
+from sweeps.sweep_file.spec import SweepSpec, written_out
 
 COLOURS = ANSISyntaxTheme({("Name", "Tag"): Style(color="cyan")})
 """Keys as the terminal shows cyan, all else as it shows text: readable on light and on dark ones."""
@@ -77,8 +77,8 @@ def check(
         "slots": slots,
         "validations": validations,
         "parameters": [row._asdict() for row in spec.space.rows()],
-        "sampler": _algorithm(spec.sampler),
-        "pruner": _algorithm(spec.pruner),
+        "sampler": written_out(spec.sampler).class_path,
+        "pruner": written_out(spec.pruner).class_path,
         "lr_finder": outlook(spec, inspection.batches),
         "notes": notes,
     }
@@ -134,8 +134,9 @@ def _plan(
     if spec.price_per_hour is not None:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
     taught = f", taught by {', '.join(spec.warm_start)}" if spec.warm_start else ""
-    yield Text.assemble(("Sampler ", "bold"), _algorithm(spec.sampler), taught)
-    yield Text.assemble(("Pruner  ", "bold"), _algorithm(spec.pruner), f": {_pruning(spec, validations)}")
+    sampler, pruner = (written_out(algorithm).class_path for algorithm in (spec.sampler, spec.pruner))
+    yield Text.assemble(("Sampler ", "bold"), f"{sampler}{taught}")
+    yield Text.assemble(("Pruner  ", "bold"), f"{pruner}: {_pruning(spec, validations)}")
     if validations is not None and rung_table(spec, validations):
         yield _rung_table(spec, validations)
     files = masked(where.store) or where.files
@@ -179,10 +180,6 @@ def _price(per_hour: float, hours: float | None) -> str:
 
 def _point(params: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in params.items())
-
-
-def _algorithm(given: str | Component) -> str:
-    return given if isinstance(given, str) else given.class_path
 
 
 def _pruning(spec: SweepSpec, validations: int | None) -> str:

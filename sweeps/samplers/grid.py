@@ -14,7 +14,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.sweep_file.cells import cells_of
-from sweeps.sweep_file.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec, written_out
 
 Cell = Mapping[str, Any]
 
@@ -106,7 +106,7 @@ def grid_sampler(spec: SweepSpec, given: Mapping[str, Any]) -> GridSampler:
     Raises:
         SpecError: One of them is not accepted, or the space is no grid.
     """
-    name = spec.sampler if isinstance(spec.sampler, str) else spec.sampler.class_path
+    name = written_out(spec.sampler).class_path
     for key in given.keys() - ({"points", "seed"} if name == "grid" else {"seed"}):
         accepted = "points and seed" if name == "grid" else "seed; `grid` takes `points` of a range"
         raise spec.error(f"sampler.init_args.{key}", f"{name} does not accept it; it accepts {accepted}")

@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.wording import did_you_mean
 from sweeps.storages.storage import open_storage, study_names
+from sweeps.sweep_file.spec import SweepSpec, written_out
 
 if TYPE_CHECKING:
     import optuna
     from optuna.storages import BaseStorage
 
-    from sweeps.sweep_file.spec import SweepSpec
+LEARNING = ("auto", "sweeps.samplers.auto.AutoSampler")
+"""The names of the sampler that learns from other sweeps."""
 
 MOST_TRIALS = 100
 """So many are taken: the best, and others evenly from all ranks, since what is bad is worth knowing, too."""
 
 
-def check_warm_start(spec: "SweepSpec", url: str) -> None:
+def check_warm_start(spec: SweepSpec, url: str) -> None:
     """Checks that the sweeps that are named can teach this one.
 
     Raises:
@@ -28,7 +30,7 @@ def check_warm_start(spec: "SweepSpec", url: str) -> None:
     """
     if not spec.warm_start:
         return
-    if not _learns(spec):
+    if written_out(spec.sampler).class_path not in LEARNING:
         raise spec.error(
             "warm_start", "only the sampler `auto` learns from earlier sweeps; leave `sampler` out"
         )
@@ -48,7 +50,7 @@ def check_warm_start(spec: "SweepSpec", url: str) -> None:
             raise spec.error(key, f"{name!r} had another objective: {had}, not {has}")
 
 
-def history(spec: "SweepSpec", storage: "BaseStorage | None") -> list[tuple[dict[str, Any], float]]:
+def history(spec: SweepSpec, storage: "BaseStorage | None") -> list[tuple[dict[str, Any], float]]:
     """Parameters and values of complete trials of earlier sweeps that this one's space could have given.
 
     A sweep that was there at launch and is not any more is left out.
@@ -71,11 +73,6 @@ def history(spec: "SweepSpec", storage: "BaseStorage | None") -> list[tuple[dict
         return found
     step = (len(found) - 1) / (MOST_TRIALS - 1)
     return [found[round(index * step)] for index in range(MOST_TRIALS)]
-
-
-def _learns(spec: "SweepSpec") -> bool:
-    name = spec.sampler if isinstance(spec.sampler, str) else spec.sampler.class_path
-    return name in ("auto", "sweeps.samplers.auto.AutoSampler")
 
 
 def _load(name: str, storage: "BaseStorage") -> "optuna.Study":

@@ -1,5 +1,6 @@
 """The configurations of a grid search, as a sweep file asks for them; nothing here imports Optuna."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from search_spaces import Params, SpaceError, grid_of
@@ -11,13 +12,10 @@ GRIDS = ("grid", "brute_force")
 
 def grid_arguments(sampler: Any) -> dict[str, Any] | None:
     """The arguments of a sampler, as a file or a specification has it; None if it is none of `GRIDS`."""
-    if isinstance(sampler, str) and sampler in GRIDS:
-        return {}
-    if isinstance(sampler, dict) and sampler.get("class_path") in GRIDS:
-        return dict(sampler.get("init_args") or {})
-    if isinstance(sampler, Component) and sampler.class_path in GRIDS:
-        return sampler.init_args
-    return None
+    if isinstance(sampler, str):
+        sampler = {"class_path": sampler}
+    found = dict(sampler) if isinstance(sampler, Mapping | Component) else {}
+    return dict(found.get("init_args") or {}) if found.get("class_path") in GRIDS else None
 
 
 def cells_of(spec: SweepSpec) -> list[Params]:

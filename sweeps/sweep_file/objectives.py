@@ -1,6 +1,6 @@
 """Several objectives: what a sweep file must not say then."""
 
-from sweeps.sweep_file.spec import Component, SweepSpec
+from sweeps.sweep_file.spec import SweepSpec, written_out
 
 
 def check_objectives(spec: SweepSpec) -> None:
@@ -19,7 +19,7 @@ def check_objectives(spec: SweepSpec) -> None:
         if index and "value" in objective.model_fields_set:
             rule = "only the first objective says which validation counts; all values are those of that one"
             raise spec.error(f"objective.{index}.value", f"{rule}, but got {objective.value!r}")
-    pruner = spec.pruner.class_path if isinstance(spec.pruner, Component) else spec.pruner
+    pruner = written_out(spec.pruner).class_path
     if pruner.rpartition(".")[2] not in ("none", "NopPruner"):
         rule = f"{len(metrics)} objectives cannot be pruned: leave it out, or say `pruner: none`"
         raise spec.error("pruner", f"{rule}, but got {pruner!r}")

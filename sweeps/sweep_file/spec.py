@@ -110,6 +110,11 @@ class Component(_Section):
     init_args: dict[str, Any] = {}
 
 
+def written_out(algorithm: str | Component) -> Component:
+    """A sampler or pruner in its long form; its class path may be a short name, too."""
+    return Component(class_path=algorithm) if isinstance(algorithm, str) else algorithm
+
+
 class SweepSpec(_Section):
     """A sweep file. `model` to `seed_everything` are LightningCLI's configuration, no more and no less.
 

@@ -6,7 +6,7 @@ from sweeps.lr import finder
 from sweeps.planning.plan import Places
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
-from sweeps.sweep_file.spec import SweepSpec
+from sweeps.sweep_file.spec import SweepSpec, written_out
 from sweeps.tracking.runs import SweepInfo
 
 
@@ -49,10 +49,6 @@ def sweep_info(
 
 
 def _known(spec: SweepSpec, attributes: dict[str, Any]) -> dict[str, str]:
-    known = {"sampler": _named(spec.sampler), "pruner": _named(spec.pruner)}
+    known = {key: written_out(getattr(spec, key)).class_path for key in ("sampler", "pruner")}
     found = attributes.get("batch_size")
     return known | ({"batch_size.auto": f"{found['size']}, {found['limit']}"} if found else {})
-
-
-def _named(algorithm: Any) -> str:
-    return algorithm if isinstance(algorithm, str) else str(algorithm.class_path)
