@@ -9,11 +9,10 @@ import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from search_spaces import SearchSpace
+from sweeps.sweep_file.sections import Oom
 
 FULL_PRECISIONS = ("None", "32", "32-true", "64", "64-true")
 SMALLEST_SHARE = 8
@@ -21,40 +20,6 @@ SMALLEST_SHARE = 8
 
 COUNTED_IN_BATCHES = ("limit_train_batches", "limit_val_batches", "overfit_batches", "val_check_interval")
 """Settings of the Trainer that count batches where they are whole numbers."""
-
-
-class Oom(BaseModel):
-    """The section of a sweep file.
-
-    Attributes:
-        policy: `shrink`: smaller batches, accumulated; `fail`: like any exception.
-        batch_size: The batch size's path in the configuration; None if it has the usual name.
-        precision: The precision to take when a batch of one does not fit; None for none.
-        most: The largest batch that `batch_size: auto` tries; None for all training data.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    policy: Literal["shrink", "fail"] = "shrink"
-    batch_size: Annotated[str, Field(min_length=1)] | None = None
-    precision: Literal["16-mixed", "bf16-mixed", "16-true", "bf16-true"] | None = None
-    most: Annotated[int, Field(gt=0)] | None = None
-
-    def problem(self, base: Mapping[str, Any], varied: Iterable[str]) -> str | None:
-        """Why `batch_size` cannot be right, or None.
-
-        Args:
-            base: The configuration that the search space varies.
-            varied: The paths that it varies.
-        """
-        path = self.batch_size
-        if path is None or path in varied or _is_count(at(base, path)):
-            return None
-        usual = batch_size_path(None, base)
-        hint = f"; is {usual} meant?" if usual else ""
-        return (
-            f"must be the path of a whole number in this file or in its search space, but got {path!r}{hint}"
-        )
 
 
 USUAL_PATHS = ("data.init_args.batch_size", "data.batch_size", "model.init_args.batch_size",
@@ -102,6 +67,21 @@ def batch_size_path(given: str | None, config: Mapping[str, Any]) -> str | None:
     """Where a configuration has its batch size: the given path, else the first usual one that is there."""
     there = (path for path in ((given,) if given else USUAL_PATHS) if _is_count(at(config, path)))
     return next(there, None)
+
+
+def problem(path: str | None, base: Mapping[str, Any], varied: Iterable[str]) -> str | None:
+    """Why `oom.batch_size` cannot be right, or None.
+
+    Args:
+        path: What it says.
+        base: The configuration that the search space varies.
+        varied: The paths that it varies.
+    """
+    if path is None or path in varied or _is_count(at(base, path)):
+        return None
+    usual = batch_size_path(None, base)
+    hint = f"; is {usual} meant?" if usual else ""
+    return f"must be the path of a whole number in this file or in its search space, but got {path!r}{hint}"
 
 
 def split(effective: int, batch: int) -> tuple[int, int]:

@@ -33,7 +33,8 @@ from sweeps.study.outcomes import is_in_budget, left
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
 from sweeps.sweep_file.cells import grid_arguments
-from sweeps.sweep_file.spec import Budget, SweepSpec
+from sweeps.sweep_file.sections import Budget
+from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     import optuna

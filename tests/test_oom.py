@@ -11,12 +11,13 @@ import torch
 
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.oom import Oom, Shrinking, split
+from sweeps.oom import Shrinking, split
 from sweeps.planning.plan import context_of
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.runner import run
 from sweeps.study.study import Study
 from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.sections import Oom
 from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 from tests.test_lr_trial import trained as attempts_of

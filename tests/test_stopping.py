@@ -18,10 +18,11 @@ from sweeps.records import Assignment, Outcome, State
 from sweeps.runner import run
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study
-from sweeps.study.stopping import Stopping, StopWhen
+from sweeps.study.stopping import Stopping
 from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep
 from sweeps.sweep_file.loading import load_spec
+from sweeps.sweep_file.sections import StopWhen
 from sweeps.sweep_file.spec import SweepSpec
 from tests import fakes
 

@@ -20,7 +20,7 @@ from sweeps.records import Outcome, Report, Started, State, Timing
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
-from sweeps.sweep_file.spec import Budget
+from sweeps.sweep_file.sections import Budget
 from sweeps.terminal.watch import watch
 from tests import fakes
 

@@ -1,6 +1,5 @@
 """The learning-rate finder: a range test, and a rule that reads its curve.
 
-section      what a sweep file says about it
 range_test   in a worker: trains a fresh model with a rising rate, keeps the raw losses
 curve        reads curves: a suggestion, an interval, how sure
 narrow       what that means for a search space

@@ -10,11 +10,11 @@ from pydantic import ValidationError
 from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.lr.narrow import has_rate
-from sweeps.lr.section import LrFinder
 from sweeps.planning.batch_size import settled
 from sweeps.planning.plan import Places, tracking_place
 from sweeps.start_up import workers
 from sweeps.study.persistence import stored_spec
+from sweeps.sweep_file.sections import LrFinder
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.tracking.recorder import Recorder
 from sweeps.tracking.runs import SweepInfo

@@ -28,9 +28,9 @@ from search_spaces.parameters import FloatParameter
 from sweeps.context import TrialContext
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within
-from sweeps.lr.section import LrFinder
 from sweeps.records import Point
 from sweeps.sweep_file.cells import grid_arguments
+from sweeps.sweep_file.sections import LrFinder
 from sweeps.sweep_file.spec import SweepSpec
 
 STARTS = 10

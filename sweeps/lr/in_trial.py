@@ -25,9 +25,9 @@ from sweeps.context import RateSearch, TrialContext
 from sweeps.lr.curve import Curve, read
 from sweeps.lr.narrow import has_place
 from sweeps.lr.range_test import range_test
-from sweeps.lr.section import MULTIPLIER
 from sweeps.records import Assignment, Outcome
 from sweeps.remote import RATE, RemoteFolder
+from sweeps.sweep_file.sections import MULTIPLIER
 from sweeps.training.points import Points
 
 

@@ -10,7 +10,7 @@ from search_spaces.labels import Scalar
 from search_spaces.parameters import FloatParameter
 from search_spaces.paths import get
 from search_spaces.wording import nearest
-from sweeps.lr.section import MULTIPLIER, LrFinder
+from sweeps.sweep_file.sections import MULTIPLIER, LrFinder
 from sweeps.sweep_file.spec import SweepSpec
 
 DRAWS = 200

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from search_spaces import CategoricalParameter, Choice
 from sweeps.samplers.algorithms import DEFAULTS, classes_of
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
-from sweeps.sweep_file.spec import SweepSpec, written_out
+from sweeps.sweep_file.sections import written_out
+from sweeps.sweep_file.spec import SweepSpec
 
 GENETIC = ("NSGAIISampler", "NSGAIIISampler")
 LEARNS_FROM_COMPLETE = ("GPSampler", "CmaEsSampler", *GENETIC)

@@ -27,7 +27,8 @@ from sweeps.planning.plan import (
 )
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.storage import masked
-from sweeps.sweep_file.spec import SweepSpec, written_out
+from sweeps.sweep_file.sections import written_out
+from sweeps.sweep_file.spec import SweepSpec
 
 COLOURS = ANSISyntaxTheme({("Name", "Tag"): Style(color="cyan")})
 """Keys as the terminal shows cyan, all else as it shows text: readable on light and on dark ones."""

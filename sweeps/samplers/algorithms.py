@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from search_spaces.wording import did_you_mean, near_algorithm
 from sweeps.errors import SpecError
 from sweeps.sweep_file.cells import grid_arguments
-from sweeps.sweep_file.spec import Component, SweepSpec
+from sweeps.sweep_file.sections import Component
+from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     from optuna.pruners import BasePruner

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces.wording import did_you_mean
 from sweeps.storages.storage import open_storage, study_names
-from sweeps.sweep_file.spec import SweepSpec, written_out
+from sweeps.sweep_file.sections import written_out
+from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     import optuna

@@ -1,43 +1,15 @@
 """`stop_when`: a sweep ends before its budget is used once further search is not worth it."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
-
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from typing import TYPE_CHECKING
 
 from sweeps.records import Outcome, State
 from sweeps.study.front import Front
 from sweeps.study.outcomes import is_counted, outcome_of
+from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
-
-    from sweeps.sweep_file.spec import SweepSpec
-
-
-class StopWhen(BaseModel):
-    """What ends a sweep early; the first that holds does. Trials that run are finished."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-
-    no_improvement_for: Annotated[int, Field(gt=0)] | None = None
-    """So many trials ended since the best one did."""
-    value: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    """The objective is at least this good."""
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "StopWhen":
-        if self.no_improvement_for is None and self.value is None:
-            raise ValueError("give `no_improvement_for`, `value` or both")
-        return self
-
-    def __str__(self) -> str:
-        patience = self.no_improvement_for
-        rules = [
-            f"{patience} trials in a row were no better than the best" if patience else "",
-            f"the objective reaches {self.value:g}" if self.value is not None else "",
-        ]
-        return " or ".join(filter(None, rules))
 
 
 class Stopping:
@@ -47,7 +19,7 @@ class Stopping:
         spec: The sweep. Of several objectives, whatever joins the Pareto set is an improvement.
     """
 
-    def __init__(self, spec: "SweepSpec") -> None:
+    def __init__(self, spec: SweepSpec) -> None:
         self._rules = spec.stop_when
         self._sign = 1 if spec.objectives[0].direction == "minimize" else -1
         self._front = Front(spec.objectives)
@@ -77,7 +49,7 @@ def in_order_of_their_ends(trials: Iterable["FrozenTrial"]) -> list["FrozenTrial
     return sorted(trials, key=lambda t: (t.datetime_complete is None, t.datetime_complete or 0, t.number))
 
 
-def stop_reason(trials: Iterable["FrozenTrial"], spec: "SweepSpec") -> str:
+def stop_reason(trials: Iterable["FrozenTrial"], spec: SweepSpec) -> str:
     """Which rule of `stop_when` the trials of a study fulfil; "" if none."""
     stopping = Stopping(spec)
     for trial in in_order_of_their_ends(filter(is_counted, trials)):

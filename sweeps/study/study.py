@@ -21,7 +21,8 @@ from sweeps.study.persistence import store_changes
 from sweeps.study.retrying import ATTRIBUTE, Retrying
 from sweeps.study.running import Running
 from sweeps.study.stopping import Stopping, in_order_of_their_ends
-from sweeps.sweep_file.spec import Budget, SweepSpec
+from sweeps.sweep_file.sections import Budget
+from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     import optuna

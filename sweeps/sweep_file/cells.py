@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces import Params, SpaceError, grid_of
-from sweeps.sweep_file.spec import Component, SweepSpec
+from sweeps.sweep_file.sections import Component
+from sweeps.sweep_file.spec import SweepSpec
 
 GRIDS = ("grid", "brute_force")
 """The samplers that go through every configuration once; `grid` can also take some points of a range."""

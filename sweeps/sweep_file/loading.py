@@ -11,23 +11,21 @@ from search_spaces import SpaceError, read_yaml
 from search_spaces.wording import did_you_mean
 from sweeps.errors import SpecError, UserError
 from sweeps.lr.narrow import check_finder
-from sweeps.lr.section import LrFinder
-from sweeps.oom import Oom
-from sweeps.study.stopping import StopWhen
+from sweeps.oom import problem
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
 from sweeps.sweep_file.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
 from sweeps.sweep_file.objectives import check_objectives
-from sweeps.sweep_file.spec import (
-    CLASSES,
-    INTERNAL,
-    WANTED,
+from sweeps.sweep_file.sections import (
     Budget,
     Component,
+    LrFinder,
     Objective,
+    Oom,
     Resources,
     Retries,
-    SweepSpec,
+    StopWhen,
 )
+from sweeps.sweep_file.spec import CLASSES, INTERNAL, WANTED, SweepSpec
 
 RESOLVED = ("config", "include")
 """The keys that name other files; what these hold may be overridden like the sweep file's own."""
@@ -121,7 +119,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Pat
     if spec.model is None and spec.cli is None:
         raise SpecError(file, "model", "is missing")
     check_objectives(spec)
-    if rule := spec.oom.problem(spec.base, [site.config_path for site in spec.space.sites]):
+    if rule := problem(spec.oom.batch_size, spec.base, [site.config_path for site in spec.space.sites]):
         raise spec.error("oom.batch_size", rule)
     if (auto := spec.auto_batch_size) and auto in [site.config_path for site in spec.space.sites]:
         raise spec.error(auto, "is searched, so `auto` would never be used; leave it out")

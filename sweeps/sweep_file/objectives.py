@@ -1,6 +1,7 @@
 """Several objectives: what a sweep file must not say then."""
 
-from sweeps.sweep_file.spec import SweepSpec, written_out
+from sweeps.sweep_file.sections import written_out
+from sweeps.sweep_file.spec import SweepSpec
 
 
 def check_objectives(spec: SweepSpec) -> None:

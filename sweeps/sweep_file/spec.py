@@ -7,18 +7,30 @@ themselves is checked by `sweeps.training.inspection`, in a worker.
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from search_spaces import Constraints, Params, SearchSpace, SpaceError, load_space, start_params
 from sweeps.context import CliCall
 from sweeps.errors import SpecError
-from sweeps.lr.section import MULTIPLIER, LrFinder
-from sweeps.oom import Oom, auto_path, started
+from sweeps.oom import auto_path, started
 from sweeps.records import MOST_OBJECTIVES
-from sweeps.study.stopping import StopWhen
 from sweeps.sweep_file.devices import of_several_devices
+from sweeps.sweep_file.sections import (
+    MULTIPLIER,
+    Budget,
+    Component,
+    LrFinder,
+    NotNegative,
+    Objective,
+    Oom,
+    Positive,
+    Resources,
+    Retries,
+    Section,
+    StopWhen,
+)
 
 LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "lr_scheduler")
 """The top-level keys of a sweep file that are LightningCLI's, in LightningCLI's order."""
@@ -39,83 +51,8 @@ WANTED = {
 }
 """What the keys take that take one of several things."""
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, hide_input_in_errors=True,
-        ser_json_inf_nan="constants",  # else an infinite value is stored as null
-    )  # fmt: skip
-
-
-class Objective(_Section):
-    """What is optimised: a metric that the module logs during validation.
-
-    Of several objectives the first decides which validation counts; all values are those of that one.
-    """
-
-    metric: Annotated[str, Field(min_length=1)]
-    direction: Literal["minimize", "maximize"]
-    value: Literal["best", "last"] = "best"
-
-
-class Budget(_Section):
-    """When the sweep ends: after `trials` finished trials, or with those that were asked within `hours`."""
-
-    trials: Annotated[int, Field(gt=0)] | None = None
-    hours: Positive | None = None
-
-    @model_validator(mode="after")
-    def _has_an_end(self) -> "Budget":
-        if self.trials is None and self.hours is None:
-            raise ValueError("a sweep needs an end: give `trials`, `hours` or both")
-        return self
-
-
-class Resources(_Section):
-    """What one trial takes. `gpus: null` means one GPU where there are GPUs, else none."""
-
-    cpus: Positive = 1.0
-    gpus: NotNegative | None = None
-    accelerator: Annotated[str, Field(min_length=1)] | None = None
-    """The type of the GPUs, as Ray names it, such as `H100`."""
-
-    @field_validator("gpus")
-    @classmethod
-    def _one_gpu_or_a_part_of_it(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1:
-            raise ValueError(f"a trial takes one GPU or a fraction of one, but got {gpus:g}")
-        return gpus
-
-    @model_validator(mode="after")
-    def _has_gpus_of_its_type(self) -> "Resources":
-        if self.accelerator and self.gpus == 0:
-            raise ValueError(f"accelerator: {self.accelerator} is a type of GPU, but gpus is 0")
-        return self
-
-
-class Retries(_Section):
-    """How often a trial may go on from its checkpoint after it raised, and after its worker was lost."""
-
-    exceptions: Annotated[int, Field(ge=0)] = 0
-    lost_workers: Annotated[int, Field(ge=0)] = 5
-
-
-class Component(_Section):
-    """An Optuna sampler or pruner by class, as `{class_path, init_args}`."""
-
-    class_path: str
-    init_args: dict[str, Any] = {}
-
-
-def written_out(algorithm: str | Component) -> Component:
-    """A sampler or pruner in its long form; its class path may be a short name, too."""
-    return Component(class_path=algorithm) if isinstance(algorithm, str) else algorithm
-
-
-class SweepSpec(_Section):
+class SweepSpec(Section):
     """A sweep file. `model` to `seed_everything` are LightningCLI's configuration, no more and no less.
 
     `config` holds the keys that only the user's own command line (`cli`) has: whatever else a file that it

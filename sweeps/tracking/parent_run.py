@@ -6,7 +6,8 @@ from sweeps.lr import finder
 from sweeps.planning.plan import Places
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
-from sweeps.sweep_file.spec import SweepSpec, written_out
+from sweeps.sweep_file.sections import written_out
+from sweeps.sweep_file.spec import SweepSpec
 from sweeps.tracking.runs import SweepInfo
 
 
