@@ -16,7 +16,7 @@ from sweeps.records import Outcome, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
 from sweeps.storages.patience import StudyUnwritable, hurry
-from sweeps.storages.storage import masked, write_ahead_log
+from sweeps.storages.uris import masked, write_ahead_log
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.tracking.journal import Journal

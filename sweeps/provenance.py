@@ -3,23 +3,18 @@
 It is kept in the study at launch and at each resume, so that a person sees which trials ran with what.
 """
 
-import contextlib
 import functools
 import hashlib
 import os
 import platform
-import re
-import sqlite3
 import subprocess
 import sys
 import sysconfig
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
 OURS = ("sweeps", "search_spaces", "dashboards")
@@ -116,24 +111,3 @@ def git_commit(folder: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None
-
-
-def mlflow_schema_problem(path: Path) -> str | None:
-    """Why this MLflow cannot write one of its SQLite databases, or None; without importing MLflow."""
-    package = find_spec("mlflow")
-    if package is None or package.origin is None:
-        return None
-    with contextlib.closing(sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True)) as database:
-        row = database.execute("SELECT version_num FROM alembic_version").fetchone()
-    scripts = (Path(package.origin).parent / "store" / "db_migrations" / "versions").glob("*.py")
-    texts = [script.read_text("utf-8") for script in scripts]
-    known = {match[1] for text in texts if (match := re.search(r'^revision = "(\w+)"', text, re.M))}
-    replaced = {match[1] for text in texts if (match := re.search(r'^down_revision = "(\w+)"', text, re.M))}
-    if not known or row is None or row[0] in known - replaced:
-        return None
-    if row[0] in known:
-        return (
-            f"written by an older MLflow than {version('mlflow')}; back it up while nothing uses it, "
-            "then run `mlflow db upgrade URL`"
-        )
-    return f"written by a newer MLflow than {version('mlflow')}; update mlflow"

@@ -17,7 +17,7 @@ from typing import Any
 from search_spaces.wording import did_you_mean
 from sweeps.context import TrialContext
 from sweeps.errors import StoreAway, UserError
-from sweeps.storages.storage import masked
+from sweeps.storages.uris import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
           "abfs": "adlfs", "az": "adlfs"}  # fmt: skip

@@ -28,7 +28,8 @@ from sweeps.runner import Observer
 from sweeps.samplers.algorithms import make_sampler
 from sweeps.start_up import Say, workers
 from sweeps.storages.patience import patient
-from sweeps.storages.storage import masked, open_storage, study_url
+from sweeps.storages.storage import open_storage
+from sweeps.storages.uris import masked, study_url
 from sweeps.study.outcomes import is_in_budget, left
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
@@ -63,7 +64,7 @@ def run_sweep(
 
     Args:
         spec: The sweep.
-        storage: URL of the study database; see `sweeps.storages.storage.study_url` for what holds without it.
+        storage: URL of the study database; see `sweeps.storages.uris.study_url` for what holds without it.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
         observers: See every event, in order.
         say: Gets what a person should know meanwhile, a line at a time.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from sweeps.storages.storage import study_url
+from sweeps.storages.uris import study_url
 from tests.postgres import Server
 
 BUCKET = "trials"

@@ -11,7 +11,8 @@ from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.plan import Places
 from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
-from sweeps.storages.storage import open_storage, write_ahead_log
+from sweeps.storages.storage import open_storage
+from sweeps.storages.uris import write_ahead_log
 from sweeps.study.persistence import create_study
 from sweeps.tracking.journal import Journal
 from sweeps.tracking.recorder import Recorder

@@ -9,7 +9,8 @@ from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.testing.pytest_storages import StorageTestCase
 
 from sweeps.storages.known_trials import KnownTrials
-from sweeps.storages.storage import open_storage, study_url
+from sweeps.storages.storage import open_storage
+from sweeps.storages.uris import study_url
 from tests.postgres import Server
 
 

@@ -9,7 +9,8 @@ import psycopg
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.storages.storage import open_storage, study_names, study_url
+from sweeps.storages.storage import open_storage, study_names
+from sweeps.storages.uris import study_url
 from tests.postgres import PASSWORD, Server
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from sweeps.errors import UserError
 from sweeps.provenance import differences, last_run_with, run_with, user_sources
-from sweeps.storages.storage import check_tracking, open_storage
+from sweeps.storages.checks import check_tracking
+from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study
 from tests import fakes
 

@@ -14,17 +14,10 @@ import pytest
 import sqlalchemy
 
 from sweeps.errors import UserError
-from sweeps.storages.storage import (
-    absolute,
-    check_storage,
-    check_tracking,
-    expand,
-    folder_lock,
-    masked,
-    open_storage,
-    sqlite_path,
-    study_url,
-)
+from sweeps.storages.checks import check_storage, check_tracking
+from sweeps.storages.sqlite import folder_lock
+from sweeps.storages.storage import open_storage
+from sweeps.storages.uris import absolute, expand, masked, sqlite_path, study_url
 
 
 @pytest.fixture(autouse=True)

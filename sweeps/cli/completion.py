@@ -32,7 +32,7 @@ def check_shell(arguments: Sequence[str]) -> None:
 def sweep_names(ctx: typer.Context, incomplete: str) -> list[str]:
     """The names that start with what is typed, the latest first; none of a database on a server."""
     from sweeps.storages.sqlite import opened
-    from sweeps.storages.storage import sqlite_path, study_url
+    from sweeps.storages.uris import sqlite_path, study_url
 
     with contextlib.suppress(Exception):  # whatever is wrong shows when the command runs
         path = sqlite_path(study_url(ctx.params.get("storage")))

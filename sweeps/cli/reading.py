@@ -41,7 +41,7 @@ def status(name: NameOrLatest = None, storage: Storage = None, as_json: AsJson =
     from dashboards import tables
     from dashboards.records import to_json
     from sweeps.preparing import preparation
-    from sweeps.storages.storage import study_url
+    from sweeps.storages.uris import study_url
 
     name = name or _latest(storage)
     sweep = _load(name, storage)
@@ -141,7 +141,7 @@ def _load(name: str, storage: str | None) -> "Sweep":
     """
     from dashboards import load
     from sweeps.preparing import check_it_is_not
-    from sweeps.storages.storage import study_url
+    from sweeps.storages.uris import study_url
 
     try:
         return load(_database(storage), name)
@@ -152,7 +152,7 @@ def _load(name: str, storage: str | None) -> "Sweep":
 
 def _database(storage: str | None) -> str | Path:
     """The study database for a reader: SQLite by its path, which may hold what a URL may not."""
-    from sweeps.storages.storage import sqlite_path, study_url
+    from sweeps.storages.uris import sqlite_path, study_url
 
     url = study_url(storage)
     return sqlite_path(url) or url

@@ -6,7 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from sweeps.errors import SweepsError
-from sweeps.storages.storage import study_url
+from sweeps.storages.uris import study_url
 from sweeps.study.persistence import free_name
 from sweeps.sweep_file.loading import load_spec
 from sweeps.terminal.launch import launch

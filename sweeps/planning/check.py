@@ -26,7 +26,7 @@ from sweeps.planning.plan import (
     slots_of,
 )
 from sweeps.samplers.algorithms import pruning_text, rung_table
-from sweeps.storages.storage import masked
+from sweeps.storages.uris import masked
 from sweeps.sweep_file.sections import written_out
 from sweeps.sweep_file.spec import SweepSpec
 

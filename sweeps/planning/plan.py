@@ -18,18 +18,11 @@ from sweeps.remote import RemoteFolder, is_remote, remote_folder, unwritable
 from sweeps.samplers.algorithms import make_pruner
 from sweeps.samplers.rehearsal import check_sampler
 from sweeps.samplers.warm_start import check_warm_start
+from sweeps.storages.checks import check_storage, check_tracking
 from sweeps.storages.patience import driver_seconds
 from sweeps.storages.servers import check_answers, is_tracking_server
 from sweeps.storages.sqlite import is_there
-from sweeps.storages.storage import (
-    absolute,
-    check_storage,
-    check_tracking,
-    expand,
-    masked,
-    sqlite_path,
-    study_url,
-)
+from sweeps.storages.uris import absolute, expand, masked, sqlite_path, study_url
 from sweeps.study.persistence import ensure_name_is_free
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.schedule import Schedule

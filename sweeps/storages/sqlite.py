@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -28,6 +29,22 @@ def is_there(path: Path) -> bool:
         return path.exists()
     except PermissionError:
         raise UserError(f"{path}: no permission to enter its folder; name another place") from None
+
+
+@contextlib.contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Holds an exclusive lock on a folder; processes that create databases in it wait for each other.
+
+    Locking the folder itself leaves no lock file behind; the system drops the lock when a process dies.
+    """
+    import fcntl  # not on Windows, where only the commands that read are of use
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
 
 
 def to_write(path: Path) -> sqlite3.Connection:

@@ -21,7 +21,8 @@ from sweeps.preparing import check_it_is_not
 from sweeps.provenance import run_with
 from sweeps.samplers.algorithms import make_pruner, make_sampler
 from sweeps.samplers.warm_start import history
-from sweeps.storages.storage import masked, open_reading, open_storage, study_names
+from sweeps.storages.storage import open_reading, open_storage, study_names
+from sweeps.storages.uris import masked
 from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:

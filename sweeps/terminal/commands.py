@@ -17,7 +17,8 @@ from sweeps.preparing import check_it_is_not, stopped
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
 from sweeps.storages.sqlite import is_there
-from sweeps.storages.storage import expand, study_names, study_url
+from sweeps.storages.storage import study_names
+from sweeps.storages.uris import expand, study_url
 from sweeps.study.outcomes import is_in_budget
 from sweeps.study.persistence import ensure_name_is_free, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason

@@ -13,7 +13,7 @@ from sweeps.errors import SweepFailed
 from sweeps.planning.advice import advice
 from sweeps.planning.plan import schedule_of
 from sweeps.records import Outcome, State
-from sweeps.storages.storage import masked, study_url
+from sweeps.storages.uris import masked, study_url
 from sweeps.study.outcomes import counted, outcome_of
 from sweeps.study.persistence import load_study
 from sweeps.sweep import continued, resume_sweep, run_sweep

@@ -15,7 +15,8 @@ from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import preparation
 from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Request, Started
-from sweeps.storages.storage import study_names, study_url
+from sweeps.storages.storage import study_names
+from sweeps.storages.uris import study_url
 from sweeps.study.outcomes import begun, counted, outcome_of
 from sweeps.study.persistence import load_study, loaded_spec
 from sweeps.terminal.progress import Progress

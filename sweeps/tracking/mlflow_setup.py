@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from sweeps.storages.database_file import forget_logs
 from sweeps.storages.servers import advisory_lock, is_postgres
-from sweeps.storages.storage import folder_lock, sqlite_path
+from sweeps.storages.sqlite import folder_lock
+from sweeps.storages.uris import sqlite_path
 from sweeps.tracking.names import cut
 from sweeps.tracking.runs import SweepInfo
 

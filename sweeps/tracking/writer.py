@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.records import Point
 from sweeps.storages.database_file import DatabaseFile, DatabaseGone
-from sweeps.storages.storage import sqlite_path
+from sweeps.storages.uris import sqlite_path
 from sweeps.tracking.artifacts import store
 from sweeps.tracking.mlflow_setup import engine_of, experiment_id, prepare_database
 from sweeps.tracking.names import Text, batch_length

@@ -10,7 +10,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.records import Started
-from sweeps.storages.storage import study_url
+from sweeps.storages.uris import study_url
 from sweeps.tracking import live_report
 from sweeps.tracking.live_report import LiveReport
 from tests.clusters import Nodes
