@@ -251,4 +251,4 @@ class Constraints:
                 if isinstance(site.content, Choice):
                     return params[name]
                 return site.content.decode(params[name])
-        return get(config, tuple(name.split(".")))
+        return get(config, name)

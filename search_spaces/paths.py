@@ -6,6 +6,7 @@ configuration holds a list. `space` writes with these, `loading` splits with the
 
 import copy
 from collections.abc import Mapping
+from typing import Any
 
 from search_spaces.errors import SpaceError
 from search_spaces.wording import shown
@@ -39,9 +40,9 @@ def unshared(value: object) -> object:
     return copy.deepcopy(value)
 
 
-def get(target: object, path: Path) -> object:
-    """Return what stands at `path`, or None when there is nothing."""
-    for segment in path:
+def get(target: object, path: Path | str) -> Any:
+    """Return what stands at `path`, a dotted one too, or None when there is nothing."""
+    for segment in path.split(".") if isinstance(path, str) else path:
         if isinstance(target, Mapping):
             target = target.get(segment)
         elif isinstance(target, list) and is_index(segment) and int(segment) < len(target):
@@ -51,7 +52,7 @@ def get(target: object, path: Path) -> object:
     return target
 
 
-def put(target: object, path: Path, value: object) -> object:
+def put(target: object, path: Path | str, value: object) -> Any:
     """Set `value` at `path` inside `target`, in place, and return `target`; an empty path returns `value`.
 
     Missing and null mappings on the way are created; lists are never extended.
@@ -61,6 +62,7 @@ def put(target: object, path: Path, value: object) -> object:
     """
     if not path:
         return value
+    path = tuple(path.split(".")) if isinstance(path, str) else path
     inner = target
     for depth in range(len(path) - 1):
         inner = _step(inner, path, depth)

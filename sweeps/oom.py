@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import SearchSpace
+from search_spaces.paths import get, put
 from sweeps.sweep_file.sections import Oom
 
 FULL_PRECISIONS = ("None", "32", "32-true", "64", "64-true")
@@ -32,7 +33,7 @@ AUTO, AUTO_START = "auto", 8
 
 def auto_path(given: str | None, config: Mapping[str, Any]) -> str | None:
     """Where a configuration says `batch_size: auto`, among the places that `batch_size_path` looks at."""
-    return next((path for path in ((given,) if given else USUAL_PATHS) if at(config, path) == AUTO), None)
+    return next((path for path in ((given,) if given else USUAL_PATHS) if get(config, path) == AUTO), None)
 
 
 def started(config: dict[str, Any], given: str | None) -> dict[str, Any]:
@@ -44,28 +45,9 @@ def started(config: dict[str, Any], given: str | None) -> dict[str, Any]:
     return config
 
 
-def at(config: Any, path: str) -> Any:
-    """What a dotted path names in a configuration; None if nothing."""
-    for key in path.split("."):
-        if isinstance(config, list):
-            config = config[int(key)] if key.isdigit() and int(key) < len(config) else None
-        else:
-            config = config.get(key) if isinstance(config, Mapping) else None
-    return config
-
-
-def put(config: dict[str, Any], path: str, value: Any) -> None:
-    """Sets what a dotted path names."""
-    *parents, last = path.split(".")
-    node: Any = config
-    for key in parents:
-        node = node[int(key)] if isinstance(node, list) else node.setdefault(key, {})
-    node[last] = value
-
-
 def batch_size_path(given: str | None, config: Mapping[str, Any]) -> str | None:
     """Where a configuration has its batch size: the given path, else the first usual one that is there."""
-    there = (path for path in ((given,) if given else USUAL_PATHS) if _is_count(at(config, path)))
+    there = (path for path in ((given,) if given else USUAL_PATHS) if _is_count(get(config, path)))
     return next(there, None)
 
 
@@ -77,7 +59,7 @@ def problem(path: str | None, base: Mapping[str, Any], varied: Iterable[str]) ->
         base: The configuration that the search space varies.
         varied: The paths that it varies.
     """
-    if path is None or path in varied or _is_count(at(base, path)):
+    if path is None or path in varied or _is_count(get(base, path)):
         return None
     usual = batch_size_path(None, base)
     hint = f"; is {usual} meant?" if usual else ""
@@ -176,14 +158,14 @@ class Shrinking:
         found = copy.deepcopy(dict(config))
         trainer = found.setdefault("trainer", {})
         path = batch_size_path(self._oom.batch_size, config)
-        batch = at(config, path) if path else 0
+        batch = get(config, path) if path else 0
         if path and batch > 1 and not _accumulates_by_epochs(trainer):
-            before = at(original, "trainer.accumulate_grad_batches") or 1
-            size, count = split(at(original, path) * before, batch)
+            before = get(original, "trainer.accumulate_grad_batches") or 1
+            size, count = split(get(original, path) * before, batch)
             put(found, path, size)
             trainer["accumulate_grad_batches"] = count
             for key in COUNTED_IN_BATCHES:
-                if _is_count(number := at(original, f"trainer.{key}")):
+                if _is_count(number := get(original, f"trainer.{key}")):
                     trainer[key] = math.ceil(number * count / before)
             return found
         if self._oom.precision and str(trainer.get("precision")) in FULL_PRECISIONS:
@@ -196,7 +178,7 @@ class Shrinking:
         parts = []
         (size, precision), (wanted, asked) = self._used(config), self._used(original)
         if size != wanted:
-            count, before = (at(c, "trainer.accumulate_grad_batches") or 1 for c in (config, original))
+            count, before = (get(c, "trainer.accumulate_grad_batches") or 1 for c in (config, original))
             parts.append(f"batches of {size} x {count} instead of {wanted} x {before}")
         if precision != asked:
             parts.append(precision)
@@ -204,7 +186,7 @@ class Shrinking:
 
     def _used(self, config: Mapping[str, Any]) -> tuple[int, str]:
         path = batch_size_path(self._oom.batch_size, config)
-        return (at(config, path) if path else 0), str(at(config, "trainer.precision"))
+        return (get(config, path) if path else 0), str(get(config, "trainer.precision"))
 
     def _described(self, params: Mapping[str, Any], config: Mapping[str, Any]) -> Failure:
         batch, precision = self._used(config)

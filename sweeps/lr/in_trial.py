@@ -56,7 +56,7 @@ def with_rate(
         points.log_metrics({"lr_finder/lr": rate, **({} if loss is None else {"lr_finder/loss": loss})}, step)
     config: Any = assignment.config
     if found["rate"] is not None:
-        config = put(unshared(config), tuple(search.parameter.split(".")), found["rate"])
+        config = put(unshared(config), search.parameter, found["rate"])
     change = "; ".join(filter(None, [assignment.change, wording(found)]))
     print(change)  # noqa: T201 - to the trial's log
     return replace(assignment, config=config, change=change), found
@@ -74,7 +74,7 @@ def with_found(outcome: Outcome, found: Mapping[str, Any], config: dict[str, Any
 
 
 def _find(assignment: Assignment, context: TrialContext, search: RateSearch) -> dict[str, Any]:
-    configured = get(assignment.config, tuple(search.parameter.split(".")))
+    configured = get(assignment.config, search.parameter)
     multiplier = float(assignment.params.get(MULTIPLIER, 1.0))
     curve = Curve((), (), problem="this configuration has no place for it")
     if has_place(assignment.config, search.parameter):

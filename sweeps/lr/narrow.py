@@ -47,7 +47,7 @@ def has_rate(spec: SweepSpec, parameter: str) -> bool:
 
 def has_place(config: Mapping[str, Any], parameter: str) -> bool:
     """Whether a configuration has a number there, or an optimizer whose default it is."""
-    value = get(config, tuple(parameter.split(".")))
+    value = get(config, parameter)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number or (parameter == LrFinder().parameter and config.get("optimizer") is not None)
 

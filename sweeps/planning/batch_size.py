@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+from search_spaces.paths import get, put
 from sweeps.context import TrialContext
-from sweeps.oom import at, put
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.memory import share_of_machine
 
@@ -103,7 +103,7 @@ def find(workers: Workers, context: TrialContext, spec: SweepSpec, path: str) ->
             samples = result.samples or samples
         return tried[size]
 
-    start = at(config, path)
+    start = get(config, path)
     most = spec.oom.most or float("inf")
     size = search(fits, int(min(start, most)), lambda: min(most, samples))
     share = "its part of the GPU" if context.gpus else f"a slot's {memory / 2**30:.1f} GiB of this machine"

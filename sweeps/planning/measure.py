@@ -15,8 +15,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces.paths import get, put
 from sweeps.context import TrialContext
-from sweeps.oom import at, batch_size_path, put
+from sweeps.oom import batch_size_path
 from sweeps.planning.batch_size import Largest, Workers, find
 from sweeps.planning.processes import FreshProcess
 from sweeps.sweep_file.spec import SweepSpec
@@ -123,10 +124,10 @@ class Bench:
 
     def run(self, most_workers: int) -> list[Setting]:
         """Several numbers of workers at the file's batch size, then more batch sizes at the best of them."""
-        batch = at(self._config, self.batch_path) if self.batch_path else None
+        batch = get(self._config, self.batch_path) if self.batch_path else None
         counts: Sequence[int | None] = [None]
         if self.workers_path:
-            own = at(self._config, self.workers_path)
+            own = get(self._config, self.workers_path)
             first = own if isinstance(own, int) else 0
             counts = list(dict.fromkeys([first, *(n for n in WORKER_COUNTS if n <= most_workers)]))
         settings = [self._measured(count, batch) for count in counts]

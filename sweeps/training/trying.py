@@ -17,8 +17,8 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
+from search_spaces.paths import get, put
 from sweeps.context import TrialContext
-from sweeps.oom import at, put
 from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.faults import fault_of
@@ -70,7 +70,7 @@ def accepted(context: TrialContext, config: Mapping[str, Any], paths: Sequence[s
     """The first of some paths at which the user's classes accept a number; None if they do nowhere."""
     for path in paths:
         changed = copy.deepcopy(dict(config))
-        if at(config, path.rpartition(".")[0].removesuffix(".init_args")) is None:
+        if get(config, path.rpartition(".")[0].removesuffix(".init_args")) is None:
             continue
         put(changed, path, 0)
         with isolated(), contextlib.suppress(Exception, SystemExit):
