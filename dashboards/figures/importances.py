@@ -79,7 +79,7 @@ def importances_data(sweep: Sweep) -> Importances:
 def _measured(
     sweep: Sweep, trials: list[Trial], measured: Iterable[str], wanted: Iterable[str], *, is_conditional: bool
 ) -> list[Importance]:
-    space = [p for p in sweep.space if p.name in set(measured) and _varies(p, trials)]
+    space = [p for p in sweep.space if p.name in set(measured) and varies(p, trials)]
     if len(trials) < _FEWEST or not space or len({trial.value for trial in trials}) < 2:
         return []
     study = study_of(trials, space, sweep.summary.direction)
@@ -92,7 +92,8 @@ def _measured(
     ]
 
 
-def _varies(parameter: Parameter, trials: list[Trial]) -> bool:
+def varies(parameter: Parameter, trials: Iterable[Trial]) -> bool:
+    """Whether a parameter has several values in trials, of which not all need to have it."""
     return len({repr(trial.params[parameter.name]) for trial in trials if parameter.name in trial.params}) > 1
 
 

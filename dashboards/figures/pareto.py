@@ -9,6 +9,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from optuna.trial import TrialState, create_trial
 
 from dashboards.errors import ResultsError
+from dashboards.figures.studies import quiet_study
 from dashboards.figures.style import BLUE, GREEN, GREY, laid_out, plain
 from dashboards.records import Sweep, Trial
 from dashboards.values import spread
@@ -113,17 +114,10 @@ def _hypervolume(trials: Sequence[Trial], directions: Sequence[str]) -> tuple[fl
         pick(column)
         for pick, column in zip(worst, zip(*(t.values for t in trials), strict=True), strict=True)
     ]
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(
-            directions=[optuna.study.StudyDirection[name.upper()] for name in directions]
-        )
-        study.add_trials([create_trial(state=TrialState.COMPLETE, values=list(t.values)) for t in trials])
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            # Optuna's measure is to be had through its figure.
-            drawn = optuna.visualization.plot_hypervolume_history(study, reference)
-    finally:
-        optuna.logging.set_verbosity(level)
+    study = quiet_study(directions)
+    study.add_trials([create_trial(state=TrialState.COMPLETE, values=list(t.values)) for t in trials])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        # Optuna's measure is to be had through its figure.
+        drawn = optuna.visualization.plot_hypervolume_history(study, reference)
     return tuple(float(value) for value in drawn.data[0].y)

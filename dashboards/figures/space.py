@@ -8,7 +8,7 @@ import optuna
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
-from dashboards.figures.importances import Importances, by_importance, importances_data
+from dashboards.figures.importances import Importances, by_importance, importances_data, varies
 from dashboards.figures.studies import choice_texts, study_of
 from dashboards.figures.style import BLUE, SCALE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
@@ -88,7 +88,7 @@ def contour_data(sweep: Sweep, importances: Importances | None = None) -> Space 
     ordered = by_importance(sweep, importances or importances_data(sweep))
     for other in ordered[1:]:
         data = space_data(sweep, [ordered[0], other], MOST_IN_CONTOUR)
-        if len(data.trials) >= 4 and all(_varies(parameter, data.trials) for parameter in data.parameters):
+        if len(data.trials) >= 4 and all(varies(parameter, data.trials) for parameter in data.parameters):
             return data
     return None
 
@@ -100,10 +100,6 @@ def parallel_data(sweep: Sweep, importances: Importances | None = None) -> Space
     shared = [p for p in ordered if all(p.name in t.params for t in trials)][:MOST_AXES]
     data = space_data(sweep, shared, MOST_IN_PARALLEL)
     return data if len(shared) > 1 and len(data.trials) > 1 else None
-
-
-def _varies(parameter: Parameter, trials: tuple[Trial, ...]) -> bool:
-    return len({repr(trial.params[parameter.name]) for trial in trials}) > 1
 
 
 def _study(data: Space) -> tuple[optuna.Study, list[str]]:

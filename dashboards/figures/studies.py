@@ -42,14 +42,20 @@ def study_of(
     names = {parameter.name: (labels or {}).get(parameter.name, parameter.name) for parameter in space}
     choices = {parameter.name: choice_texts(parameter) for parameter in space}
     distributions = {p.name: _distribution(p, list(choices[p.name].values())) for p in space}
+    study = quiet_study([direction], name)
+    study.add_trials([_frozen(trial, names, choices, distributions) for trial in trials])
+    return study
+
+
+def quiet_study(directions: Iterable[str], name: str | None = None) -> optuna.Study:
+    """Return a study in memory without a word of Optuna's about it."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        study = optuna.create_study(study_name=name, direction=optuna.study.StudyDirection[direction.upper()])
+        wanted = [optuna.study.StudyDirection[direction.upper()] for direction in directions]
+        return optuna.create_study(study_name=name, directions=wanted)
     finally:
         optuna.logging.set_verbosity(level)
-    study.add_trials([_frozen(trial, names, choices, distributions) for trial in trials])
-    return study
 
 
 def choice_texts(parameter: Parameter) -> dict[str, str]:

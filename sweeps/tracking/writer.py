@@ -185,7 +185,7 @@ class Writer:
     def _create(self, run: Run) -> None:
         if not self._experiment_id:
             self._experiment_id = experiment_id(self._client, self._info)
-        tags = {**run.tags, KEY_TAG: self._key_of(run)}
+        tags = {**run.tags, KEY_TAG: f"{self._key}-{_part(run)}"}
         if run is not self.ledger.parent:
             tags["mlflow.parentRunId"] = self.ledger.parent.run_id
         if run.is_sent:
@@ -196,20 +196,16 @@ class Writer:
             created = self._client.create_run(self._experiment_id, run.started_ms, tags, run.name)
             run.run_id, run.artifact_uri = created.info.run_id, created.info.artifact_uri
 
-    def _key_of(self, run: Run) -> str:
-        return f"{self._key}-{run.tags.get('trial_number', 'parent')}"
-
-    def _found(self, run: Run) -> list["MlflowRun"]:
-        """The runs that were made with its key."""
-        key = f"tags.`{KEY_TAG}` = '{self._key_of(run)}'"
+    def _found(self, part: str) -> list["MlflowRun"]:
+        """The runs that were made for a part of this sweep: a trial's number, or `parent`."""
+        key = f"tags.`{KEY_TAG}` = '{self._key}-{part}'"
         return list(self._client.search_runs([self._experiment_id], key))
 
     def _take_over(self, run: Run) -> None:
         """Finds the run that was made for this one, if any, and what it holds already."""
-        found = self._found(run)
-        if not found:
+        there = next(iter(self._found(_part(run))), None)
+        if there is None:
             return
-        [there] = found[:1]
         for name in there.data.metrics:
             history = self._client.get_metric_history(there.info.run_id, name)
             run.stored[name] = max(point.step for point in history)
@@ -255,7 +251,7 @@ class Writer:
 
     def _remove_doubles(self, run: Run) -> None:
         """Removes what a server made of the first request, which nobody waited for, after the second."""
-        for double in self._found(run):
+        for double in self._found(_part(run)):
             if double.info.run_id != run.run_id:
                 self._client.delete_run(double.info.run_id)
         run.is_doubtful = False
@@ -264,8 +260,7 @@ class Writer:
         """Reads the best trial back from its run: to keep every configuration would fill the memory."""
         run_id = self.ledger.run_ids.get(best)
         if not run_id:  # of an earlier driver
-            key = f"tags.`{KEY_TAG}` = '{self._key}-{best}'"
-            found = self._client.search_runs([self._experiment_id], key)
+            found = self._found(str(best))
             if not found:
                 raise LookupError(f"trial {best} has no run")
             run_id = found[0].info.run_id
@@ -276,3 +271,7 @@ class Writer:
                 file = self._client.download_artifacts(run_id, "config.yaml", folder)
                 config = Path(file).read_text("utf-8")
         self.ledger.crown(best, params, config)
+
+
+def _part(run: Run) -> str:
+    return run.tags.get("trial_number", "parent")
