@@ -6,8 +6,6 @@ The client takes seconds to import and would create or migrate a database that i
 import http.client
 import json
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +14,6 @@ from urllib.parse import unquote, urlencode, urlsplit
 from dashboards import ports, tracking
 from dashboards.errors import ResultsError
 from dashboards.records import Sweep
-from dashboards.storages import connect_readonly, sqlite_path
 from dashboards.uris import expand, hide_password, without_password
 
 if TYPE_CHECKING:
@@ -99,7 +96,7 @@ def find_parent(sweep: Sweep) -> Parent:
         runs = _ask(address, "/api/2.0/mlflow/runs/search", body).get("runs", [])
         found = [(run["info"]["run_id"], run["info"]["artifact_uri"]) for run in runs]
     else:
-        with _connected(uri) as connection:
+        with tracking.connected(uri) as connection:
             found = _rows(connection, _PARENT, key=key)
     if not found:
         raise ResultsError(f"{hide_password(uri)}: {sweep.name} has no run there")
@@ -120,7 +117,7 @@ def find_runs(sweep: Sweep) -> Runs:
         experiment_id = tracking.find_experiment(address, experiment, hide_password(uri))
         return Runs(without_password(address.rstrip("/")), True, experiment_id,
                     _server_runs(address, experiment_id))  # fmt: skip
-    with _connected(uri) as connection:
+    with tracking.connected(uri) as connection:
         found = _rows(connection, "SELECT experiment_id FROM experiments WHERE name = :name", name=experiment)
         if not found:
             raise ResultsError(f"{hide_password(uri)}: no experiment {experiment!r}")
@@ -139,38 +136,12 @@ def histories(sweep: Sweep, run_id: str) -> dict[str, list[tuple[int, float]]]:
     if tracking.is_server(expand(uri)):
         return _server_histories(expand(uri), run_id)
     found: dict[str, list[tuple[int, float]]] = {}
-    with _connected(uri) as connection:
+    with tracking.connected(uri) as connection:
         for key, step, value, is_nan in _rows(connection, _METRICS, run=run_id):
             # Databases hold no NaN, and the largest float for infinity.
             number = math.nan if is_nan or abs(value) > _LARGEST else float(value)
             found.setdefault(key, []).append((int(step), number))
     return found
-
-
-@contextmanager
-def _connected(uri: str) -> Iterator["Connection"]:
-    from sqlalchemy import NullPool, create_engine
-    from sqlalchemy.exc import SQLAlchemyError
-
-    label, address = hide_password(uri), expand(uri)
-    options: dict[str, Any] = {"poolclass": NullPool}
-    try:
-        path = sqlite_path(address)
-        if path is not None:
-            if not path.is_file():
-                raise ResultsError(f"{label}: no such MLflow database")
-            address, options["creator"] = "sqlite:///", lambda: connect_readonly(path)
-        engine = create_engine(address, **options)
-        try:
-            with engine.connect() as connection:
-                yield connection
-        finally:
-            engine.dispose()
-    except ImportError as error:
-        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
-    except SQLAlchemyError as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise ResultsError(f"{label}: {hide_password(reason)}") from None
 
 
 def _rows(connection: "Connection", query: str, **values: object) -> list[Any]:

@@ -4,14 +4,18 @@ import base64
 import http.client
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from dashboards.errors import ResultsError
 from dashboards.storages import connect_readonly, is_no_database, sqlite_path
 from dashboards.uris import expand, hide_password, is_url
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
 _TIMEOUT_SECONDS = 15.0
@@ -25,6 +29,39 @@ _CLIENT = {
 def is_server(uri: str) -> bool:
     """Tell an MLflow server, which has its own pages, from a database."""
     return uri.startswith(("http://", "https://"))
+
+
+@contextmanager
+def connected(uri: str) -> Iterator["Connection"]:
+    """Connect to a tracking database, which is neither made nor changed.
+
+    Raises:
+        ResultsError: There is none, or it cannot be read.
+    """
+    from sqlalchemy import NullPool, create_engine
+    from sqlalchemy.exc import SQLAlchemyError
+
+    label, address = hide_password(uri), expand(uri)
+    options: dict[str, Any] = {"poolclass": NullPool}
+    try:
+        path = sqlite_path(address)
+        if path is not None:
+            if not path.is_file():
+                raise ResultsError(f"{label}: no such MLflow database; run a sweep that records there first")
+            address, options["creator"] = "sqlite:///", lambda: connect_readonly(path)
+        engine = create_engine(address, **options)
+        try:
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+    except ImportError as error:
+        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
+    except SQLAlchemyError as error:
+        if is_no_database(error):
+            raise ResultsError(f"{label}: not an SQLite database") from None
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise ResultsError(f"{label}: {hide_password(reason)}") from None
 
 
 def check_database(tracking_uri: str) -> str:
@@ -42,34 +79,20 @@ def check_database(tracking_uri: str) -> str:
     Raises:
         ResultsError: It is not a database of MLflow's, it has another version's schema, or it cannot be read.
     """
-    from sqlalchemy import NullPool, create_engine, inspect, text
-    from sqlalchemy.exc import SQLAlchemyError
+    from sqlalchemy import inspect, text
 
     uri, label = expand(tracking_uri), hide_password(tracking_uri)
     if not is_url(uri) or not uri.startswith(_DATABASES):
         raise ResultsError(f"{label}: not an MLflow database; such as sqlite:////absolute/path/mlflow.db")
-    path = sqlite_path(uri)
-    options: dict[str, Any] = {"poolclass": NullPool}
-    if path is not None:
-        _check_file(path, label)
-        uri, options["creator"] = f"sqlite:///{path.resolve()}", lambda: connect_readonly(path)
-    try:
-        engine = create_engine(uri, **options)
-        if not set(inspect(engine).get_table_names()) >= {"alembic_version", "experiments", "runs"}:
+    with connected(tracking_uri) as connection:
+        if not set(inspect(connection).get_table_names()) >= {"alembic_version", "experiments", "runs"}:
             raise ResultsError(
                 f"{label}: a database, but not one of MLflow's; run a sweep that records there"
             )
-        with engine.connect() as connection:
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    except ImportError as error:
-        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
-    except SQLAlchemyError as error:
-        if is_no_database(error):
-            raise ResultsError(f"{label}: not an SQLite database") from None
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise ResultsError(f"{label}: {hide_password(reason)}") from None
+        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     _check_schema(found, label)
-    return uri
+    path = sqlite_path(uri)
+    return uri if path is None else f"sqlite:///{path.resolve()}"
 
 
 def find_experiment(server: str, name: str, label: str) -> str:
@@ -155,11 +178,6 @@ def _authorization(user: str | None, password: str | None) -> Mapping[str, str]:
     if user:
         return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
     return {"Authorization": f"Bearer {token}"} if token else {}
-
-
-def _check_file(path: Path, label: str) -> None:
-    if not path.is_file():
-        raise ResultsError(f"{label}: no such MLflow database; run a sweep that records there first")
 
 
 def _check_schema(found: str | None, label: str) -> None:
