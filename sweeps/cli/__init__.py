@@ -15,8 +15,20 @@ from dashboards.errors import ResultsError
 from sweeps.cli.completion import check_shell
 from sweeps.cli.files import files
 from sweeps.cli.lr import learning_rates
+from sweeps.cli.options import (
+    Address,
+    File,
+    Hours,
+    Name,
+    NewName,
+    Overrides,
+    Quiet,
+    ResultAsJson,
+    Storage,
+    Trials,
+)
 from sweeps.cli.reading import print_json, reading
-from sweeps.cli.running import Name, Storage, not_empty, running
+from sweeps.cli.running import running
 from sweeps.cli.usage import one_line
 from sweeps.cli.version import root
 from sweeps.errors import SweepFailed, UserError
@@ -40,30 +52,6 @@ app.add_typer(reading)
 app.add_typer(running)
 app.add_typer(files)
 app.add_typer(learning_rates)
-
-File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a key, such as trainer.max_epochs=5; repeatable."
-    ),
-]
-NewName = Annotated[str | None, typer.Option(help="The sweep's name, instead of the file's.")]
-Trials = Annotated[int | None, typer.Option(help="How many trials to finish, instead of the file's.")]
-Hours = Annotated[float | None, typer.Option(help="Start no trial after so many hours.")]
-Address = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="A Ray cluster; $RAY_ADDRESS or this machine if none.",
-        callback=not_empty,
-        show_default=False,
-    ),
-]
-ResultAsJson = Annotated[
-    bool, typer.Option("--json", help="The result as JSON on stdout, the progress on stderr.")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def main() -> None:

@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from sweeps.cli.options import Address, File, Overrides
+
 learning_rates = typer.Typer()
 
 
 @learning_rates.command(name="lr-find")
 def lr_find(
-    file: Annotated[str, typer.Argument(metavar="FILE", help="The sweep file (YAML).", show_default=False)],
+    file: File,
     configs: Annotated[int, typer.Option(help="1: the centre of the space; more: others drawn from it.")] = 1,
     low: Annotated[float, typer.Option("--min", help="The first rate.")] = 1e-8,
     high: Annotated[float, typer.Option("--max", help="The last rate.")] = 1.0,
@@ -21,11 +23,8 @@ def lr_find(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The figure, instead of NAME-lr.html.")
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a key of the file; repeatable."),
-    ] = None,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one if none.")] = None,
+    overrides: Overrides = None,
+    address: Address = None,
 ) -> None:
     """Find a learning rate with range tests: a suggestion, an interval and a figure."""
     from dashboards.export import write_text

@@ -9,7 +9,7 @@ import typer
 
 from dashboards.errors import ResultsError
 from sweeps.cli.completion import sweep_names
-from sweeps.cli.running import Storage
+from sweeps.cli.options import Storage
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -5,30 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from sweeps.cli.completion import sweep_names
+from sweeps.cli.options import Name, Storage
 
 running = typer.Typer()
-
-Name = Annotated[
-    str,
-    typer.Argument(metavar="NAME", help="The sweep's name.", show_default=False, autocompletion=sweep_names),
-]
-
-
-def not_empty(ctx: typer.Context, param: typer.CallbackParam, value: str | None) -> str | None:
-    """Refuses an option without its value, such as a variable of the shell that is not set."""
-    if value is not None and not value.strip():
-        raise typer.BadParameter("it is empty; leave it out, or name one")
-    return value
-
-
-Storage = Annotated[
-    str | None,
-    typer.Option(
-        help="Study database: URL or SQLite file; $SWEEPS_STORAGE or ./sweeps.db if none.",
-        callback=not_empty,
-    ),
-]
 
 
 @running.command()
