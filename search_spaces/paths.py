@@ -29,13 +29,13 @@ def split(key: object) -> Path:
 
 
 def unshared(value: object) -> object:
-    """Return a deep copy in which no two places are the same object.
+    """Return a deep copy of what YAML can say, tuples as lists, in which no two places are the same object.
 
     `copy.deepcopy` keeps YAML aliases together: setting one place would then set the other.
     """
     if isinstance(value, Mapping):
         return {key: unshared(item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return [unshared(item) for item in value]
     return copy.deepcopy(value)
 

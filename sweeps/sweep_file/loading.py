@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces import SpaceError, read_yaml
+from search_spaces.paths import unshared
 from search_spaces.wording import did_you_mean
 from sweeps.errors import SpecError, UserError
 from sweeps.lr.narrow import check_finder
@@ -61,7 +62,7 @@ def load_spec(
         UserError: An override is not of the form `key=value`, or its value is not YAML.
     """
     file = "" if isinstance(source, Mapping) else str(source)
-    raw = _copy(source) if isinstance(source, Mapping) else _read(Path(source), file)
+    raw: Any = unshared(source) if isinstance(source, Mapping) else _read(Path(source), file)
     if file:
         raw.setdefault("name", Path(file).stem)
     changes = [_override(item) for item in overrides]
@@ -228,9 +229,3 @@ def _index(at: list[Any], head: str, key: str, file: str) -> int:
     if not head.isdigit() or int(head) >= len(at):
         raise SpecError(file, key, f"the list has {len(at)} items, counted from 0, but got {head!r}")
     return int(head)
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _copy(item) for key, item in value.items()}
-    return [_copy(item) for item in value] if isinstance(value, list | tuple) else value
