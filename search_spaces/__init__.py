@@ -11,7 +11,7 @@ and a configuration is a mapping. A user's mistake is a `SpaceError`, one line l
 
 from search_spaces.choices import Branch, Choice, Site, Slot
 from search_spaces.constraints import Constraints
-from search_spaces.documents import read_yaml
+from search_spaces.documents import read_text, read_yaml
 from search_spaces.errors import SpaceError
 from search_spaces.grid import grid_of
 from search_spaces.includes import catalog, included
@@ -47,6 +47,7 @@ __all__ = [
     "grid_of",
     "included",
     "load_space",
+    "read_text",
     "read_yaml",
     "start_params",
 ]

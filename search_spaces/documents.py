@@ -8,6 +8,7 @@ Schema: https://yaml.org/spec/1.2.2/#103-core-schema, with `<<` merging kept fro
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import yaml
 
@@ -38,6 +39,22 @@ class _Loader(yaml.SafeLoader):
             (TAG + "merge", MERGE),
         ]
     }
+
+
+def read_text(path: Path) -> str:
+    """Return what a file holds.
+
+    Raises:
+        FileNotFoundError: There is none.
+        SpaceError: It cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise SpaceError("", f"cannot be read: {reason}") from None
 
 
 def read_yaml(text: str, file: str) -> object:

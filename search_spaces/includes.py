@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from search_spaces.documents import read_yaml
+from search_spaces.documents import read_text, read_yaml
 from search_spaces.errors import SpaceError
 from search_spaces.wording import nearest, shown
 
@@ -69,12 +69,9 @@ def _read(name: str, folder: Path) -> dict[str, object]:
     if not is_path and name not in catalog():
         raise SpaceError("", f"the catalogue has no {name!r}{nearest(name, catalog())}")
     try:
-        raw = read_yaml(path.read_text(encoding="utf-8"), name)
+        raw = read_yaml(read_text(path), name)
     except FileNotFoundError:
         raise SpaceError("", f"there is no file {name}.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpaceError("", f"{name} cannot be read: {reason}.") from None
     except SpaceError as error:
         raise SpaceError("", f"{name}: {error.rule}") from None
     if not isinstance(raw, dict) or not raw:

@@ -152,7 +152,7 @@ def test_every_keyword_of_lightningcli_is_known() -> None:
     [
         pytest.param({"config": "configs/bse.yaml"}, "config",
                      "there is no file configs/bse.yaml, did you mean 'base.yaml'?", id="no such file"),
-        pytest.param({"config": "configs"}, "config", "configs cannot be read", id="a folder"),
+        pytest.param({"config": "configs"}, "config", "configs: cannot be read", id="a folder"),
         pytest.param({"config": [1]}, "config", "the path of a LightningCLI configuration, but got [1]",
                      id="no path"),
         pytest.param({"config": {"fit": 3}}, "config", "`fit` must be a mapping", id="a subcommand"),

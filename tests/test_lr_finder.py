@@ -318,7 +318,7 @@ def test_a_sweep_finds_narrows_records_and_does_not_repeat_it(
     assert rates[0] == finding["suggestion"]
     assert all(low <= rate <= high for rate in rates)
     assert sweep.space[1].low == low
-    page = report.build(sweep, with_mlflow=False)
+    page = report.build(sweep)
     assert f"Loss at rising {LR}" in page
 
     from mlflow import MlflowClient

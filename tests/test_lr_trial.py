@@ -229,7 +229,7 @@ def test_a_sweep_finds_records_and_exports(
     assert exported["optimizer"]["init_args"]["lr"] == best.rate["rate"]
     assert "lr_finder" not in exported
     assert trained_by_lightning(export(sweep), tmp_path) == pytest.approx(best.value, rel=1e-3)
-    page = report.build(sweep, with_mlflow=False)
+    page = report.build(sweep)
     assert f"Loss at rising {LR}" in page
     assert f"A rate for {LR} was found in 1 of 1 trial." in page
 

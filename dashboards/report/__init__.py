@@ -20,26 +20,27 @@ from dashboards.wording import duration_text, number_text
 __all__ = ["build"]
 
 
-def build(sweeps: Sweep | Sequence[Sweep], *, with_mlflow: bool = True) -> str:
+def build(sweeps: Sweep | Sequence[Sweep]) -> str:
     """Return the report as HTML.
+
+    What only MLflow has, the training's own curves of the best trial and the runs' addresses, is read there; a
+    store that cannot be read is named in the report and left out.
 
     Args:
         sweeps: One sweep, for everything about it; or several of one (first) objective, for a comparison.
-        with_mlflow: Whether to read from MLflow what only MLflow has: the training's own curves of the best
-            trial, and the runs' addresses. A store that cannot be read is named in the report and left out.
 
     Raises:
         ResultsError: There is no sweep, or several have different objectives.
     """
     several = [sweeps] if isinstance(sweeps, Sweep) else list(sweeps)
     if len(several) == 1:
-        return _single(several[0], with_mlflow)
+        return _single(several[0])
     return comparison.build([first_objective(sweep) for sweep in several])
 
 
-def _single(sweep: Sweep, with_mlflow: bool) -> str:
+def _single(sweep: Sweep) -> str:
     page = Page(f"{sweep.name} - sweep report")
-    runs, trouble = _runs(sweep, with_mlflow)
+    runs, trouble = _runs(sweep)
     page.parts.append(_header(sweep))
     if sweep.summary.objectives:
         page.section("Which trials are on the Pareto front?", *pareto.section(page, sweep))
@@ -60,9 +61,7 @@ def _single(sweep: Sweep, with_mlflow: bool) -> str:
     return page.html()
 
 
-def _runs(sweep: Sweep, with_mlflow: bool) -> tuple[Runs, str]:
-    if not with_mlflow:
-        return Runs(), ""
+def _runs(sweep: Sweep) -> tuple[Runs, str]:
     try:
         return find_runs(sweep), ""
     except ResultsError as error:

@@ -32,14 +32,12 @@ def database_lock(url: str) -> Iterator[None]:
 
     path = sqlite_path(url)
     lock = folder_lock(path.parent) if path else advisory_lock(url)
-    try:
-        lock.__enter__()
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock)
+        except sqlalchemy.exc.SQLAlchemyError as error:
+            raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
         yield
-    finally:
-        lock.__exit__(None, None, None)
 
 
 def _reason(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeGuard
 
-from search_spaces import SpaceError, included, read_yaml
+from search_spaces import SpaceError, included, read_text, read_yaml
 from search_spaces.wording import nearest
 from sweeps.errors import SpecError
 from sweeps.sweep_file.spec import CLASSES, LIGHTNING_KEYS
@@ -213,13 +213,10 @@ def merged(base: Any, over: Any) -> Any:
 def _read(name: str, file: str, key: str) -> Any:
     path = Path(file).parent / name
     try:
-        return read_yaml(path.read_text(encoding="utf-8"), name)
+        return read_yaml(read_text(path), name)
     except FileNotFoundError:
         near = [found.name for found in path.parent.glob("*.y*ml") if found.name != Path(file).name]
         raise SpecError(file, key, f"there is no file {name}{nearest(path.name, near)}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(file, key, f"{name} cannot be read: {reason}") from None
     except SpaceError as error:
         raise SpecError(file, key, f"{name}: {error.rule}") from None
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from search_spaces import SpaceError, read_yaml
+from search_spaces import SpaceError, read_text, read_yaml
 from search_spaces.paths import unshared
 from search_spaces.wording import did_you_mean
 from sweeps.errors import SpecError, UserError
@@ -83,15 +83,10 @@ def load_spec(
 
 def _read(path: Path, file: str) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        raw = read_yaml(read_text(path), file)
     except FileNotFoundError:
         near = did_you_mean(path.name, [p.name for p in path.parent.glob("*.y*ml")])
         raise SpecError(file, "", f"no such file{near}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise SpecError(file, "", f"cannot be read: {reason}") from None
-    try:
-        raw = read_yaml(text, file)
     except SpaceError as error:
         raise SpecError(file, "", error.rule) from None
     if raw is None:

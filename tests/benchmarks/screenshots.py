@@ -69,7 +69,7 @@ def reports(driver: "WebDriver", target: Path, folder: Path) -> None:
     }
     for name, (shown, looks) in pages.items():
         path = folder / "report.html"
-        path.write_text(report.build(shown, with_mlflow=False), encoding="utf-8")
+        path.write_text(report.build(shown), encoding="utf-8")
         for look in looks:
             driver.get(path.as_uri())
             shot(driver, target / f"report {name} {look}.png", look=look)
