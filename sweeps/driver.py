@@ -11,7 +11,7 @@ from sweeps.control import Lease, LeaseLost
 from sweeps.errors import ClusterLost, SweepFailed
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.records import Outcome, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from sweeps.context import Inspection, TrialContext
 from sweeps.executors import TrialFunction, code
 from sweeps.interruption import Interrupted, raise_again, signals_raise
+from sweeps.planning.places import Places
 from sweeps.planning.plan import (
-    Places,
     check_algorithms,
     context_of,
     imported,

@@ -13,15 +13,8 @@ from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.planning import batch_size
 from sweeps.planning.choices import choice_notes_of
-from sweeps.planning.plan import (
-    Places,
-    check_algorithms,
-    inspect,
-    kept_uri,
-    places,
-    places_of_study,
-    schedule_of,
-)
+from sweeps.planning.places import Places, kept_uri, places, places_of_study
+from sweeps.planning.plan import check_algorithms, inspect, schedule_of
 from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.runner import Observer

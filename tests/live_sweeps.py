@@ -11,7 +11,7 @@ from dashboards.errors import ResultsError
 from dashboards.runs import find_parent
 from sweeps.driver import SweepResult, drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.records import Event
 from sweeps.runner import Observer
 from sweeps.storages.storage import open_storage

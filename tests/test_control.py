@@ -26,7 +26,7 @@ from sweeps.control import BEAT_SECONDS, LEASE_SECONDS, Lease, LeaseLost, find_d
 from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.preparing import preparation, preparing
 from sweeps.records import News, Outcome, Request, State
 from sweeps.runner import obey, run

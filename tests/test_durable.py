@@ -8,7 +8,7 @@ from mlflow import MlflowClient
 
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
 from sweeps.storages.storage import open_storage

@@ -21,7 +21,8 @@ from search_spaces import SpaceError
 from sweeps import cli, run_sweep
 from sweeps.errors import SweepFailed, UserError, one_line
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.planning.plan import check_algorithms, places, schedule_of, slots_of
+from sweeps.planning.places import places
+from sweeps.planning.plan import check_algorithms, schedule_of, slots_of
 from sweeps.records import Assignment
 from sweeps.runner import run
 from sweeps.study.persistence import create_study, loaded_spec

@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.records import News, Outcome, Report, State
 from sweeps.storages.known_trials import KnownTrials, alone
 from sweeps.storages.storage import open_storage

@@ -9,17 +9,8 @@ import pytest
 
 from sweeps.context import Inspection
 from sweeps.errors import SpecError, UserError
-from sweeps.planning.plan import (
-    Places,
-    check_algorithms,
-    context_of,
-    kept_uri,
-    places,
-    places_of_study,
-    raise_problem,
-    schedule_of,
-    slots_of,
-)
+from sweeps.planning.places import Places, kept_uri, places, places_of_study
+from sweeps.planning.plan import check_algorithms, context_of, raise_problem, schedule_of, slots_of
 from sweeps.study.persistence import create_study
 from sweeps.sweep_file.loading import load_spec
 from sweeps.training.schedule import Schedule

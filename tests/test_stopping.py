@@ -13,7 +13,7 @@ import dashboards
 from dashboards import tables
 from sweeps.errors import SpecError, UserError
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.records import Assignment, Outcome, State
 from sweeps.runner import run
 from sweeps.storages.storage import open_storage

@@ -9,7 +9,7 @@ import pytest
 import dashboards
 from sweeps.errors import SpecError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.plan import places
+from sweeps.planning.places import places
 from sweeps.runner import run
 from sweeps.samplers.warm_start import MOST_TRIALS, check_warm_start, history
 from sweeps.storages.storage import open_storage

@@ -23,8 +23,8 @@ __all__ = ["build"]
 def build(sweeps: Sweep | Sequence[Sweep]) -> str:
     """Return the report as HTML.
 
-    What only MLflow has, the training's own curves of the best trial and the runs' addresses, is read there; a
-    store that cannot be read is named in the report and left out.
+    What only MLflow has, the training's own curves of the best trial and the runs' addresses, is read there.
+    A store that cannot be read is named in the report and left out.
 
     Args:
         sweeps: One sweep, for everything about it; or several of one (first) objective, for a comparison.

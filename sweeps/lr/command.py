@@ -11,7 +11,7 @@ from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.lr.narrow import has_rate
 from sweeps.planning.batch_size import settled
-from sweeps.planning.plan import Places, tracking_place
+from sweeps.planning.places import Places, tracking_place
 from sweeps.start_up import workers
 from sweeps.study.persistence import stored_spec
 from sweeps.sweep_file.sections import LrFinder

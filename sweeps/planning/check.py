@@ -15,16 +15,8 @@ from sweeps.lr.each import advice as rate_notes
 from sweeps.lr.each import outlook
 from sweeps.planning.advice import advice
 from sweeps.planning.choices import choice_notes
-from sweeps.planning.plan import (
-    Places,
-    check_algorithms,
-    context_of,
-    inspect,
-    places,
-    raise_problem,
-    schedule_of,
-    slots_of,
-)
+from sweeps.planning.places import Places, places
+from sweeps.planning.plan import check_algorithms, context_of, inspect, raise_problem, schedule_of, slots_of
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.uris import masked
 from sweeps.sweep_file.sections import written_out

@@ -15,7 +15,6 @@ from sweeps.lr.narrow import check_finder
 from sweeps.oom import problem
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
 from sweeps.sweep_file.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
-from sweeps.sweep_file.objectives import check_objectives
 from sweeps.sweep_file.sections import (
     Budget,
     Component,
@@ -25,6 +24,7 @@ from sweeps.sweep_file.sections import (
     Resources,
     Retries,
     StopWhen,
+    written_out,
 )
 from sweeps.sweep_file.spec import CLASSES, INTERNAL, WANTED, SweepSpec
 
@@ -114,7 +114,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Pat
         raise SpecError(file, *_first_problem(error)) from None
     if spec.model is None and spec.cli is None:
         raise SpecError(file, "model", "is missing")
-    check_objectives(spec)
+    _check_objectives(spec)
     if rule := problem(spec.oom.batch_size, spec.base, [site.config_path for site in spec.space.sites]):
         raise spec.error("oom.batch_size", rule)
     if (auto := spec.auto_batch_size) and auto in [site.config_path for site in spec.space.sites]:
@@ -125,6 +125,24 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Pat
     if is_whole_grid:
         spec = spec.model_copy(update={"budget": Budget(trials=trials_of_grid(spec))})
     return spec
+
+
+def _check_objectives(spec: SweepSpec) -> None:
+    """Checks what several objectives must not say."""
+    if len(spec.objectives) == 1:
+        return
+    metrics: list[str] = []
+    for index, objective in enumerate(spec.objectives):
+        if objective.metric in metrics:
+            raise spec.error(f"objective.{index}.metric", f"{objective.metric!r} is an objective already")
+        metrics.append(objective.metric)
+        if index and "value" in objective.model_fields_set:
+            rule = "only the first objective says which validation counts; all values are those of that one"
+            raise spec.error(f"objective.{index}.value", f"{rule}, but got {objective.value!r}")
+    pruner = written_out(spec.pruner).class_path
+    if pruner.rpartition(".")[2] not in ("none", "NopPruner"):
+        rule = f"{len(metrics)} objectives cannot be pruned: leave it out, or say `pruner: none`"
+        raise spec.error("pruner", f"{rule}, but got {pruner!r}")
 
 
 def _first_problem(error: ValidationError) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sweeps.lr import finder
-from sweeps.planning.plan import Places
+from sweeps.planning.places import Places
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
 from sweeps.sweep_file.sections import written_out

@@ -27,7 +27,7 @@ from typing import Any
 from sweeps import load_spec
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor, Step
-from sweeps.planning.plan import places
+from sweeps.planning.places import places
 from sweeps.records import Assignment, Event, News, Outcome, Point, Report
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study

@@ -31,7 +31,7 @@ from sweeps.driver import drive
 from sweeps.executors import Reporter, TrialFunction
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
-from sweeps.planning.plan import places
+from sweeps.planning.places import places
 from sweeps.records import Assignment, News, Outcome, Point, Report, State, Timing
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study

@@ -1,0 +1,104 @@
+"""Where a sweep keeps what, a new one and one that goes on, and whether it may."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sweeps.errors import UserError
+from sweeps.files import sweep_folder
+from sweeps.remote import is_remote, remote_folder
+from sweeps.samplers.warm_start import check_warm_start
+from sweeps.storages.checks import check_storage, check_tracking
+from sweeps.storages.servers import check_answers, is_tracking_server
+from sweeps.storages.sqlite import is_there
+from sweeps.storages.uris import absolute, expand, masked, sqlite_path, study_url
+from sweeps.study.persistence import ensure_name_is_free
+from sweeps.sweep_file.spec import SweepSpec
+
+if TYPE_CHECKING:
+    import optuna
+
+LOCAL_FILES = "sweep-files"
+"""Where a sweep whose files are elsewhere keeps what has not reached MLflow yet."""
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a sweep keeps what: absolute, `${NAME}` expanded.
+
+    Attributes:
+        storage: URL of the study database.
+        tracking_uri: URL of MLflow's.
+        artifacts: Folder of MLflow's artifacts; "" where MLflow's server has a place of its own.
+        files: The sweep's own folder on this machine.
+        store: The address of its folder where `files:` is one; then `files` holds what waits for MLflow.
+    """
+
+    storage: str
+    tracking_uri: str
+    artifacts: str
+    files: Path
+    store: str = ""
+
+
+def places(spec: SweepSpec, storage: str | None = None) -> Places:
+    """Finds out where a sweep keeps what, and whether it may.
+
+    Raises:
+        UserError: A database is not ours, a folder cannot be written, the name is taken.
+    """
+    url = study_url(storage, spec.storage)
+    check_storage(url)
+    ensure_name_is_free(spec.name, url)
+    check_warm_start(spec, url)
+    tracking, artifacts = tracking_place(spec, spec.name)
+    if not is_remote(spec.files):
+        return Places(url, tracking, artifacts, sweep_folder(spec.files, spec.name))
+    local = sweep_folder(LOCAL_FILES, spec.name)
+    return Places(url, tracking, artifacts, local, remote_folder(expand(spec.files), spec.name))
+
+
+def tracking_place(spec: SweepSpec, experiment: str) -> tuple[str, str]:
+    """URL of MLflow's database or server, and the folder of an experiment's artifacts; see `Places`.
+
+    Raises:
+        UserError: It is not one of ours, or does not answer.
+    """
+    tracking = absolute(expand(spec.tracking_uri or "sqlite:///mlflow.db"))
+    check_tracking(tracking)
+    if is_tracking_server(tracking):
+        check_answers(tracking, masked(tracking))
+        return tracking, ""
+    database = sqlite_path(tracking)
+    root = database.parent if database else Path.cwd()
+    return tracking, str(root / "mlartifacts" / experiment)
+
+
+def kept_uri(spec: SweepSpec, where: Places) -> str:
+    """MLflow's URL as the study keeps it: without passwords, with `${NAME}`, which may be a whole path."""
+    given = spec.tracking_uri or where.tracking_uri
+    return masked(given if "${" in given and sqlite_path(given) else absolute(given))
+
+
+def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
+    """Where an earlier driver kept what.
+
+    Raises:
+        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it.
+    """
+    attributes = study.user_attrs
+    mlflow = attributes["mlflow"]
+    # A password that stood in the file was not kept; PostgreSQL finds another way to it, such as PGPASSWORD.
+    store = expand(f"{spec.files.rstrip('/')}/{spec.name}") if is_remote(spec.files) else ""
+    uri, given = mlflow["tracking_uri"], spec.tracking_uri or ""
+    if given and (sqlite_path(given) is None or "${" in given):  # else a file, to which the path is known
+        uri = given
+    tracking = absolute(expand(uri.replace(":***@", "@")))
+    if (database := sqlite_path(tracking)) and not is_there(folder := database.parent):
+        link = shlex.join(["ln", "-s", str(Path.cwd()), str(folder)])
+        raise UserError(
+            f"{spec.name}: {folder}, which held MLflow's database, is not there any more; put it back, or a "
+            f"link to what it is now, such as: {link}"
+        )
+    return Places(url, tracking, mlflow["artifacts"], Path(attributes["spool"]), store)
