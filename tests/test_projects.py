@@ -97,6 +97,7 @@ def test_a_project_passes_the_check_and_trains_a_batch(project: Project) -> None
     assert schedule_of(spec, found).validations(found.batches) == found.trainer["max_epochs"]
 
 
+@pytest.mark.parametrize("project", list(ALL)[1:], indirect=True)  # "linked" is swept as a whole below
 def test_trials_train_and_their_configuration_trains_in_the_projects_own_script(
     project: Project, here: Path
 ) -> None:

@@ -15,9 +15,10 @@ from sweeps.errors import SpecError, UserError
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.planning.advice import advice
 from sweeps.planning.check import check
+from sweeps.planning.plan import check_algorithms
 from sweeps.records import Assignment, State
 from sweeps.runner import run
-from sweeps.samplers.algorithms import PRUNERS, SAMPLERS, make_sampler
+from sweeps.samplers.algorithms import PRUNERS, SAMPLERS, make_sampler, pruning_text, rung_table
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.study import Study
@@ -88,6 +89,7 @@ def test_every_sampler_runs_a_sweep_and_goes_on_with_it(tmp_path: Path, name: st
     of = fakes.spec(
         sampler=named(name), search_space=space_of(name), pruner=named("median"), budget={"trials": 7}
     )
+    check_algorithms(of, 6)
     study, inner = sweep_twice(tmp_path, of, 12)
     assert study.finished == 12
     assert study.counts[State.FAILED] == 0
@@ -100,6 +102,9 @@ def test_every_sampler_runs_a_sweep_and_goes_on_with_it(tmp_path: Path, name: st
 @pytest.mark.parametrize("name", PRUNERS)
 def test_every_pruner_runs_a_sweep_and_goes_on_with_it(tmp_path: Path, name: str) -> None:
     of = fakes.spec(sampler="random", search_space=MIXED, pruner=named(name), budget={"trials": 12})
+    check_algorithms(of, 6)
+    assert bool(rung_table(of, 6)) == (name in ("hyperband", "successive_halving"))
+    assert pruning_text(of)
     study, inner = sweep_twice(tmp_path, of, 24)
     assert study.finished == study.counts[State.COMPLETE] + study.counts[State.PRUNED] == 24
     prunes = name not in ("none", "patient")  # the values fall all the time
@@ -349,22 +354,10 @@ def test_a_training_of_one_validation_cannot_be_pruned() -> None:
     assert advice(fakes.spec(pruner="hyperband"), 1)[0].startswith("each training validates once")
 
 
-@pytest.mark.parametrize("sampler", SAMPLERS)
-def test_every_sampler_passes_the_check_before(
-    sampler: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("sampler", "pruner"), [("grid", "hyperband"), ("auto", "threshold")])
+def test_a_check_leaves_nothing_and_names_sampler_and_pruner(
+    sampler: str, pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert checked(tmp_path, monkeypatch, sampler=named(sampler), pruner="none")["sampler"] == sampler
-
-
-@pytest.mark.parametrize("pruner", PRUNERS)
-def test_every_pruner_passes_the_check_before(
-    pruner: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert checked(tmp_path, monkeypatch, pruner=named(pruner))["pruner"] == pruner
-
-
-def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> dict[str, Any]:
-    """What `sweeps check` says of a sweep over real classes."""
     module = Path.cwd()
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(module))
@@ -376,9 +369,9 @@ def checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> 
         model={"class_path": "tests.modules.Line"},
         data={"class_path": "tests.modules.Data"},
         search_space=space,
-        **changes,
+        sampler=named(sampler),
+        pruner=named(pruner),
     )
     plan = check(spec, None, Console(quiet=True))
-    assert plan["validations"] == 4
+    assert (plan["validations"], plan["sampler"], plan["pruner"]) == (4, sampler, pruner)
     assert list(tmp_path.iterdir()) == []
-    return plan

@@ -14,7 +14,7 @@ EPOCHS = (-1, 0, 3)
 STEPS = (-1, 0, 5, 8)
 ACCUMULATE = (1, 3)
 EVERY_EPOCHS = (1, 2, None)
-INTERVALS = (1.0, 0.5, 0.3, 0.25, 0.01, 1, 2, 3, 11)
+INTERVALS = (1.0, 0.3, 0.01, 1, 3, 11)
 BATCHES = (1, 4, 10)
 
 
