@@ -130,6 +130,17 @@ class Scripted:
         return Outcome(assignment.number, State.COMPLETE, min(values, default=None))
 
 
+class AsAssigned(Scripted):
+    """Runs the script that the configuration of a trial holds."""
+
+    def __init__(self) -> None:
+        super().__init__(falling)
+
+    def _run(self, assignment: Assignment, reporter: Reporter) -> Outcome:
+        self.script = assignment.config["script"]
+        return super()._run(assignment, reporter)
+
+
 class Preempted(Scripted):
     """Some of the workers, by their numbers, die on their way.
 

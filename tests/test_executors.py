@@ -1,5 +1,6 @@
 """One suite that every executor passes: the contract of `sweeps.executors.Executor`."""
 
+import functools
 import itertools
 import os
 import subprocess
@@ -9,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,25 +29,55 @@ from tests.browser import wait_for
 Make = Callable[[Script, int], Executor]
 
 
-@pytest.fixture(params=["scripted", "ray"])
-def make(request: pytest.FixtureRequest) -> Iterator[Make]:
-    made: list[Executor] = []
+@pytest.fixture(scope="module")
+def on_ray(ray_cluster: None) -> Iterator[Callable[[int], Any]]:
+    """Gives an executor of so many slots, whose workers are those of the tests before: one takes seconds."""
+    from sweeps.executors.ray import RayExecutor
 
-    def scripted(script: Script, slots: int) -> Executor:
-        made.append(ScriptedExecutor(script, slots=slots))
+    class Reused(RayExecutor):
+        script: Script
+
+        def submit(self, assignment: Assignment) -> None:
+            super().submit(replace(assignment, config={"script": self.script}))
+
+        def rest(self) -> None:
+            """Ends what a test has left."""
+            slots, self.script = self._workers.slots, fakes.falling
+            for number in [*(slot.trial for slot in slots), *(waiting.number for waiting in self._waiting)]:
+                self.cancel(number, "the test is over")
+            while not self.idle:
+                self.next_event(0.1)
+            self.hold(held=False)
+
+    made: list[Reused] = []
+
+    @functools.cache
+    def of(slots: int) -> Reused:
+        made.append(Reused(fakes.AsAssigned(), slots=slots))
         return made[-1]
 
-    def ray(script: Script, slots: int) -> Executor:
-        from sweeps.executors.ray import RayExecutor
-
-        made.append(RayExecutor(fakes.Scripted(script), slots=slots))
-        return made[-1]
-
-    if request.param == "ray":
-        request.getfixturevalue("ray_cluster")
-    yield ray if request.param == "ray" else scripted
+    yield of
     for executor in made:
         executor.close()
+
+
+@pytest.fixture(params=["scripted", "ray"])
+def make(request: pytest.FixtureRequest) -> Iterator[Make]:
+    used: list[Any] = []
+
+    def scripted(script: Script, slots: int) -> Executor:
+        used.append(ScriptedExecutor(script, slots=slots))
+        return used[-1]
+
+    def ray(script: Script, slots: int) -> Executor:
+        used.append(request.getfixturevalue("on_ray")(slots))
+        used[-1].script = script
+        used[-1].resize(slots)
+        return used[-1]
+
+    yield ray if request.param == "ray" else scripted
+    for executor in used:
+        executor.rest() if request.param == "ray" else executor.close()
 
 
 def assignment(number: int, x: float = 0.5) -> Assignment:

@@ -216,9 +216,7 @@ class Study:
                 if isinstance(event, Report) and math.isfinite(event.value):
                     self._keep(event)
         ends = [e for e in last.values() if isinstance(e, Outcome) and e.state is not State.FAILED]
-        for outcome in ends:
-            self._end(outcome)
-        return ends
+        return [self._end(outcome) for outcome in ends]
 
     @property
     def budget(self) -> Budget:

@@ -1,4 +1,4 @@
-"""Optuna's own conformance suite for storages, on PostgreSQL; what is ours there is in `tests/test_postgres.py`."""
+"""Optuna's own conformance suite for storages, on PostgreSQL; `tests/test_postgres.py` is the short part."""
 
 from collections.abc import Iterator
 
