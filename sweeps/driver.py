@@ -17,6 +17,7 @@ from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
 from sweeps.storages.patience import StudyUnwritable, hurry
 from sweeps.storages.uris import masked, write_ahead_log
+from sweeps.study.persistence import note_resumption
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.tracking.journal import Journal
@@ -98,17 +99,15 @@ def drive(
         files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
         known = len(optuna_study.get_trials(deepcopy=False))
         journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
-        is_resumed = resumed_with is not None
-        if is_resumed:
-            mark = optuna_study.user_attrs["lightning_sweeps"]
-            mark = mark | {"resumed": [*mark.get("resumed", []), resumed_with]}
-            optuna_study.set_user_attr("lightning_sweeps", mark)
+        if resumed_with is not None:
+            note_resumption(optuna_study, resumed_with)
             study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
             for outcome in study.adopt(journal.left(), files.has_begun):
                 files.record(outcome)
         study.end("running")
         claimed()
-        recorder = Recorder(sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed), journal, say)
+        info = sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed=resumed_with is not None)
+        recorder = Recorder(info, journal, say)
         observers = [files, lease, *observers]
         state: Status = "failed"
         problems: list[str] = []
@@ -130,18 +129,13 @@ def drive(
                 problems = _end(state, study, where, recorder, files, observers)
             if where.store:
                 forget(where.files)
+        trials = optuna_study.get_trials(deepcopy=False)
         return SweepResult(
-            spec.name,
-            study.best,
-            dict(optuna_study.get_trials(deepcopy=False)[study.best.number].params) if study.best else {},
-            study.counts,
-            masked(where.store) or where.files,
-            problems,
-            is_stopped=state == "interrupted",
-            front=tuple(study.front.outcomes),
-            stop_reason=study.stop_reason,
+            spec.name, study.best, dict(trials[study.best.number].params) if study.best else {}, study.counts,
+            masked(where.store) or where.files, problems, is_stopped=state == "interrupted",
+            front=tuple(study.front.outcomes), stop_reason=study.stop_reason,
             journal=where.files / "journal" if journal.is_left else None,
-        )
+        )  # fmt: skip
 
 
 def _end(

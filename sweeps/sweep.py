@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-import uuid
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from sweeps.errors import UserError
 from sweeps.lr import finder
 from sweeps.planning import batch_size
 from sweeps.planning.choices import choice_notes_of
-from sweeps.planning.places import Places, kept_uri, places, places_of_study
+from sweeps.planning.places import Places, noted, places, places_of_study
 from sweeps.planning.plan import check_algorithms, inspect, schedule_of
 from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
@@ -22,7 +21,7 @@ from sweeps.samplers.algorithms import make_sampler
 from sweeps.start_up import Say, workers
 from sweeps.storages.patience import patient
 from sweeps.storages.storage import open_storage
-from sweeps.storages.uris import masked, study_url
+from sweeps.storages.uris import study_url
 from sweeps.study.outcomes import is_in_budget, left
 from sweeps.study.persistence import create_study, equip, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
@@ -91,14 +90,7 @@ def run_sweep(
             inspection = executor.call(inspect, context, spec, False)
             validations = schedule_of(spec, inspection).validations(inspection.batches)
         notes = {
-            "files": masked(where.store) or str(where.files),
-            "spool": str(where.files),
-            "mlflow": {
-                "tracking_uri": kept_uri(spec, where),
-                "experiment": spec.name,
-                "artifacts": where.artifacts,
-                "key": uuid.uuid4().hex,
-            },
+            **noted(where, spec),
             **batch_size.noted(found),
             **finder.prepare(executor, context, spec),
         }

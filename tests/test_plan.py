@@ -9,7 +9,7 @@ import pytest
 
 from sweeps.context import Inspection
 from sweeps.errors import SpecError, UserError
-from sweeps.planning.places import Places, kept_uri, places, places_of_study
+from sweeps.planning.places import Places, noted, places, places_of_study
 from sweeps.planning.plan import check_algorithms, context_of, raise_problem, schedule_of, slots_of
 from sweeps.study.persistence import create_study
 from sweeps.sweep_file.loading import load_spec
@@ -282,9 +282,8 @@ def test_a_sweep_that_goes_on_from_another_folder_has_its_records_where_they_wer
     (here / "data").mkdir()
     (here / "other").mkdir()
     spec = fakes.spec(**({} if given is None else {"tracking_uri": given}))
-    uri = kept_uri(spec, places(spec))
-    assert uri == kept.format(here)
-    notes = {"mlflow": {"tracking_uri": uri, "artifacts": ""}, "spool": str(here / "sweep-files" / "test")}
+    notes = noted(places(spec), spec)
+    assert notes["mlflow"]["tracking_uri"] == kept.format(here)
     study = create_study(spec, None, validations=4, notes=notes)
     monkeypatch.chdir(here / "other")
     assert places_of_study(study, spec, "sqlite:///s.db").tracking_uri == then.format(here)
@@ -297,11 +296,7 @@ def test_a_sweep_whose_folder_has_another_name_by_now_says_so_and_makes_no_other
     was.mkdir()
     monkeypatch.chdir(was)
     spec = fakes.spec()
-    notes = {
-        "mlflow": {"tracking_uri": kept_uri(spec, places(spec)), "artifacts": ""},
-        "spool": str(was / "f"),
-    }
-    study = create_study(spec, None, validations=4, notes=notes)
+    study = create_study(spec, None, validations=4, notes=noted(places(spec), spec))
     was.rename(new)
     monkeypatch.chdir(new)
     with pytest.raises(UserError, match=rf"^test: {was}, which held MLflow's .* such as: ln -s {new} {was}$"):

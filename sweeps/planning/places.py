@@ -1,9 +1,10 @@
 """Where a sweep keeps what, a new one and one that goes on, and whether it may."""
 
 import shlex
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
 from sweeps.files import sweep_folder
@@ -75,10 +76,16 @@ def tracking_place(spec: SweepSpec, experiment: str) -> tuple[str, str]:
     return tracking, str(root / "mlartifacts" / experiment)
 
 
-def kept_uri(spec: SweepSpec, where: Places) -> str:
-    """MLflow's URL as the study keeps it: without passwords, with `${NAME}`, which may be a whole path."""
+def noted(where: Places, spec: SweepSpec) -> dict[str, Any]:
+    """What a new study keeps of it; URLs without passwords, with `${NAME}`, which may be a whole path."""
     given = spec.tracking_uri or where.tracking_uri
-    return masked(given if "${" in given and sqlite_path(given) else absolute(given))
+    uri = masked(given if "${" in given and sqlite_path(given) else absolute(given))
+    key = uuid.uuid4().hex  # of this sweep's runs
+    return {
+        "files": masked(where.store) or str(where.files),
+        "spool": str(where.files),
+        "mlflow": {"tracking_uri": uri, "experiment": spec.name, "artifacts": where.artifacts, "key": key},
+    }
 
 
 def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:

@@ -176,6 +176,12 @@ def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> No
     study.pruner = make_pruner(spec, validations)
 
 
+def note_resumption(study: "optuna.Study", now: dict[str, Any]) -> None:
+    """Notes with which versions the sweep goes on; see `sweeps.provenance.run_with`."""
+    mark = study.user_attrs[MARK]
+    study.set_user_attr(MARK, mark | {"resumed": [*mark.get("resumed", []), now]})
+
+
 def ensure_name_is_free(name: str, url: str) -> None:
     """Checks that no earlier sweep of that name is in the storage.
 

@@ -12,7 +12,7 @@ from sweeps.tracking.runs import SweepInfo
 
 
 def sweep_info(
-    spec: SweepSpec, where: Places, attributes: dict[str, Any], study: Study, is_resumed: bool
+    spec: SweepSpec, where: Places, attributes: dict[str, Any], study: Study, *, is_resumed: bool
 ) -> SweepInfo:
     """What the recorder writes of a sweep as a whole.
 
