@@ -6,7 +6,8 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -64,33 +65,37 @@ with preparing("some", {URL!r}):
 """
 
 
-def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(MODULE)
+def write_sweep(folder: Path, module: str, data: dict[str, str]) -> None:
+    """Writes a sweep of two trials that have all CPUs, and the module that it trains."""
+    (folder / "slow.py").write_text(module)
+    (folder / "tests").symlink_to(Path("tests").absolute())
     spec = {
         "objective": {"metric": "val_loss", "direction": "minimize"},
         "budget": {"trials": 2},
         "model": {"class_path": "slow.Slow"},
-        "data": {"class_path": "tests.modules.Data", "init_args": {"batch_size": "auto"}},
+        "data": {"class_path": "tests.modules.Data", "init_args": data},
         "trainer": {"max_epochs": 1, "accelerator": "cpu"},
         "resources": {"cpus": os.cpu_count()},
-        "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.01}},
-        "search_space": {"optimizer.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
+        "search_space": {"model.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
     }
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
-    command = [sys.executable, "-m", "sweeps.cli", "launch", "s.yaml"]
-    environment = os.environ | {"PYTHONPATH": str(Path.cwd())}
-    with (
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as launch,
-        ExitStack() as at_last,
-    ):
-        at_last.callback(launch.kill)
+    (folder / "s.yaml").write_text(yaml.safe_dump(spec))
+
+
+@contextmanager
+def begun(folder: Path, *arguments: str, **environment: str) -> Iterator["subprocess.Popen[str]"]:
+    """A command that runs, and is killed at the end."""
+    command = [sys.executable, "-m", "sweeps.cli", *arguments]
+    with subprocess.Popen(command, cwd=folder, env=os.environ | environment, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
+    write_sweep(tmp_path, MODULE, {"batch_size": "auto"})
+    with begun(tmp_path, "launch", "s.yaml") as launch:
         wait_for(lambda: any(int(path.name[5:]) > 8 for path in tmp_path.glob("size-*")), 120)
         commands = ["status", "s"], ["export", "s"], ["report", "s"], ["dashboard", "s"], ["launch", "s.yaml"]
         for words in commands:
@@ -107,35 +112,11 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
 
 
 def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
-    (tmp_path / "slow.py").write_text(SLOW_TO_COME)
-    spec = {
-        "objective": {"metric": "val_loss", "direction": "minimize"},
-        "budget": {"trials": 2},
-        "model": {"class_path": "slow.Slow"},
-        "data": {"class_path": "tests.modules.Data"},
-        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
-        "resources": {"cpus": os.cpu_count()},
-        "search_space": {"model.init_args.lr": {"type": "float", "low": 0.001, "high": 0.1}},
-    }
-    (tmp_path / "s.yaml").write_text(yaml.safe_dump(spec))
-    (tmp_path / "tests").symlink_to(Path("tests").absolute())
+    write_sweep(tmp_path, SLOW_TO_COME, {})
     sweeps("launch", "s.yaml", folder=tmp_path)
-    begun = tmp_path / "begun"
-    command = [sys.executable, "-m", "sweeps.cli", "resume", "s", "--trials", "+1"]
-    environment = os.environ | {"SLOW": str(begun)}
-    with (
-        subprocess.Popen(
-            command,
-            cwd=tmp_path,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        ) as resume,
-        ExitStack() as at_last,
-    ):
-        at_last.callback(resume.kill)  # else a failure waits for it
-        wait_for(begun.exists, 120)
+    there = tmp_path / "there"
+    with begun(tmp_path, "resume", "s", "--trials", "+1", SLOW=str(there)) as resume:
+        wait_for(there.exists, 120)
         shown = typed("status", "s", folder=tmp_path)
         said = f"sweeps: s is being resumed by process {resume.pid}, which prepares it"
         assert shown.stderr.startswith(said)
