@@ -296,6 +296,11 @@ def test_a_progress_bar_of_the_configuration_fails_no_trial(
     assert ("Epoch 0" in (tmp_path / "trial-0" / "log.txt").read_text()) == bool(settings)
 
 
+def test_a_trial_trains_on_the_device_it_was_given_whichever_its_script_would_take(run: Run) -> None:
+    _, outcome = run("Line", trainer={"devices": [2]})
+    assert (outcome.state, outcome.device) == (State.COMPLETE, "cpu")
+
+
 def test_a_trial_may_validate_by_the_clock(run: Run) -> None:
     reports, outcome = run("Line", trainer={"val_check_interval": {"seconds": 0}, "max_epochs": 2})
     assert outcome.state is State.COMPLETE, outcome.reason

@@ -118,6 +118,7 @@ class Base(LightningCLI):
             "logger": [*loggers, extras.logger],  # a module's `self.logger` is the first
             "enable_checkpointing": True,  # our callback is one; it does not save where the user wants none
             "default_root_dir": config.get("default_root_dir") or extras.folder,
+            "devices": 1,  # the one that it was given, whatever its number: not a script's [2], not `auto`
             "plugins": [*_as_list(config.get("plugins")), LightningEnvironment()],
         }
         return super()._instantiate_trainer(config, callbacks)
