@@ -14,7 +14,14 @@ MEMORY = [
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"),
+    RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED"),
     RuntimeError("Unable to find a valid cuDNN algorithm to run convolution"),
+    RuntimeError("cusolver error: CUSOLVER_STATUS_INTERNAL_ERROR, when calling `cusolverDnCreate(handle)`"),
+    RuntimeError("cuFFT error: CUFFT_ALLOC_FAILED"),
+    RuntimeError("CUDA driver error: out of memory"),
+    RuntimeError("Triton Error [CUDA]: out of memory"),
+    RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":995, '
+                 "please report a bug to PyTorch."),
     RuntimeError("NCCL error in: ProcessGroupNCCL.cpp:1970, unhandled cuda error\n"
                  "ncclUnhandledCudaError: Call to CUDA function failed.\nLast error:\n"
                  "Cuda failure 2 'out of memory'"),
@@ -28,6 +35,10 @@ DEVICE = [
     RuntimeError("CUDA error: an illegal memory access was encountered"),
     RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm(...)`"),
     RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"),
+    RuntimeError("cuFFT error: CUFFT_EXEC_FAILED"),
+    RuntimeError("CUDA driver error: unknown error"),
+    RuntimeError("Triton Error [CUDA]: misaligned address"),
+    RuntimeError("No CUDA GPUs are available"),
 ]
 OTHER = [
     ValueError("the budget is out of memory of anyone"),

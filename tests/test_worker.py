@@ -9,6 +9,7 @@ import pytest
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Step
 from sweeps.records import Answer, Assignment, Outcome, Report, State, Timing
+from sweeps.training.invalid import InvalidConfig
 from sweeps.training.worker import Worker, failure
 from tests import fakes
 
@@ -160,6 +161,13 @@ def test_a_function_may_be_called_in_the_worker() -> None:
 def test_a_failure_is_told_in_one_line(error: BaseException, reason: str) -> None:
     outcome = failure(3, error)
     assert (outcome.number, outcome.state, outcome.value, outcome.reason) == (3, State.FAILED, None, reason)
+
+
+def test_what_its_code_declares_of_a_trial_does_not_hide_that_its_process_is_spoilt() -> None:
+    for declaring in (InvalidConfig("too wide"), InvalidConfig()):
+        declaring.__cause__ = RuntimeError("CUDA error: device-side assert triggered")
+        outcome = failure(0, declaring)
+        assert (outcome.state, outcome.fault) == (State.INVALID, "cuda")
 
 
 def test_a_failure_is_not_told_at_endless_length() -> None:

@@ -12,10 +12,13 @@ from sweeps.records import Fault
 
 MEMORY = re.compile(
     r"(cuda|hip|xpu|nccl|mps|gpu)\b[^\n]*\bout of memory"
-    r"|\b(CUBLAS|CUDNN|CUSPARSE|CUSOLVER|HIPBLAS|ROCBLAS)_STATUS_ALLOC_FAILED"
+    r"|\b(CUBLAS|CUDNN|CUSPARSE|CUSOLVER|HIPBLAS|ROCBLAS)_STATUS_ALLOC_FAILED|CUFFT_ALLOC_FAILED"
     # Their handles are made when they are first used: that fails for want of memory.
-    r"|CUBLAS_STATUS_NOT_INITIALIZED[^\n]*Create|CUDNN_STATUS_NOT_INITIALIZED|CUDNN_STATUS_INTERNAL_ERROR_HOST_ALLOC"
-    r"|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"
+    r"|(CUBLAS|CUSOLVER|CUSPARSE)_STATUS_(NOT_INITIALIZED|INTERNAL_ERROR)[^\n]*Create|CUDNN_STATUS_NOT_INITIALIZED"
+    r"|CUDNN_STATUS_INTERNAL_ERROR_(HOST|DEVICE)_ALLOC|CUSPARSE_STATUS_INSUFFICIENT_RESOURCES"
+    # torch asks NVML how full the GPU is, to say so; where that has no answer, as on a part of one (MIG):
+    # https://github.com/pytorch/pytorch/issues/112377
+    r"|NVML_SUCCESS == [^\n]*CUDACachingAllocator"
     r"|unable to find a valid cuDNN algorithm to run convolution"
     r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
     r"|nccl[^\n]*\n?[^\n]*out of memory|cudaErrorMemoryAllocation",
@@ -24,8 +27,9 @@ MEMORY = re.compile(
 """Texts of errors that mean: a smaller batch might fit."""
 
 DEVICE = re.compile(
-    r"CUDA error|HIP error|\b(CUBLAS|CUDNN|CUSPARSE|CUSOLVER|CUFFT)_STATUS_|cuDNN error|device-side assert"
-    r"|illegal memory access|ncclUnhandledCudaError|uncorrectable ECC|unspecified launch failure",
+    r"(CUDA|HIP)( driver)? error|\b(CUBLAS|CUDNN|CUSPARSE|CUSOLVER)_STATUS_|(cuDNN|cuFFT) error"
+    r"|Triton Error \[CUDA|device-side assert|No CUDA GPUs are available|CUDA unknown error"
+    r"|cudaGetDeviceCount|illegal memory access|ncclUnhandledCudaError|uncorrectable ECC|unspecified launch failure",
     re.IGNORECASE,
 )
 """Texts of errors after which the process's CUDA context is not to be trusted."""

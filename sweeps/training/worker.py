@@ -84,15 +84,14 @@ def failure(number: int, error: BaseException) -> Outcome:
 
     It failed, unless its code declared something else: see `sweeps.training.invalid`.
     """
-    state = State.FAILED
+    state, fault = State.FAILED, fault_of(error)
     if found := declared(error):
         state, error = found
         if str(error):
-            return Outcome(number, state, reason=" ".join(str(error).split())[:1000])
+            return Outcome(number, state, reason=" ".join(str(error).split())[:1000], fault=fault)
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         text = f"sys.exit({error.code!r})"
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    fault = fault_of(error)
     reason = f"out of memory: {reason}" if fault == "oom" else reason
     return Outcome(number, state, reason=reason[:1000], fault=fault, lost=isinstance(error, StoreAway))
