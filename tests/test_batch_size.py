@@ -26,7 +26,7 @@ from sweeps.study.persistence import stored_spec
 from sweeps.sweep import resume_sweep, run_sweep
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
-from sweeps.training.memory import share_of_machine
+from sweeps.training.memory import CONTEXT_BYTES, share_of_gpu, share_of_machine
 from sweeps.training.tried import Tried
 from sweeps.training.trying import fits, speed
 
@@ -102,6 +102,14 @@ def test_a_share_of_the_machine_is_held_to() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "held\n"
+
+
+@pytest.mark.parametrize(("processes", "gib"), [(2, 80), (4, 24), (8, 8), (20, 8)])
+def test_the_shares_of_a_gpu_leave_room_for_what_torch_does_not_count(processes: int, gib: int) -> None:
+    total = gib * 2**30
+    share = share_of_gpu(1 / processes, total)
+    assert processes * (share * total + CONTEXT_BYTES) <= total or share == 1 / processes / 2
+    assert 1 / processes / 2 <= share < 1 / processes
 
 
 class Room:

@@ -1,10 +1,13 @@
-"""A slot's share of a machine's memory, for trainings without a GPU; of a GPU, torch keeps the share."""
+"""A slot's share of memory: of a GPU, to which torch holds a process, or without one of the machine."""
 
 import contextlib
 import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
+
+CONTEXT_BYTES = 2**29
+"""What a process holds of a GPU beside what torch allocates there: CUDA's context, with its kernels."""
 
 CGROUP = Path("/sys/fs/cgroup/memory.max")
 
@@ -15,6 +18,15 @@ def share_of_machine(cpus: float) -> int:
     with contextlib.suppress(OSError, ValueError):  # a container's limit, or "max"
         total = min(total, int(CGROUP.read_text()))
     return int(total * min(1.0, cpus / (os.cpu_count() or 1)))
+
+
+def share_of_gpu(part: float, total_bytes: int) -> float:
+    """The part of a GPU's memory that torch may allocate in a process that has so large a part of the GPU.
+
+    Torch does not count the context that each process has there. Were the shares to make up the whole, the
+    last one would run out of memory though it keeps to its share.
+    """
+    return max(part / 2, part - CONTEXT_BYTES / total_bytes)
 
 
 @contextlib.contextmanager

@@ -24,6 +24,7 @@ from sweeps.training.command_line import Extras
 from sweeps.training.faults import CannotAccumulateError, fault_of
 from sweeps.training.isolation import describe_device, freeze, scrub_environment
 from sweeps.training.lightning import build
+from sweeps.training.memory import share_of_gpu
 from sweeps.training.points import Points
 from sweeps.training.randomness import seed_from_nowhere
 
@@ -54,8 +55,9 @@ def prepare_process(context: TrialContext) -> None:
     # Relative paths in a configuration start where the sweep was launched, if this node has that folder.
     os.chdir(context.start if context.start and Path(context.start).is_dir() else folders[-1])
     torch.set_num_threads(context.cpus)
-    if 0 < context.gpus < 1 and torch.cuda.is_available():
-        torch.cuda.set_per_process_memory_fraction(context.gpus)  # a part of a GPU is a part of its memory
+    if 0 < context.gpus < 1 and torch.cuda.is_available():  # a part of a GPU is a part of its memory
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(share_of_gpu(context.gpus, total))
     freeze()
 
 
