@@ -4,11 +4,14 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from rich.console import Console
 
@@ -26,6 +29,7 @@ from sweeps.study.persistence import stored_spec
 from sweeps.sweep import resume_sweep, run_sweep
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training import trying
 from sweeps.training.memory import CONTEXT_BYTES, share_of_gpu, share_of_machine
 from sweeps.training.tried import Tried
 from sweeps.training.trying import fits, speed
@@ -236,3 +240,17 @@ def test_advice_is_given_where_it_is_clear(settings: list[Setting], lines: list[
 def test_the_benchmark_of_mnist_1d_is_a_sweep() -> None:
     raw = yaml.safe_load(Path("tests/benchmarks/mnist_1d.yaml").read_text())
     assert load_spec(raw | {"name": "mnist_1d"}).budget.trials == 5
+
+
+def test_a_speed_is_measured_when_the_gpu_is_through(monkeypatch: pytest.MonkeyPatch) -> None:
+    device = torch.device("cuda")  # there is none here: this is one that is a fifth of a second behind
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: time.sleep(0.2))
+    monkeypatch.setattr(trying, "SECONDS", 0.01)
+    clock, trainer = trying._Clock(measures=True), SimpleNamespace(should_stop=False)
+    batches = 0
+    while not trainer.should_stop:
+        batches += 1
+        time.sleep(0.001)
+        clock.on_train_batch_end(trainer, SimpleNamespace(device=device), None, torch.empty(8, 1), 0)  # type: ignore[arg-type]
+    assert trying.WARM_UP < batches < trying.MOST_BATCHES
+    assert clock.samples_per_second < 8 * batches / 0.2

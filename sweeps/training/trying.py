@@ -149,14 +149,16 @@ class _Clock(StandIn):
         self._batches += 1
         if not self._measures or self._batches < WARM_UP:
             return
-        if pl_module.device.type == "cuda" and self._batches in (WARM_UP, MOST_BATCHES + WARM_UP):
-            torch.cuda.synchronize(pl_module.device)
+        is_first = self._batches == WARM_UP
+        is_last = self._batches >= MOST_BATCHES + WARM_UP or time.perf_counter() - self._began > SECONDS
+        if (is_first or is_last) and pl_module.device.type == "cuda":
+            torch.cuda.synchronize(pl_module.device)  # it is behind by as much as it was told ahead
         self._ended = time.perf_counter()
-        if self._batches == WARM_UP:
+        if is_first:
             self._began = self._ended
             return
         self._samples += samples_of(batch)
-        if self._batches >= MOST_BATCHES + WARM_UP or self._ended - self._began > SECONDS:
+        if is_last:
             trainer.should_stop = True
 
 
