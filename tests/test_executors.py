@@ -432,6 +432,11 @@ def test_a_function_runs_for_each_of_the_arguments_and_an_exception_or_a_death_i
     assert isinstance(died, Exception)
     assert executor.map(fakes.apply, [(abs, -1)]) == [1]
     executor.close()
+    alone = RayExecutor(fakes.Scripted(fakes.falling), slots=1)
+    first, error, second = alone.map(fakes.apply, [(os.getpid,), (int, "x"), (os.getpid,)])
+    assert isinstance(error, ValueError)
+    assert first != second  # what raised may have spoilt its GPU
+    alone.close()
 
 
 def test_a_worker_that_dies_on_its_way_is_replaced_also_before_the_first_trial(

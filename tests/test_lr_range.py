@@ -51,6 +51,11 @@ def test_what_raises_between_two_epochs_is_no_divergence() -> None:
     assert len(ran("Reads", data__init_args={"size": 160}).losses) == 20  # it is over before
 
 
+def test_a_process_that_is_spoilt_is_not_to_be_used_any_more() -> None:
+    with pytest.raises(torch.OutOfMemoryError):  # its worker is replaced
+        ran("Hungry", model={"class_path": "tests.modules.Hungry", "init_args": {}})
+
+
 def test_data_of_a_single_batch_are_enough() -> None:
     assert len(ran(data__init_args={"size": 2, "batch_size": 2}).losses) == 20
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayError
 
 from sweeps.executors.life import ensure_it_lives
 from sweeps.executors.workers import Slot, Workers
@@ -69,8 +69,6 @@ def map_on(
 def _result(workers: Workers, slot: Slot, reference: Any) -> Any:
     try:
         return ray.get(reference)
-    except RayTaskError as error:
-        return error
-    except RayError as error:
+    except RayError as error:  # one that raised may have spoilt its GPU, or hold memory there
         workers.end(slot)
         return error

@@ -101,7 +101,10 @@ def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFin
 
 
 def _curve(result: Any) -> Curve:
-    return result if isinstance(result, Curve) else Curve((), (), problem=f"the worker failed: {result}")
+    if isinstance(result, Curve):
+        return result
+    raised = getattr(result, "cause", None) or result  # what Ray wraps
+    return Curve((), (), problem=f"the worker failed: {' '.join(str(raised).split())[:300]}")
 
 
 def stored(spec: SweepSpec, finder: LrFinder, found: Sequence[Found]) -> dict[str, Any]:

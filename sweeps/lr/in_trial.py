@@ -80,7 +80,7 @@ def _find(assignment: Assignment, context: TrialContext, search: RateSearch) -> 
     if has_place(assignment.config, search.parameter):
         curve = range_test(
             context, assignment.config, search.parameter,
-            low=search.low, high=search.high, steps=search.steps, raises_faults=True,
+            low=search.low, high=search.high, steps=search.steps,
         )  # fmt: skip
     finding = read([curve])
     rate, notes = finding.suggestion, list(finding.notes)

@@ -53,7 +53,6 @@ def range_test(
     high: float,
     steps: int,
     seed: int | None = None,
-    raises_faults: bool = False,
 ) -> Curve:
     """Trains a configuration with a rate that rises from `low` to `high`, equal ratios between steps.
 
@@ -69,10 +68,13 @@ def range_test(
         high: The last rate.
         steps: How many optimizer steps.
         seed: Instead of the configuration's `seed_everything`.
-        raises_faults: Raise what `training.faults` knows: out of memory, or a GPU that is unusable now.
 
     Returns:
         The curve; what the user's code raised is its `problem`, in one line.
+
+    Raises:
+        BaseException: What `training.faults` knows: out of memory, or a GPU that is unusable now. Nothing
+            more should run in this process.
     """
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
     rates = rates_between(low, high, steps)
@@ -85,7 +87,7 @@ def range_test(
         except CliProblem as problem:
             return Curve((), (), problem=problem.rule)
         except BaseException as error:  # whatever the user's code does, SystemExit included
-            if raises_faults and fault_of(error):
+            if fault_of(error):
                 raise
             if not rising.is_over:
                 if len(rising.losses) < FEWEST or not rising.is_in_step:
