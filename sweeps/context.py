@@ -85,6 +85,7 @@ class Inspection:
         sources: The user's modules and a digest of each one's file.
         built: The parameters of the configuration that was built, None if none was.
         build_seconds: How long that took.
+        blind_torch: The version of torch that sees no GPU where trials have one; else "".
     """
 
     problem: tuple[str, str] | None = None
@@ -95,3 +96,4 @@ class Inspection:
     sources: dict[str, str] = field(default_factory=dict)
     built: dict[str, Any] | None = None
     build_seconds: float = 0.0
+    blind_torch: str = ""

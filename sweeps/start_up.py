@@ -15,6 +15,7 @@ from sweeps.executors import TrialFunction, code
 from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.planning.places import Places
 from sweeps.planning.plan import (
+    blindness,
     check_algorithms,
     context_of,
     imported,
@@ -74,6 +75,8 @@ def workers(
         threading.Thread(target=_import_ahead, daemon=True).start()
         inspection = executor.call(inspect, context, spec, True)
         raise_problem(inspection, spec)
+        for note in blindness(inspection):
+            say(note)
         validations = schedule_of(spec, inspection).validations(inspection.batches)
         check_algorithms(spec, validations)
         # With one slot, a seed gives the same trials in the same order each time.

@@ -1,5 +1,6 @@
 """What only the user's classes can tell, found before a sweep begins."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from search_spaces import load_space
 from sweeps.context import Inspection, TrialContext
+from sweeps.planning.plan import blindness
 from sweeps.training.inspection import inspect
 
 SPACE = {"model.init_args.lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}}
@@ -50,6 +52,15 @@ def test_a_schedule_that_fits_the_length_of_the_training_only_is_no_problem() ->
     found = look(base(model={"class_path": "tests.habits.WarmsUp"}))
     assert found.problem is None
     assert found.batches == 8
+
+
+def test_it_is_noted_where_torch_cannot_use_the_gpu_that_a_trial_has() -> None:
+    assert not torch.accelerator.is_available()  # as the tests are installed
+    context = TrialContext("val_loss", True, "best", Path("unused"), (str(Path.cwd()),))
+    without, has_one = (inspect(replace(context, gpus=gpus), base(), load_space(SPACE)) for gpus in (0, 0.5))
+    assert blindness(without) == []
+    [note] = blindness(has_one)
+    assert note.startswith(f"resources.gpus: a trial has a GPU, but torch {torch.__version__} cannot use it")
 
 
 def test_a_progress_bar_of_the_configuration_is_no_problem() -> None:

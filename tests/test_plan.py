@@ -9,6 +9,7 @@ import pytest
 
 from sweeps.context import Inspection
 from sweeps.errors import SpecError, UserError
+from sweeps.executors.resources import Need
 from sweeps.planning.places import Places, noted, places, places_of_study
 from sweeps.planning.plan import check_algorithms, context_of, raise_problem, schedule_of, slots_of
 from sweeps.study.persistence import create_study
@@ -205,6 +206,13 @@ def test_as_many_trials_run_at_once_as_fit(
     budget = {"trials": at_most} if at_most else {"hours": 1}
     count, need = slots_of([there], fakes.spec(resources=resources, budget=budget))
     assert (count, need.gpus) == expected
+
+
+def test_who_trains_on_the_cpu_takes_no_gpu_unless_the_file_says_so() -> None:
+    there, trainer = [{"CPU": 8.0, "GPU": 2.0}], {"max_epochs": 1, "accelerator": "cpu"}
+    assert slots_of(there, fakes.spec(trainer=trainer)) == (8, Need(1.0, 0.0))
+    assert slots_of(there, fakes.spec(trainer=trainer, resources={"gpus": 1})) == (2, Need(1.0, 1.0))
+    assert slots_of(TYPES, fakes.spec(trainer=trainer, resources={"accelerator": "H100"}))[0] == 2
 
 
 def test_no_more_trials_run_at_once_than_the_file_allows() -> None:

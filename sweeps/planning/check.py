@@ -16,7 +16,15 @@ from sweeps.lr.each import outlook
 from sweeps.planning.advice import advice
 from sweeps.planning.choices import choice_notes
 from sweeps.planning.places import Places, places
-from sweeps.planning.plan import check_algorithms, context_of, inspect, raise_problem, schedule_of, slots_of
+from sweeps.planning.plan import (
+    blindness,
+    check_algorithms,
+    context_of,
+    inspect,
+    raise_problem,
+    schedule_of,
+    slots_of,
+)
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.uris import masked
 from sweeps.sweep_file.sections import written_out
@@ -57,7 +65,7 @@ def check(
     validations = schedule_of(spec, inspection).validations(inspection.batches)
     check_algorithms(spec, validations)
     notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
-    notes += unbuildable
+    notes += [*blindness(inspection), *unbuildable]
     for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection, (slots, need), validations):

@@ -142,12 +142,22 @@ def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
         raise spec.error(*inspection.problem)
 
 
+def blindness(inspection: Inspection) -> list[str]:
+    """That trials have a GPU each, but torch cannot use it; nothing where it can, or they have none."""
+    if not inspection.blind_torch:
+        return []
+    return [
+        f"resources.gpus: a trial has a GPU, but torch {inspection.blind_torch} cannot use it, so it trains on "
+        "the CPU: install torch for this GPU and its driver, or say `resources: {gpus: 0}`"
+    ]
+
+
 def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     """How many trials run at once, and what each takes.
 
     Args:
         nodes: What each machine has.
-        spec: The sweep; `resources.gpus: null` is one GPU where there are any.
+        spec: The sweep; `resources.gpus: null` is one GPU where there are any and `trainer` wants one.
 
     Raises:
         SpecError: Not even one trial fits.
@@ -160,7 +170,10 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
         raise spec.error("resources.accelerator", f"there is no {kind!r} here{hint}")
     suited = [node for node in nodes if not kind or ACCELERATOR + kind in node]
     cpus, gpus = (max((node.get(name, 0.0) for node in suited), default=0.0) for name in ("CPU", "GPU"))
-    need = Need(resources.cpus, min(1.0, gpus) if resources.gpus is None else resources.gpus, kind)
+    of_gpus = resources.gpus
+    if of_gpus is None:
+        of_gpus = 0.0 if spec.trainer.get("accelerator") == "cpu" and not kind else min(1.0, gpus)
+    need = Need(resources.cpus, of_gpus, kind)
     place = "here" if len(nodes) == 1 else "on the largest node"
     for name, wanted, have in (("gpus", need.gpus, gpus), ("cpus", need.cpus, cpus)):
         if wanted > have:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities import CombinedLoader
@@ -83,6 +84,7 @@ def inspect(
     return Inspection(
         None, parsed.resolved(), probed.batches, probed.logged, plain, user_sources(),
         None if index is None else dict(points[index]), probed.build_seconds,
+        str(torch.__version__) if context.gpus and not torch.accelerator.is_available() else "",
     )  # fmt: skip
 
 
