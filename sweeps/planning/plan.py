@@ -147,8 +147,8 @@ def blindness(inspection: Inspection) -> list[str]:
     if not inspection.blind_torch:
         return []
     return [
-        f"resources.gpus: a trial has a GPU, but torch {inspection.blind_torch} cannot use it, so it trains on "
-        "the CPU: install torch for this GPU and its driver, or say `resources: {gpus: 0}`"
+        f"resources.gpus: a trial has a GPU, but torch {inspection.blind_torch} cannot use it, so it trains "
+        "on the CPU: install torch for this GPU and its driver, or say `resources: {gpus: 0}`"
     ]
 
 
