@@ -16,6 +16,7 @@ import pytest
 import torch
 
 from sweeps.training.isolation import FLOAT32, describe_device, isolated, output_to, scrub_environment
+from sweeps.training.randomness import seed_from_nowhere
 
 
 def flags() -> tuple[bool, ...]:
@@ -141,6 +142,22 @@ def test_a_trial_draws_the_same_numbers_whatever_ran_before_it() -> None:
         draw()
     with isolated():
         assert draw() == first
+
+
+def test_a_block_within_a_trial_leaves_the_gpu_the_seed_that_the_trial_gave_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seeds: list[int] = []  # what a GPU would be given: there is none here
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    with isolated():
+        seed_from_nowhere()
+        [given] = seeds
+        with isolated():  # such as a range test
+            torch.manual_seed(1)
+        assert seeds == [given, 1, given]
+    with isolated():
+        pass
+    assert seeds[-1] == seeds[-2] not in (given, 1)
 
 
 def test_the_variables_of_other_launchers_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,8 +72,9 @@ def _random_state() -> Callable[[], None]:
         random.setstate(python)
         np.random.set_state(numpy_state)
         torch.set_rng_state(cpu)
-        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-            torch.cuda.manual_seed_all(0)
+        torch.cuda.manual_seed_all(
+            torch.initial_seed()
+        )  # as whoever seeded torch did; later, if there is none yet
 
     return put_back
 
