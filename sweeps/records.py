@@ -150,7 +150,7 @@ class Outcome:
         timing: Where the time went.
         worker: Which worker ran it.
         device: What it ran on, such as `cpu` or `cuda:0 (NVIDIA H100)`.
-        lost: The worker is gone, by no fault of the trial's as far as is known.
+        lost: The worker is gone, or its GPU, by no fault of the trial's as far as is known.
         effective: The settings that the training really used, such as `precision`, `batch_size` and
             `accumulate_grad_batches`; see `sweeps.training.techniques.effective_settings`.
         fault: What made a failed trial fail, where that matters to what happens next: `oom`, it ran out of

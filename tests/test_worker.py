@@ -170,6 +170,19 @@ def test_what_its_code_declares_of_a_trial_does_not_hide_that_its_process_is_spo
         assert (outcome.state, outcome.fault) == (State.INVALID, "cuda")
 
 
+@pytest.mark.parametrize(
+    ("text", "lost"),
+    [
+        ("CUDA error: uncorrectable ECC error encountered", True),
+        ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("CUDA error: device-side assert triggered", False),
+    ],
+)
+def test_a_gpu_that_fails_is_no_fault_of_the_trials(text: str, lost: bool) -> None:
+    outcome = failure(0, RuntimeError(text))
+    assert (outcome.state, outcome.fault, outcome.lost) == (State.FAILED, "cuda", lost)
+
+
 def test_a_failure_is_not_told_at_endless_length() -> None:
     assert len(failure(0, ValueError("x" * 10_000)).reason) == 1000
 

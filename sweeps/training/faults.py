@@ -35,6 +35,9 @@ DEVICE = re.compile(
 )
 """Texts of errors after which the process's CUDA context is not to be trusted."""
 
+HARDWARE = re.compile(r"uncorrectable ECC|GPU is lost|fallen off the bus|busy or unavailable", re.IGNORECASE)
+"""Texts of errors that are no fault of the training: the GPU is damaged, or still with a dying process."""
+
 
 class CannotAccumulateError(Exception):
     """A training ran out of memory that cannot have smaller batches for the same effective batch."""
@@ -59,6 +62,11 @@ def fault_of(error: BaseException) -> Fault:
         if "AcceleratorError" in names or DEVICE.search(_text(one)):
             found = "cuda"
     return found
+
+
+def is_of_hardware(error: BaseException) -> bool:
+    """Whether another attempt, perhaps on another GPU, may do better."""
+    return any(HARDWARE.search(_text(one)) for one in chain(error))
 
 
 def _text(error: BaseException) -> str:

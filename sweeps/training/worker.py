@@ -15,7 +15,7 @@ from typing import Any
 from sweeps.errors import StoreAway
 from sweeps.executors import TrialFunction
 from sweeps.records import Answer, Assignment, Event, Outcome, Report, State
-from sweeps.training.faults import fault_of
+from sweeps.training.faults import fault_of, is_of_hardware
 from sweeps.training.invalid import declared
 
 
@@ -94,4 +94,5 @@ def failure(number: int, error: BaseException) -> Outcome:
         text = f"sys.exit({error.code!r})"
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     reason = f"out of memory: {reason}" if fault == "oom" else reason
-    return Outcome(number, state, reason=reason[:1000], fault=fault, lost=isinstance(error, StoreAway))
+    is_lost = isinstance(error, StoreAway) or is_of_hardware(error)
+    return Outcome(number, state, reason=reason[:1000], fault=fault, lost=is_lost)
