@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from jsonargparse import ArgumentParser
 from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch.utilities import CombinedLoader
@@ -26,6 +25,7 @@ from sweeps.sweep_file.devices import of_several_devices
 from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
+from sweeps.training.isolation import torch_without_gpu
 from sweeps.training.lightning import build, parse, prepare
 from sweeps.training.outline import Outline
 from sweeps.training.points import MetricNotLoggedError, Points
@@ -84,7 +84,7 @@ def inspect(
     return Inspection(
         None, parsed.resolved(), probed.batches, probed.logged, plain, user_sources(),
         None if index is None else dict(points[index]), probed.build_seconds,
-        str(torch.__version__) if context.gpus and not torch.accelerator.is_available() else "",
+        torch_without_gpu() if context.gpus else "",
     )  # fmt: skip
 
 

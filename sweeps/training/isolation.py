@@ -226,6 +226,11 @@ def _redirect(out: int, err: int) -> None:
     os.dup2(err, 2)
 
 
+def torch_without_gpu() -> str:
+    """The version of torch where it can use no GPU; "" where it can."""
+    return "" if torch.accelerator.is_available() else str(torch.__version__)
+
+
 def describe_device(device: Any) -> str:
     """Such as `cpu` or `cuda:0 (NVIDIA H100)`."""
     if device.type == "cuda":
