@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from dashboards.records import Parameter, Sweep, Trial, to_json
-from dashboards.values import ranking
 
 RUNNERS_UP = 4
 _FEWEST_FOR_PROGRESS = 6
@@ -113,7 +112,7 @@ class Stop:
 
 def standing(sweep: Sweep) -> Standing | None:
     """Return how far the best trial is ahead; None if no trial is complete."""
-    ranked = ranking(sweep)
+    ranked = sweep.ranking()
     if not ranked:
         return None
     best = ranked[0]
@@ -151,7 +150,7 @@ def _configuration(trial: Trial) -> str:
 def progress(sweep: Sweep) -> Progress | None:
     """Return what the last third of the trials brought; None with fewer than six, or none complete."""
     ended = [trial for trial in sweep.trials if trial.state not in ("running", "waiting")]
-    ranked = ranking(sweep)
+    ranked = sweep.ranking()
     if len(ended) < _FEWEST_FOR_PROGRESS or not ranked:
         return None
     late = ended[-math.ceil(len(ended) / 3) :]
@@ -168,7 +167,7 @@ def borders(sweep: Sweep) -> tuple[Border, ...]:
     least ten); half of them within 5 % of the range from a bound (of its logarithm for a `log` range) are a
     crowd. Whole numbers of fewer than six values are left out: there chance alone makes crowds.
     """
-    ranked = ranking(sweep)
+    ranked = sweep.ranking()
     found = (_border(parameter, ranked) for parameter in sweep.space)
     return tuple(border for border in found if border is not None)
 

@@ -176,8 +176,12 @@ class Sweep:
         return next(iter(self.ranking()), None)
 
     def ranking(self) -> list[Trial]:
-        """The complete trials, best first: the Pareto set, then the others, each by the first objective."""
-        found = ranked(self.trials, self.summary.direction)
+        """The complete trials, best first: the Pareto set, then the others, each by the first objective.
+
+        Those whose value is infinite are left out: no figure has a place for them.
+        """
+        trials = [t for t in self.trials if t.value is not None and math.isfinite(t.value)]
+        found = ranked(trials, self.summary.direction)
         first = set(self.summary.front)
         return sorted(found, key=lambda trial: trial.number not in first) if first else found
 

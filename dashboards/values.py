@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
-from dashboards.records import Sweep, Trial
+from dashboards.records import Trial
 
 T = TypeVar("T")
 
@@ -18,11 +18,6 @@ def value_of(trial: Trial) -> float | None:
     if trial.value is not None and math.isfinite(trial.value):
         return trial.value
     return next((v for v in reversed(list(trial.intermediate.values())) if math.isfinite(v)), None)
-
-
-def ranking(sweep: Sweep) -> list[Trial]:
-    """Return the complete trials with a finite value, best first."""
-    return [t for t in sweep.ranking() if t.value is not None and math.isfinite(t.value)]
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

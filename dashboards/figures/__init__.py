@@ -38,7 +38,6 @@ from dashboards.figures.space import (
 )
 from dashboards.records import Sweep
 from dashboards.runs import find_runs, histories
-from dashboards.values import ranking
 
 T = TypeVar("T")
 
@@ -124,7 +123,7 @@ def logged(sweep: Sweep, number: int | None = None) -> go.Figure:
         ResultsError: MLflow has no such trial or cannot be read, or nothing belongs to the objective.
     """
     if number is None:
-        number = _known(next(iter(ranking(sweep)), None), "a complete trial").number
+        number = _known(sweep.best, "a complete trial").number
     run = _known(find_runs(sweep).run_ids.get(number), f"trial {number} in MLflow")
     data = logged_data(sweep, number, histories(sweep, run))
     return draw_logged(_known(data, f"a metric of trial {number} beside its objective"))

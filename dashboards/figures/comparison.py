@@ -10,7 +10,7 @@ from dashboards.errors import ResultsError
 from dashboards.figures.studies import study_of
 from dashboards.figures.style import laid_out, plain, series_style
 from dashboards.records import Sweep, Trial
-from dashboards.values import ranking, value_of, view
+from dashboards.values import value_of, view
 
 _LONGEST_NAME = 32
 BUDGETS = {"trials": "trials ended", "validations": "validations done", "seconds": "seconds since the start"}
@@ -142,15 +142,15 @@ def draw_edf(sweeps: Sequence[Sweep]) -> go.Figure:
     check_comparable(sweeps)
     summary = sweeps[0].summary
     studies = [
-        study_of(ranking(sweep), (), summary.direction, name=plain(sweep.name, _LONGEST_NAME))
+        study_of(sweep.ranking(), (), summary.direction, name=plain(sweep.name, _LONGEST_NAME))
         for sweep in sweeps
-        if ranking(sweep)
+        if sweep.ranking()
     ]
     figure = optuna.visualization.plot_edf(studies, target_name=plain(summary.metric))
     for index, trace in enumerate(figure.data):
         trace.line = series_style(index)
     laid_out(figure, x=summary.metric, y="share of complete trials", height=340)
-    values = [trial.value for sweep in sweeps for trial in ranking(sweep) if trial.value is not None]
+    values = [trial.value for sweep in sweeps for trial in sweep.ranking() if trial.value is not None]
     shown = view(values, summary.direction)
     if shown:
         figure.update_xaxes(range=shown)

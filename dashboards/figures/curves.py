@@ -9,7 +9,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from dashboards.figures.style import GREEN, STATE_COLOURS, laid_out, plain, series_style, whole_ticks
 from dashboards.records import Sweep, Trial
-from dashboards.values import ranking, spread, thinned, view
+from dashboards.values import spread, thinned, view
 
 MOST_CURVES, MOST_BEST, MOST_POINTS, MOST_LOGGED = 150, 20, 60, 400
 _OPACITIES = {"complete": 0.65, "pruned": 0.4, "diverged": 0.6, "failed": 0.6, "running": 0.9}
@@ -67,7 +67,7 @@ def curves_data(sweep: Sweep, most: int = MOST_CURVES) -> Curves:
     """
     trials = [trial for trial in sweep.trials if trial.intermediate]
     chosen = _chosen(sweep, trials, most)
-    best = next(iter(ranking(sweep)), None)
+    best = sweep.best
     values = [value for trial in trials for value in trial.intermediate.values()]
     return Curves(
         metric=sweep.summary.metric,
@@ -84,7 +84,7 @@ def curves_data(sweep: Sweep, most: int = MOST_CURVES) -> Curves:
 def _chosen(sweep: Sweep, trials: list[Trial], most: int) -> list[Trial]:
     if len(trials) <= most:
         return trials
-    kept = {trial.number for trial in ranking(sweep)[:MOST_BEST]}
+    kept = {trial.number for trial in sweep.ranking()[:MOST_BEST]}
     finite = [(v, t.number) for t in trials for v in t.intermediate.values() if math.isfinite(v)]
     if finite:
         kept |= {min(finite)[1], max(finite)[1]}

@@ -9,7 +9,6 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from dashboards.figures.studies import study_of
 from dashboards.figures.style import BLUE, ORANGE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
-from dashboards.values import ranking
 from dashboards.wording import percent_text, short_names
 
 # Below these an importance is mostly chance (a rule of thumb of this project: a sampler's random start alone
@@ -58,7 +57,7 @@ def importances_data(sweep: Sweep) -> Importances:
     It measures how much the best tenth of the trials differs from all of them in a parameter. Parameters that
     only some trials have are measured among those. Parameters that never varied are left out.
     """
-    trials = ranking(sweep)
+    trials = sweep.ranking()
     names = {trial.number: frozenset(trial.params) for trial in trials}
     everywhere = frozenset.intersection(*names.values()) if names else frozenset()
     entries = _measured(sweep, trials, everywhere, everywhere, is_conditional=False)

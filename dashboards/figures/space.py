@@ -12,7 +12,7 @@ from dashboards.figures.importances import Importances, by_importance, importanc
 from dashboards.figures.studies import choice_texts, study_of
 from dashboards.figures.style import BLUE, SCALE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
-from dashboards.values import outside, ranking, spread, view
+from dashboards.values import outside, spread, view
 from dashboards.wording import short_names, value_text
 
 # Optuna's contour takes a grid of every value against every other: 80 trials make 0.1 MB, 2,000 make 50 MB.
@@ -59,7 +59,7 @@ def space_data(sweep: Sweep, parameters: list[Parameter], most: int, *, with_out
         with_outliers: Whether values far out on the bad side stay in.
     """
     names = {parameter.name for parameter in parameters}
-    ranked = [trial for trial in ranking(sweep) if names <= trial.params.keys()]
+    ranked = [trial for trial in sweep.ranking() if names <= trial.params.keys()]
     range_ = view([t.value for t in ranked if t.value is not None], sweep.summary.direction)
     inside = ranked if with_outliers else [t for t in ranked if not outside([t.value or 0.0], range_)]
     chosen = inside[: most // 2] + spread(inside[most // 2 :], most - most // 2)
@@ -96,7 +96,7 @@ def contour_data(sweep: Sweep, importances: Importances | None = None) -> Space 
 def parallel_data(sweep: Sweep, importances: Importances | None = None) -> Space | None:
     """Return the up to eight most important parameters that every complete trial has; None without two."""
     ordered = by_importance(sweep, importances or importances_data(sweep))
-    trials = ranking(sweep)
+    trials = sweep.ranking()
     shared = [p for p in ordered if all(p.name in t.params for t in trials)][:MOST_AXES]
     data = space_data(sweep, shared, MOST_IN_PARALLEL)
     return data if len(shared) > 1 and len(data.trials) > 1 else None

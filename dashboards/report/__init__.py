@@ -14,7 +14,6 @@ from dashboards.report.learning_rates import learning_rates, trial_rates
 from dashboards.report.page import Page, cards, footer, paragraph, text
 from dashboards.report.trials import trial_table
 from dashboards.runs import Runs, find_runs
-from dashboards.values import ranking
 from dashboards.wording import duration_text, number_text
 
 __all__ = ["build"]
@@ -71,9 +70,8 @@ def _runs(sweep: Sweep) -> tuple[Runs, str]:
 def _header(sweep: Sweep) -> str:
     summary, counts = sweep.summary, sweep.summary.counts
     asked = f" of {summary.trials_asked:,}" if summary.trials_asked else ""
-    best = ranking(sweep)
     items = [
-        (f"best {summary.metric}", number_text(best[0].value if best else None)),
+        (f"best {summary.metric}", number_text(sweep.best.value if sweep.best else None)),
         ("trials ended", f"{counts.finished:,}{asked}"),
         *(
             (state, f"{number:,}")

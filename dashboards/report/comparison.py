@@ -8,7 +8,6 @@ from dashboards.figures.comparison import BUDGETS
 from dashboards.insights import standing
 from dashboards.records import Sweep
 from dashboards.report.page import Page, columns, footer, paragraph, table, text
-from dashboards.values import ranking
 from dashboards.wording import counted, duration_text, number_text, short_names, value_text, worse_text
 
 
@@ -29,7 +28,7 @@ def build(sweeps: Sequence[Sweep]) -> str:
         for budget, title in BUDGETS.items()
     ]
     page.section("What did each spend on it?", columns(drawn))
-    if any(ranking(sweep) for sweep in sweeps):
+    if any(sweep.ranking() for sweep in sweeps):
         summary = "The share of each sweep's complete trials whose value is at most the one below."
         drawing = page.figure(figures.draw_edf(sweeps), "Distribution of the values", summary)
         page.section("How good are the trials as a whole?", drawing)
@@ -40,7 +39,7 @@ def build(sweeps: Sequence[Sweep]) -> str:
 
 def _ranked(sweeps: Sequence[Sweep]) -> list[Sweep]:
     sign = -1 if sweeps[0].summary.direction == "maximize" else 1
-    return sorted((s for s in sweeps if ranking(s)), key=lambda s: sign * (ranking(s)[0].value or 0.0))
+    return sorted((s for s in sweeps if s.ranking()), key=lambda s: sign * (s.ranking()[0].value or 0.0))
 
 
 def _lead(sweeps: Sequence[Sweep]) -> str:
@@ -55,7 +54,7 @@ def _lead(sweeps: Sequence[Sweep]) -> str:
     )
     if found is None or len(ranked) < 2:
         return lead
-    gap = abs((ranking(ranked[1])[0].value or 0.0) - (found.best.value or 0.0))
+    gap = abs((ranked[1].ranking()[0].value or 0.0) - (found.best.value or 0.0))
     said = f"The best of {ranked[1].name} is {worse_text(gap)}"
     if found.repeats is None:
         return lead + paragraph(f"{said}; no configuration was repeated to say how much of that is chance.")
@@ -94,7 +93,7 @@ def _ends(data: figures.Comparison, budget: str) -> str:
 def _configurations(sweeps: Sequence[Sweep]) -> str:
     names = list(dict.fromkeys(p.name for sweep in sweeps for p in sweep.space))
     labels = short_names(names)
-    bests = [next(iter(ranking(sweep)), None) for sweep in sweeps]
+    bests = [sweep.best for sweep in sweeps]
     rows: list[list[object]] = [
         [labels[name], *(value_text(b.params[name]) if b and name in b.params else "-" for b in bests)]
         for name in names

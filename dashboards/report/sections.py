@@ -5,7 +5,7 @@ from dashboards.figures import History, Importances, Space
 from dashboards.insights import Border, Progress, Standing, borders, progress, standing
 from dashboards.records import Sweep, Trial
 from dashboards.report.page import Page, columns, paragraph, table, text
-from dashboards.values import outside, ranking
+from dashboards.values import outside
 from dashboards.wording import counted, number_text, percent_text, short_names, value_text, worse_text
 
 _MOST_IN_TABLE = 12
@@ -103,7 +103,7 @@ def _ended(sweep: Sweep) -> str:
 
 
 def _best_text(sweep: Sweep) -> str:
-    best_trial = next(iter(ranking(sweep)), None)
+    best_trial = sweep.best
     if best_trial is None:
         return "."
     return f"; the best, {number_text(best_trial.value)}, is trial {best_trial.number}."
@@ -166,7 +166,7 @@ def space(page: Page, sweep: Sweep, importances: Importances) -> list[str]:
     parts = [_borders(sweep, found)]
     few = len(sweep.space) - len(slices)
     drawn = []
-    best_trial = ranking(sweep)[0]
+    best_trial = sweep.ranking()[0]
     parts.append(paragraph(_dots(slices)))
     for data in slices:
         label, name = data.labels[0], data.parameters[0].name
@@ -231,7 +231,7 @@ def _parallel(page: Page, sweep: Sweep, importances: Importances) -> list[str]:
 
 
 def _axes_left_out(sweep: Sweep, data: Space) -> str:
-    trials = ranking(sweep)
+    trials = sweep.ranking()
     shared = sum(all(parameter.name in trial.params for trial in trials) for parameter in sweep.space)
     parts = []
     if shared > len(data.parameters):

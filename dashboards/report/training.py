@@ -10,7 +10,6 @@ from dashboards.insights import stops as stops_of
 from dashboards.records import Sweep
 from dashboards.report.page import Page, cards, paragraph, table
 from dashboards.runs import Runs, histories
-from dashboards.values import ranking
 from dashboards.wording import counted, duration_text, number_text
 
 _NUMBERS_SHOWN, _MOST_REASONS, _LONGEST_REASON = 8, 30, 300
@@ -38,7 +37,7 @@ def curves(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
 
 
 def _logged(page: Page, sweep: Sweep, runs: Runs, trouble: str) -> list[str]:
-    best = next(iter(ranking(sweep)), None)
+    best = sweep.best
     if trouble:
         return [paragraph(f"Training curves are left out; MLflow could not be read: {trouble}", "note")]
     if best is None or best.number not in runs.run_ids:
