@@ -21,8 +21,8 @@ from sweeps.planning.plan import (
     imported,
     inspect,
     raise_problem,
-    schedule_of,
     slots_of,
+    validations_of,
 )
 from sweeps.sweep_file.spec import SweepSpec
 
@@ -41,12 +41,12 @@ def workers(
     say: Say,
     first: int | None = None,
     stay: ExitStack | None = None,
-) -> Iterator[tuple["RayExecutor", TrialContext, int | None, Inspection, bool]]:
+) -> Iterator[tuple["RayExecutor", TrialContext, Inspection, bool]]:
     """Workers that have checked the classes and trained one batch, with what they found.
 
-    That is the trials' context, the number of validations of a full training, the inspection, and whether
-    to ask ahead. At most `first` workers are started before trials ask for more. The cluster is left, which
-    may mean to wait for other sweeps, when `stay` is closed, or else at the end of the block.
+    That is the trials' context, the inspection, and whether to ask ahead. At most `first` workers are started
+    before trials ask for more. The cluster is left, which may mean to wait for other sweeps, when `stay` is
+    closed, or else at the end of the block.
     """
     with ExitStack() as stack:
         with signals_raise():
@@ -77,10 +77,9 @@ def workers(
         raise_problem(inspection, spec)
         for note in blindness(inspection):
             say(note)
-        validations = schedule_of(spec, inspection).validations(inspection.batches)
-        check_algorithms(spec, validations)
+        check_algorithms(spec, validations_of(spec, inspection))
         # With one slot, a seed gives the same trials in the same order each time.
-        yield executor, context, validations, inspection, count > 1
+        yield executor, context, inspection, count > 1
 
 
 def _import_ahead() -> None:

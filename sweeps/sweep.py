@@ -13,7 +13,7 @@ from sweeps.lr import finder
 from sweeps.planning import batch_size
 from sweeps.planning.choices import choice_notes_of
 from sweeps.planning.places import Places, noted, places, places_of_study
-from sweeps.planning.plan import check_algorithms, inspect, schedule_of
+from sweeps.planning.plan import check_algorithms, inspect, schedule_of, validations_of
 from sweeps.preparing import RESUMED, preparing
 from sweeps.provenance import differences, last_run_with, run_with
 from sweeps.runner import Observer
@@ -73,13 +73,7 @@ def run_sweep(
         check_algorithms(spec, schedule.validations())
     with (
         preparing(spec.name, where.storage) as it_has_a_driver,
-        workers(spec, where, address, say, stay=stay) as (
-            executor,
-            context,
-            validations,
-            inspection,
-            asks_ahead,
-        ),
+        workers(spec, where, address, say, stay=stay) as (executor, context, inspection, asks_ahead),
         patient(say=say),
     ):
         for note in choice_notes_of(executor, context, spec, inspection):
@@ -88,7 +82,6 @@ def run_sweep(
         if found:
             say(str(found))
             inspection = executor.call(inspect, context, spec, False)
-            validations = schedule_of(spec, inspection).validations(inspection.batches)
         notes = {
             **noted(where, spec),
             **batch_size.noted(found),
@@ -96,7 +89,7 @@ def run_sweep(
         }
         narrow = finder.applied(spec, notes)
         study = create_study(
-            spec, open_storage(where.storage), validations=validations, notes=notes,
+            spec, open_storage(where.storage), validations=validations_of(spec, inspection), notes=notes,
             sources=inspection.sources, starts=finder.suggested(notes, spec), searched=narrow,
         )  # fmt: skip
         for line in finder.lines(notes):
@@ -141,13 +134,13 @@ def resume_sweep(
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
-        workers(spec, where, address, say, few, stay) as (executor, _, validations, inspection, asks_ahead),
+        workers(spec, where, address, say, few, stay) as (executor, _, inspection, asks_ahead),
         patient(say=say),
     ):
         now = run_with(spec.folders[0], inspection.sources)
         for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
             say(note)
-        equip(study, spec, validations)
+        equip(study, spec, validations_of(spec, inspection))
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,
                      asks_ahead=asks_ahead, claimed=it_has_a_driver)  # fmt: skip
 

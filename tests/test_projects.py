@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sweeps.context import Inspection
-from sweeps.planning.plan import context_of, inspect, schedule_of
+from sweeps.planning.plan import context_of, inspect, validations_of
 from sweeps.records import Answer, Outcome, Report, State
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
@@ -94,7 +94,7 @@ def test_a_project_passes_the_check_and_trains_a_batch(project: Project) -> None
     found = look(spec, probe=True)
     assert found.problem is None
     assert spec.objective.metric in found.logged
-    assert schedule_of(spec, found).validations(found.batches) == found.trainer["max_epochs"]
+    assert validations_of(spec, found) == found.trainer["max_epochs"]
 
 
 @pytest.mark.parametrize("project", list(ALL)[1:], indirect=True)  # "linked" is swept as a whole below

@@ -24,6 +24,7 @@ from sweeps.planning.plan import (
     raise_problem,
     schedule_of,
     slots_of,
+    validations_of,
 )
 from sweeps.samplers.algorithms import pruning_text, rung_table
 from sweeps.storages.uris import masked
@@ -62,7 +63,7 @@ def check(
         inspection = inspect(context, spec, False)
         raise_problem(inspection, spec)
         unbuildable = choice_notes(context, spec, inspection)
-    validations = schedule_of(spec, inspection).validations(inspection.batches)
+    validations = validations_of(spec, inspection)
     check_algorithms(spec, validations)
     notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
     notes += [*blindness(inspection), *unbuildable]

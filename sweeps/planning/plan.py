@@ -68,6 +68,11 @@ def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedu
     return Schedule.of(trainer)
 
 
+def validations_of(spec: SweepSpec, inspection: Inspection) -> int | None:
+    """Validations of the longest training; None if it has no end, or that is not known."""
+    return schedule_of(spec, inspection).validations(inspection.batches)
+
+
 def check_algorithms(spec: SweepSpec, validations: int | None) -> None:
     """Makes sampler and pruner and asks once, so that a mistake in them shows before anything runs.
 

@@ -32,8 +32,7 @@ def launch(
         SweepFailed: The trials fail, or none could be completed.
     """
     console.print(Text.assemble((spec.name, "bold"), ": starting the workers and training one batch ..."))
-    schedule = schedule_of(spec)
-    for note in (*spec.notes, *advice(spec, None if schedule.needs_batches else schedule.validations())):
+    for note in (*spec.notes, *advice(spec, schedule_of(spec).validations())):
         console.print(Text(f"note: {note}", "yellow"))
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
