@@ -5,8 +5,8 @@
                                                                   v
                                      base configuration -- configure(base, params) --> a trial's configuration
 
-The search space knows neither Optuna nor Lightning: a trial is anything with the three methods of `Trial`,
-and a configuration is a mapping. A user's mistake is a `SpaceError`, one line long.
+The search space knows neither Optuna nor Lightning: a trial is anything with the three methods of
+`parameters.Trial`, and a configuration is a mapping. A user's mistake is a `SpaceError`, one line long.
 """
 
 from search_spaces.choices import Branch, Choice, Site, Slot
@@ -17,14 +17,8 @@ from search_spaces.grid import grid_of
 from search_spaces.includes import catalog, included
 from search_spaces.labels import Scalar
 from search_spaces.loading import load_space
-from search_spaces.parameters import (
-    CategoricalParameter,
-    FloatParameter,
-    IntParameter,
-    Parameter,
-    Trial,
-)
-from search_spaces.space import Params, Row, SearchSpace
+from search_spaces.parameters import CategoricalParameter, FloatParameter, IntParameter
+from search_spaces.space import Params, SearchSpace
 from search_spaces.starts import start_params
 
 __all__ = [
@@ -34,15 +28,12 @@ __all__ = [
     "Constraints",
     "FloatParameter",
     "IntParameter",
-    "Parameter",
     "Params",
-    "Row",
     "Scalar",
     "SearchSpace",
     "Site",
     "Slot",
     "SpaceError",
-    "Trial",
     "catalog",
     "grid_of",
     "included",

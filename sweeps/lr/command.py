@@ -1,6 +1,5 @@
 """`sweeps lr-find`: the finder without a sweep; recorded in MLflow, in an experiment of its own."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -49,16 +48,13 @@ def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
     return made
 
 
-def lr_find(
-    spec: SweepSpec, settings: LrFinder, address: str | None = None, say: Callable[[str], None] = print
-) -> tuple[dict[str, Any], list[str]]:
+def lr_find(spec: SweepSpec, settings: LrFinder, address: str | None) -> tuple[dict[str, Any], list[str]]:
     """Runs the range tests of a sweep file and records them; no study is made.
 
     Args:
         spec: The sweep.
         settings: What to test.
         address: Of the Ray cluster; see `sweeps.executors.cluster.cluster` for what holds without it.
-        say: Takes a line for the person who waits.
 
     Returns:
         What a study would keep, as `{"lr_finder": ...}`, and what could not be recorded, a line each.
@@ -69,7 +65,7 @@ def lr_find(
     name = f"{spec.name}-lr-find"
     where = Places("", *tracking_place(spec, name), Path(spec.files))
     tests = max(settings.configs, finder.REPEATS) * len(finder.sites_of(spec, settings))
-    with workers(spec, where, address, say, first=tests) as (executor, context, *_):
+    with workers(spec, where, address, print, first=tests) as (executor, context, *_):
         spec, _ = settled(executor, context, spec)
         found = finder.find(executor, context, spec, settings)
     attributes = {"lr_finder": finder.stored(spec, settings, found)}

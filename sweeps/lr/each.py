@@ -1,6 +1,6 @@
 """`lr_finder: {mode: trial}`, seen from the driver: what each trial is told, and what that costs."""
 
-from search_spaces.parameters import FloatParameter
+from search_spaces import FloatParameter
 from sweeps.context import RateSearch
 from sweeps.lr.finder import REPEATS
 from sweeps.sweep_file.spec import SweepSpec

@@ -23,8 +23,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from search_spaces.choices import Site
-from search_spaces.parameters import FloatParameter
+from search_spaces import FloatParameter, Site
 from sweeps.context import TrialContext
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within

@@ -4,10 +4,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from search_spaces.choices import Site
+from search_spaces import FloatParameter, Scalar, Site
 from search_spaces.draws import Draws
-from search_spaces.labels import Scalar
-from search_spaces.parameters import FloatParameter
 from search_spaces.paths import get
 from search_spaces.wording import nearest
 from sweeps.sweep_file.sections import MULTIPLIER, LrFinder
