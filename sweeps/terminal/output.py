@@ -1,5 +1,6 @@
 """Where a sweep shows its progress: that nobody reads it, or that it finds no room, ends no sweep."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -9,11 +10,11 @@ from typing import IO, Any, cast
 from rich.console import Console
 
 
-class _Escaping:
-    r"""A text file that gets what its encoding does not have as escapes, such as `\xe8`.
+class _Unfailing:
+    """A text file that takes whatever is written; what it could not pass on may follow later.
 
     Args:
-        file: Where it goes.
+        file: Where it goes: a terminal that may close, a pipe whose reader may end, a disk that may be full.
     """
 
     def __init__(self, file: IO[str]) -> None:
@@ -23,24 +24,8 @@ class _Escaping:
         return getattr(self._file, name)
 
     def write(self, text: str) -> int:
-        """Passes it on."""
-        try:
-            return self._file.write(text)
-        except UnicodeEncodeError:
-            encoding: str = getattr(self._file, "encoding", None) or "ascii"
-            return self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-class _Unfailing(_Escaping):
-    """One that takes whatever is written; what it could not pass on may follow later.
-
-    Args:
-        file: Where it goes: a terminal that may close, a pipe whose reader may end, a disk that may be full.
-    """
-
-    def write(self, text: str) -> int:
         """Passes it on, if that is possible."""
-        self._try(lambda: super(_Unfailing, self).write(text))
+        self._try(lambda: self._file.write(text))
         return len(text)
 
     def flush(self) -> None:
@@ -58,13 +43,21 @@ class _Unfailing(_Escaping):
             pass
 
 
+def _stream(on_stderr: bool) -> IO[str]:
+    r"""Where it goes; letters that its encoding does not have are written as escapes, such as `\xe8`."""
+    stream: IO[str] = sys.stderr if on_stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="backslashreplace")
+    return stream
+
+
 def console(*, on_stderr: bool = False) -> Console:
     """A console for what a person looks at, whatever letters the terminal has.
 
     Args:
         on_stderr: Write there instead of to stdout.
     """
-    return Console(file=cast(IO[str], _Escaping(sys.stderr if on_stderr else sys.stdout)))
+    return Console(file=_stream(on_stderr))
 
 
 def console_of_a_sweep(*, on_stderr: bool = False, quiet: bool = False) -> Console:
@@ -74,5 +67,4 @@ def console_of_a_sweep(*, on_stderr: bool = False, quiet: bool = False) -> Conso
         on_stderr: Write there instead of to stdout.
         quiet: Write nothing.
     """
-    file = _Unfailing(sys.stderr if on_stderr else sys.stdout)
-    return Console(file=cast(IO[str], file), quiet=quiet)
+    return Console(file=cast(IO[str], _Unfailing(_stream(on_stderr))), quiet=quiet)
