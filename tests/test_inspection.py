@@ -152,6 +152,12 @@ LR = {"type": "float", "low": 0.1, "high": 1.0}
             id="a file that is missing",
         ),
         pytest.param(
+            {"trainer": {"callbacks": [{"class_path": "Timer", "init_args": {"duration": "00:01:00:00"}}]}},
+            SPACE, "", "cannot be written to a file, which LightningCLI does to each: RepresenterError: ("
+            "'cannot represent an object', <Interval.step: 'step'>)",
+            id="a default of Lightning's own that YAML cannot hold",
+        ),
+        pytest.param(
             {"model": {"class_path": "tests.modules.WithoutValidation"}},
             {"trainer.max_epochs": {"type": "int", "low": 1, "high": 3}}, "", "without a validation",
             id="no validation",

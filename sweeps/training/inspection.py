@@ -70,10 +70,12 @@ def inspect(
                 naming = _Naming(space, params, base)
                 _check(context.cli, outline, space.configure(base, params), naming, name)
             configs = [space.configure(base, params) for params in points]
+            _resolved(parse(configs[0], context.cli))
             probed, index = _Probed(), None
             if probe or count:
                 index, probed = _probe_first_valid(context, configs, folder, train=probe)
             parsed = parse(configs[index or 0], context.cli)
+            resolved = _resolved(parsed)
         except _ProblemFound as found:
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
@@ -82,7 +84,7 @@ def inspect(
         key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
     }
     return Inspection(
-        None, parsed.resolved(), probed.batches, probed.logged, plain, user_sources(),
+        None, resolved, probed.batches, probed.logged, plain, user_sources(),
         None if index is None else dict(points[index]), probed.build_seconds,
         torch_without_gpu() if context.gpus else "",
     )  # fmt: skip
@@ -165,6 +167,17 @@ def _check(call: CliCall, outline: Outline, config: Mapping[str, Any], naming: _
     if rule := of_several_devices(parsed.trainer_settings):  # also by the defaults of the user's own class
         said = f"{rule}; `trainer` in the sweep file wins over the defaults of your command line"
         raise _ProblemFound(f"search_space.{varied}" if varied else "trainer", rule if varied else said)
+
+
+def _resolved(parsed: TrialCLI) -> str:
+    try:
+        return parsed.resolved()
+    except Exception as error:  # noqa: BLE001 - each library that writes YAML has errors of its own
+        inner: BaseException = error
+        while inner.__cause__ or inner.__context__:
+            inner = inner.__cause__ or inner.__context__ or inner
+        said = "the configuration cannot be written to a file, which LightningCLI does to each"
+        raise _ProblemFound("", f"{said}: {where(inner)}") from None
 
 
 def _class_nodes(node: Any, path: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
