@@ -1,6 +1,7 @@
 """What several figures share before anything is drawn: a trial's value, thinning, the range worth showing."""
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -49,7 +50,7 @@ def view(values: Iterable[float], direction: str) -> tuple[float, float] | None:
     finite = sorted(value for value in values if math.isfinite(value))
     if len(finite) < 4:
         return None
-    lower, upper = _quantile(finite, 0.25), _quantile(finite, 0.75)
+    lower, _, upper = statistics.quantiles(finite, method="inclusive")
     reach = _FAR_OUT * (upper - lower)
     low, high = finite[0], finite[-1]
     if direction == "maximize":
@@ -67,10 +68,3 @@ def outside(values: Iterable[float], range_: tuple[float, float] | None) -> int:
     if range_ is None:
         return 0
     return sum(not range_[0] <= value <= range_[1] for value in values if math.isfinite(value))
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    place = share * (len(ordered) - 1)
-    below = math.floor(place)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (place - below) * (ordered[above] - ordered[below])
