@@ -7,22 +7,21 @@ import statistics
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from dashboards.records import Parameter, Sweep, Trial, to_json
+from dashboards.records import Sweep, Trial, to_json
 
 RUNNERS_UP = 4
 _FEWEST_FOR_PROGRESS = 6
-# When good values crowd at a bound: half of the best tenth (at least 5 trials) within 5 % of the range.
-_BEST_SHARE, _FEWEST_BEST, _FEWEST_FOR_BORDERS = 0.1, 5, 10
-_NEAR, _CROWD, _FEWEST_VALUES = 0.05, 0.5, 6
 _STOPPED = {"failed": 0, "invalid": 1, "diverged": 2, "pruned": 3}
 
 
 @dataclass(frozen=True, slots=True)
 class Repeats:
-    """Complete trials of equal configurations that differ in `seed_everything` at most.
+    """Complete trials of equal configurations with different seeds, one trial a seed.
+
+    Trials that share a seed say nothing of chance: they train alike.
 
     Attributes:
-        configurations: How many configurations were tried more than once.
+        configurations: How many configurations were tried with more than one seed.
         trials: How many trials these took.
         deviation: The pooled standard deviation within them.
     """
@@ -30,6 +29,16 @@ class Repeats:
     configurations: int
     trials: int
     deviation: float
+
+    @property
+    def margin(self) -> float:
+        """By how much two values differ by chance alone in one of twenty cases: Student's t.
+
+        That is 2.8 deviations where many were repeated, and 18 where one configuration was, once.
+        """
+        from scipy.special import stdtrit
+
+        return float(stdtrit(self.trials - self.configurations, 0.975)) * math.sqrt(2) * self.deviation
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +50,8 @@ class Standing:
         runners_up: The next ones, best first, at most four; other configurations only.
         gaps: How much worse each of them is, never negative.
         repeats: How far values of equal configurations lie apart; None if none was repeated.
-        within_noise: How many trials of other configurations are worse by less than two standard deviations
-            of a difference of two values (2 * sqrt(2) * deviation); None without repeats.
+        within_noise: How many trials of other configurations are worse by less than `Repeats.margin`, or
+            equally good; None without repeats.
     """
 
     best: Trial
@@ -79,23 +88,6 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Border:
-    """A parameter whose good values crowd at a bound of its range.
-
-    Attributes:
-        parameter: The parameter.
-        side: `lower` or `upper`.
-        near: How many of the best trials lie near the bound.
-        best: How many best trials were looked at.
-    """
-
-    parameter: Parameter
-    side: str
-    near: int
-    best: int
-
-
-@dataclass(frozen=True, slots=True)
 class Stop:
     """Trials that ended early for one reason; numbers in the reason are left out of the comparison.
 
@@ -122,22 +114,28 @@ def standing(sweep: Sweep) -> Standing | None:
     repeated = repeats(ranked)
     within = None
     if repeated is not None:
-        within = sum(gap < 2 * math.sqrt(2) * repeated.deviation for gap in gaps)
+        within = sum(gap < repeated.margin or not gap for gap in gaps)
     return Standing(best, tuple(others[:RUNNERS_UP]), tuple(gaps[:RUNNERS_UP]), repeated, within)
 
 
 def repeats(trials: Iterable[Trial]) -> Repeats | None:
-    """Return the spread of complete trials of equal configurations; None if all differ."""
-    groups: dict[str, list[float]] = {}
+    """Return the spread of complete trials of equal configurations; None if none has several seeds."""
+    groups: dict[str, dict[str, float]] = {}
     for trial in trials:
         if trial.value is not None:
-            groups.setdefault(_configuration(trial), []).append(trial.value)
-    several = [values for values in groups.values() if len(values) > 1]
+            groups.setdefault(_configuration(trial), {}).setdefault(_seed(trial), trial.value)
+    several = [list(values.values()) for values in groups.values() if len(values) > 1]
     if not several:
         return None
     count = sum(map(len, several))
     squares = sum(statistics.variance(values) * (len(values) - 1) for values in several)
     return Repeats(len(several), count, math.sqrt(squares / (count - len(several))))
+
+
+def _seed(trial: Trial) -> str:
+    """Return what stands for a trial's seed: one that has none is like no other."""
+    seed = trial.params.get("seed_everything", trial.config.get("seed_everything"))
+    return f"trial {trial.number}" if seed is None or seed is False else str(seed)
 
 
 def _configuration(trial: Trial) -> str:
@@ -158,44 +156,6 @@ def progress(sweep: Sweep) -> Progress | None:
     best = ranked[0]
     since = sum(trial.number > best.number for trial in ended)
     return Progress(late[0].number, ended[-1].number, before, best.value or 0.0, best.number, since)
-
-
-def borders(sweep: Sweep) -> tuple[Border, ...]:
-    """Return the numbers whose good values crowd at a bound: a wider range may hold better ones.
-
-    Of each parameter the best tenth of the complete trials that have it is looked at (at least five, of at
-    least ten); half of them within 5 % of the range from a bound (of its logarithm for a `log` range) are a
-    crowd. Whole numbers of fewer than six values are left out: there chance alone makes crowds.
-    """
-    ranked = sweep.ranking()
-    found = (_border(parameter, ranked) for parameter in sweep.space)
-    return tuple(border for border in found if border is not None)
-
-
-def _border(parameter: Parameter, ranked: list[Trial]) -> Border | None:
-    having = [trial for trial in ranked if parameter.name in trial.params]
-    low, high = parameter.low, parameter.high
-    if len(having) < _FEWEST_FOR_BORDERS or low is None or high is None or low >= high:
-        return None
-    if parameter.kind == "int" and high - low + 1 < _FEWEST_VALUES:
-        return None
-    best = having[: max(_FEWEST_BEST, round(_BEST_SHARE * len(having)))]
-    places = [_place(float(trial.params[parameter.name]), low, high, parameter.log) for trial in best]
-    crowds = {
-        "lower": sum(place <= _NEAR for place in places),
-        "upper": sum(place >= 1 - _NEAR for place in places),
-    }
-    side = max(crowds, key=crowds.__getitem__)
-    if crowds[side] < _CROWD * len(best):
-        return None
-    return Border(parameter, side, crowds[side], len(best))
-
-
-def _place(value: float, low: float, high: float, log: bool) -> float:
-    """Return where a value lies in a range, from 0 to 1."""
-    if log and low > 0 and value > 0:
-        value, low, high = math.log(value), math.log(low), math.log(high)
-    return (value - low) / (high - low)
 
 
 def stops(sweep: Sweep) -> tuple[Stop, ...]:

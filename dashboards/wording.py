@@ -21,7 +21,9 @@ def counted(count: int, noun: str) -> str:
 
 
 def percent_text(share: float) -> str:
-    """Return a share from 0 to 1 in whole percent, and `<1 %` for what is not quite nothing."""
+    """Return a share from 0 to 1 in whole percent; `<1 %`, `>99 %` for not quite nothing or all."""
+    if 0.995 <= share < 1:
+        return ">99 %"
     return "<1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -169,8 +170,33 @@ def test_importances_find_the_parameter_that_decides_and_measure_conditional_one
     assert (data.trials, data.is_enough) == (60, True)
 
 
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_what_makes_trials_be_pruned_is_important_though_none_of_them_is_complete(direction: str) -> None:
+    random, sign = Random(0), 1 if direction == "minimize" else -1
+    space = (Parameter("decides", "float", 0.0, 1.0), Parameter("little", "float", 0.0, 1.0))
+    trials = []
+    for number in range(60):
+        params = {parameter.name: random.random() for parameter in space}
+        value = sign * (params["decides"] + 0.02 * params["little"])
+        ended = ("complete", value) if params["decides"] < 0.2 else ("pruned", None)
+        trials.append(trial_record(number, *ended, params=params, intermediate={1: value}))
+    found = figures.importances_data(sweep_record(trials, *space, direction=direction))
+    assert {entry.name: entry.share > 0.9 for entry in found.entries} == {"decides": True, "little": False}
+    assert (found.trials, found.is_enough) == (60, True)
+
+
+def test_the_best_are_not_the_many_equal_ones_behind_them() -> None:
+    space = (Parameter("decides", "float", 0.0, 1.0), Parameter("little", "float", 0.0, 1.0))
+    random = Random(0)
+    params = [{"decides": n / 60, "little": random.random()} for n in range(60)]
+    trials = [trial_record(n, "complete", float(n > 2), params=own) for n, own in enumerate(params)]
+    found = figures.importances_data(sweep_record(trials, *space))
+    assert found.entries[0].name == "decides"
+    assert found.entries[0].share > 0.7
+
+
 def test_importances_of_few_or_equal_trials_are_empty_or_called_too_few() -> None:
-    assert figures.importances_data(SWEEP) == figures.Importances((), 3, is_enough=False)
+    assert figures.importances_data(SWEEP) == figures.Importances((), 5, is_enough=False)
     same = sweep_record([trial_record(n, "complete", 1.0, params={"lr": 0.1}) for n in range(9)], LR)
     assert figures.importances_data(same).entries == ()
 
@@ -422,6 +448,7 @@ def test_short_names_are_the_shortest_unique_ends() -> None:
 
 def test_numbers_and_durations_are_written_for_people() -> None:
     assert [percent_text(share) for share in (0.0, 0.001, 0.129)] == ["0 %", "<1 %", "13 %"]
+    assert [percent_text(share) for share in (0.99, 0.996, 1.0)] == ["99 %", ">99 %", "100 %"]
     assert [worse_text(gap) for gap in (0.0, 0.12345)] == ["equally good", "worse by 0.123"]
     assert (counted(1, "trial"), counted(10_000, "trial")) == ("1 trial", "10,000 trials")
     assert [duration_text(s) for s in (4.21, 200, 7500, None, NAN)] == [

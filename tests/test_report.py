@@ -103,17 +103,16 @@ def test_the_page_names_the_best_its_margin_and_what_the_last_third_brought() ->
     ]
     said = Outline(report.build(sweep_record(trials, Parameter("lr", "float", 0.0, 1.0)))).text
     assert "Trial 4: val_loss = 0.3, the best of 6 complete trials." in said
-    assert "The next configuration is worse by 0.1. No configuration was repeated" in said
+    assert "The next configuration is worse by 0.1. No configuration was repeated with another seed" in said
     assert "The last third of the trials (4 to 5) improved val_loss from 0.4 to 0.3" in said
-    assert "Take this with caution: 6 complete trials for 1 parameter is few" in said
+    assert "Take this with caution: 6 trials for 1 parameter is few" in said
 
 
-@pytest.mark.parametrize(("count", "advised"), [(12, False), (60, True)])
-def test_only_many_trials_without_a_better_one_speak_against_more(count: int, advised: bool) -> None:
-    trials = [trial_record(n, "complete", 1.0 + (n != 1), params={"lr": n / count}) for n in range(count)]
+def test_trials_without_a_better_one_say_how_likely_a_further_one_is_better() -> None:
+    trials = [trial_record(n, "complete", 1.0 + (n != 1), params={"lr": n / 60}) for n in range(60)]
     said = Outline(report.build(sweep_record(trials, Parameter("lr", "float", 0.0, 1.0)))).text
     assert "brought no better val_loss" in said
-    assert ("will hardly help" in said) is advised
+    assert "one in 61 would be better than all so far" in said
 
 
 def test_names_and_values_full_of_markup_stay_text() -> None:

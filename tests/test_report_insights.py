@@ -3,12 +3,14 @@
 import math
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 import dashboards
-from dashboards.insights import Border, Progress, Repeats, Stop, borders, progress, repeats, standing, stops
+from dashboards.borders import Border, borders
+from dashboards.insights import Progress, Repeats, Stop, progress, repeats, standing, stops
 from dashboards.parameters import parameters
 from dashboards.records import Parameter, Trial
 from tests.studies import realistic_sweep, sweep_record, trial_record
@@ -32,7 +34,29 @@ def test_the_margin_is_to_the_next_configuration_and_equal_ones_with_other_seeds
     assert [trial.number for trial in found.runners_up] == [2, 3]
     assert found.gaps == pytest.approx((0.25, 8.0))
     assert found.repeats == Repeats(1, 2, pytest.approx(math.sqrt(0.02)))
-    assert found.within_noise == 1  # 0.25 < 2 * sqrt(2) * 0.141
+    assert found.repeats.margin == pytest.approx(12.706 * math.sqrt(2 * 0.02), rel=1e-4)
+    assert found.within_noise == 1  # 0.25 and not 8
+
+
+def test_one_repetition_says_less_of_chance_than_many() -> None:
+    random, wrong = np.random.default_rng(0), 0
+    for _ in range(300):  # two configurations that are equally good, one of them tried twice
+        values = random.normal(size=3)
+        trials = [
+            repeated(0, 0.1, 0, values[0]),
+            repeated(1, 0.1, 1, values[1]),
+            repeated(2, 0.2, 0, values[2]),
+        ]
+        found = standing(sweep_record(trials, LR))
+        wrong += found is not None and found.within_noise == 0
+    assert wrong / 300 < 0.08, "that the lead is more than chance"
+
+
+def test_a_repetition_with_the_same_seed_says_nothing_of_chance() -> None:
+    same = [repeated(0, 0.1, 7, 1.0), repeated(1, 0.1, 7, 1.0), repeated(2, 0.2, 7, 1.01)]
+    assert repeats(same) is None
+    unseeded = [trial_record(n, "complete", float(n), params={"lr": 0.1}) for n in range(2)]
+    assert repeats(unseeded) == Repeats(1, 2, pytest.approx(math.sqrt(0.5)))
 
 
 def test_the_deviation_is_pooled_over_configurations() -> None:
@@ -76,6 +100,27 @@ def test_good_values_that_crowd_at_a_bound_are_called_out() -> None:
     assert borders(lr_sweep(lower)) == (Border(LR, "lower", near=3, best=5),)
     assert borders(lr_sweep([0.01] * 15)) == ()
     assert borders(lr_sweep([0.9] * 9)) == ()  # too few trials
+
+
+@pytest.mark.parametrize("direction", ["minimize", "maximize"])
+def test_a_crowd_that_was_only_copied_is_not_called_out(direction: str) -> None:
+    """As a sampler makes one that keeps what its best trial has of a parameter that does not matter."""
+    random, sign = np.random.default_rng(0), 1.0 if direction == "minimize" else -1.0
+    x = [*random.uniform(0.2, 1.0, 15), *random.uniform(0.0, 0.2, 15)]
+    copied = [*random.random(15), *([1.0, 1.0, 1.0, 1.0, 0.3] * 3)]
+    space = (Parameter("x", "float", 0.0, 1.0), Parameter("copied", "float", 0.0, 1.0))
+
+    def called_out(gain: float) -> list[str]:
+        trials = [
+            trial_record(n, "complete", sign * (one - gain * other), params={"x": one, "copied": other})
+            for n, (one, other) in enumerate(zip(x, copied, strict=True))
+        ]
+        sweep = sweep_record(trials, *space, direction=direction)
+        assert [trial.params["copied"] for trial in sweep.ranking()[:5]].count(1.0) >= 3, "a crowd"
+        return [border.parameter.name for border in borders(sweep)]
+
+    assert "copied" not in called_out(0.0)
+    assert "copied" in called_out(0.5)
 
 
 def test_whole_numbers_of_a_few_values_are_never_called_out() -> None:

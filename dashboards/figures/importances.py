@@ -1,7 +1,8 @@
 """Which parameters mattered, by Optuna's measure."""
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -14,7 +15,7 @@ from dashboards.wording import percent_text, short_names
 # Below these an importance is mostly chance (a rule of thumb of this project: a sampler's random start alone
 # takes 10 trials, and each parameter needs a few values tried beside each other).
 ENOUGH_TRIALS, ENOUGH_PER_PARAMETER = 20, 10
-_FEWEST = 4
+_FEWEST, _TOP_SHARE = 4, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Importances:
 
     Attributes:
         entries: The parameters, most important first.
-        trials: How many complete trials there are.
+        trials: How many trials there are that were complete, pruned or diverged.
         is_enough: Whether they are enough to rely on it.
     """
 
@@ -54,10 +55,13 @@ class Importances:
 def importances_data(sweep: Sweep) -> Importances:
     """Return each parameter's importance by PED-ANOVA (Watanabe et al., 2023), Optuna's default.
 
-    It measures how much the best tenth of the trials differs from all of them in a parameter. Parameters that
-    only some trials have are measured among those. Parameters that never varied are left out.
+    It measures how much the best tenth of the trials differs from all of them in a parameter. Trials that
+    were pruned or diverged are among all of them, as the worst: else what makes a trial be pruned would
+    not show. Parameters that only some trials have are measured among those. Parameters that never varied
+    are left out.
     """
-    trials = sweep.ranking()
+    complete = sweep.ranking()
+    trials = complete + [trial for trial in sweep.trials if trial.state in ("pruned", "diverged")]
     names = {trial.number: frozenset(trial.params) for trial in trials}
     everywhere = frozenset.intersection(*names.values()) if names else frozenset()
     entries = _measured(sweep, trials, everywhere, everywhere, is_conditional=False)
@@ -78,11 +82,25 @@ def importances_data(sweep: Sweep) -> Importances:
 def _measured(
     sweep: Sweep, trials: list[Trial], measured: Iterable[str], wanted: Iterable[str], *, is_conditional: bool
 ) -> list[Importance]:
+    """Return importances among trials: the complete ones first, then those that were stopped."""
     space = [p for p in sweep.space if p.name in set(measured) and varies(p, trials)]
-    if len(trials) < _FEWEST or not space or len({trial.value for trial in trials}) < 2:
+    values = [trial.value for trial in trials if trial.state == "complete" and trial.value is not None]
+    if len(values) < _FEWEST or not space or len(set(values)) < 2:
         return []
-    study = study_of(trials, space, sweep.summary.direction)
-    shares = optuna.importance.get_param_importances(study, params=[p.name for p in space])
+    direction = sweep.summary.direction
+    sign = -1.0 if direction == "maximize" else 1.0
+    worst = sign * max(sign * value for value in values)
+    stopped = worst + sign * (abs(worst) + 1)
+    known = [*values, *[stopped] * (len(trials) - len(values))]
+    valued = [replace(trial, value=value) for trial, value in zip(trials, known, strict=True)]
+    study = study_of(valued, space, direction)
+    better = len(known) - known.count(stopped if stopped in known else worst)
+    top = min(math.ceil(_TOP_SHARE * len(trials)), better)  # of many equal ones, all would be the best tenth
+    shares = optuna.importance.get_param_importances(
+        study,
+        evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(top - 0.5) / len(trials)),
+        params=[p.name for p in space],
+    )
     labels = short_names(parameter.name for parameter in sweep.space)
     return [
         Importance(name, labels[name], float(share), len(trials), is_conditional)

@@ -57,7 +57,9 @@ def _lead(sweeps: Sequence[Sweep]) -> str:
     gap = abs((ranked[1].ranking()[0].value or 0.0) - (found.best.value or 0.0))
     said = f"The best of {ranked[1].name} is {worse_text(gap)}"
     if found.repeats is None:
-        return lead + paragraph(f"{said}; no configuration was repeated to say how much of that is chance.")
+        return lead + paragraph(
+            f"{said}; no configuration was repeated with another seed to say how much is chance."
+        )
     deviation = number_text(found.repeats.deviation, 3)
     return lead + paragraph(f"{said}; equal configurations vary by {deviation} (standard deviation).")
 

@@ -1,8 +1,9 @@
 """The sections about the result: the best, the history, what mattered, where to look next."""
 
 from dashboards import figures
+from dashboards.borders import Border, borders
 from dashboards.figures import History, Importances, Space
-from dashboards.insights import Border, Progress, Standing, borders, progress, standing
+from dashboards.insights import Progress, Standing, progress, standing
 from dashboards.records import Sweep, Trial
 from dashboards.report.page import Page, columns, paragraph, table, text
 from dashboards.values import outside
@@ -10,7 +11,6 @@ from dashboards.wording import counted, number_text, percent_text, short_names, 
 
 _MOST_IN_TABLE = 12
 _LONGEST_VALUE = 48
-_TELLING = 10  # trials in a row without a better value, before that says anything of the next ones
 
 
 def best(sweep: Sweep) -> list[str]:
@@ -46,7 +46,8 @@ def _certainty(found: Standing) -> str:
         return "There is no other configuration to compare it with."
     margin = f"The next configuration is {worse_text(found.gaps[0])}"
     if found.repeats is None:
-        return f"{margin}. No configuration was repeated, so it is unknown how much of that is chance."
+        rule = "No configuration was repeated with another seed, so it is unknown how much of that is chance."
+        return f"{margin}. {rule}"
     spread = (
         f"repeated configurations ({found.repeats.configurations}, {found.repeats.trials} trials) vary by"
         f" {number_text(found.repeats.deviation, 3)} (standard deviation)"
@@ -128,11 +129,11 @@ def _progress(sweep: Sweep, found: Progress | None, lead: Standing | None) -> st
         return f"{third} brought the first complete trials: the search has only begun."
     since = f"{counted(found.since_best, 'trial')} ended since the best one, trial {found.best_number}."
     if not found.gain:
-        few = found.last - found.first + 1 < _TELLING
-        advice = "" if few else " More of the same search will hardly help."
-        return f"{third} brought no better {metric}. {since}{advice}"
+        one_in = sweep.summary.counts.finished + 1  # each of so many trials alike is as likely the best
+        advice = f"Were further trials like these, one in {one_in:,} would be better than all so far."
+        return f"{third} brought no better {metric}. {since} {advice}"
     improved = f"{third} improved {metric} from {number_text(found.before)} to {number_text(found.after)}"
-    if lead.repeats and found.gain < 2 * lead.repeats.deviation:
+    if lead.repeats and found.gain < lead.repeats.margin:
         return f"{improved}, which is no more than equal configurations vary. {since}"
     return f"{improved}: the search still found something. {since}"
 
@@ -146,11 +147,13 @@ def importances(page: Page, sweep: Sweep, data: Importances) -> list[str]:
         + (f" (of the {entry.trials:,} trials that have it)" if entry.is_conditional else "")
         for entry in data.entries[:3]
     ]
-    summary = f"{', '.join(top)}. Measured by PED-ANOVA: how the best tenth differs from all complete trials."
+    stopped = data.trials > len(sweep.ranking())
+    among = "all that were complete, pruned or diverged" if stopped else "all complete trials"
+    summary = f"{', '.join(top)}. Measured by PED-ANOVA: how the best tenth differs from {among}."
     caution = ""
     if not data.is_enough:
         caution = paragraph(
-            f"Take this with caution: {counted(data.trials, 'complete trial')} for"
+            f"Take this with caution: {counted(data.trials, 'trial')} for"
             f" {counted(len(sweep.space), 'parameter')} is few, another sweep may rank them otherwise.",
             "caution",
         )
@@ -190,10 +193,11 @@ def _dots(slices: tuple[Space, ...]) -> str:
 
 def _borders(sweep: Sweep, found: tuple[Border, ...]) -> str:
     if not found:
-        return paragraph("No parameter's best values crowd at the border of its range.")
+        return paragraph("Nothing says that a range is too narrow: no values grow better up to its border.")
     labels = short_names(parameter.name for parameter in sweep.space)
     items = "".join(f"<li>{text(_border(labels[b.parameter.name], b))}</li>" for b in found)
-    return f'<div class="caution"><p>Best values at the border of the space:</p><ul>{items}</ul></div>'
+    head = "Best values at the border of the space, and growing better towards it:"
+    return f'<div class="caution"><p>{head}</p><ul>{items}</ul></div>'
 
 
 def _border(label: str, border: Border) -> str:

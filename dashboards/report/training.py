@@ -10,7 +10,7 @@ from dashboards.insights import stops as stops_of
 from dashboards.records import Sweep
 from dashboards.report.page import Page, cards, paragraph, table
 from dashboards.runs import Runs, histories
-from dashboards.wording import counted, duration_text, number_text
+from dashboards.wording import counted, duration_text, number_text, percent_text
 
 _NUMBERS_SHOWN, _MOST_REASONS, _LONGEST_REASON = 8, 30, 300
 
@@ -68,7 +68,7 @@ def cost(page: Page, sweep: Sweep) -> list[str]:
         if timeline.slice_seconds
         else ""
     )
-    share = "" if found.utilisation is None else f", {100 * found.utilisation:.0f} % of their time busy"
+    share = "" if found.utilisation is None else f", {percent_text(found.utilisation)} of their time busy"
     summary = f"{counted(timeline.slots, 'slot')}{share}.{joined}"
     parts.append(page.figure(figures.draw_timeline(timeline), "Trials over slots and time", summary))
     return parts + _saved(page, sweep, found)
@@ -96,7 +96,7 @@ def _money(amount: float) -> str:
 
 
 def _percent(part: float, whole: float) -> str:
-    return f"{100 * part / whole:.0f} %" if whole else "-"
+    return percent_text(part / whole) if whole else "-"
 
 
 def _saved(page: Page, sweep: Sweep, found: Cost) -> list[str]:
