@@ -232,7 +232,6 @@ def test_a_trial_that_goes_on_has_the_time_that_its_store_may_take_beside_its_ow
     monkeypatch.setenv("SWEEPS_PATIENCE", "7.5")
     sweep_file(tmp_path, model={"class_path": "tests.modules.Line"}, budget={"trials": 1})
     spec = load_spec(tmp_path / "small.yaml")
-    here = places_in(tmp_path)
-    for store, seconds in ((bucket, 7.5), ("", 0.0)):
-        with workers(spec, replace(here, store=store), None, pytest.fail) as (executor, *_):
-            assert executor._grace_seconds == seconds
+    where = replace(places_in(tmp_path), store=bucket)
+    with workers(spec, where, None, pytest.fail) as (executor, *_):
+        assert executor._grace_seconds == 7.5
