@@ -152,6 +152,11 @@ LR = {"type": "float", "low": 0.1, "high": 1.0}
             id="a file that is missing",
         ),
         pytest.param(
+            {"trainer": {"callbacks": {"class_path": "ModelCheckpoint", "init_args": {"monitor": "typo"}}}},
+            SPACE, "", "`ModelCheckpoint(monitor='typo')` could not find the monitored key",
+            id="a checkpoint by what is not logged",
+        ),
+        pytest.param(
             {"trainer": {"callbacks": [{"class_path": "Timer", "init_args": {"duration": "00:01:00:00"}}]}},
             SPACE, "", "cannot be written to a file, which LightningCLI does to each: RepresenterError: ("
             "'cannot represent an object', <Interval.step: 'step'>)",

@@ -54,8 +54,8 @@ class Extras:
         folder: `default_root_dir` unless the configuration has one.
         callback: Our callback, after the user's.
         logger: Our logger, after the user's.
-        limits: Trainer arguments that win over the configuration, for a probe; the user's loggers and
-            checkpoints are then left out, too.
+        limits: Trainer arguments that win over the configuration, for a probe; the user's loggers, and
+            callbacks that save, but for ModelCheckpoint, are then left out, too.
     """
 
     folder: str
@@ -104,14 +104,14 @@ class Base(LightningCLI):
         loggers = [logger for logger in _as_list(config.get("logger")) if isinstance(logger, Logger)]
         _keep_apart(loggers, Path(extras.folder))
         config |= dict(extras.limits or {})
-        unwanted: tuple[type[Callback], ...] = ()
-        if extras.limits is not None:
-            loggers, unwanted = [], (Checkpoint,)
-        if config.get("enable_progress_bar") is False:  # beside which Lightning refuses one of the user's
-            unwanted += (ProgressBar,)
+        is_probe, has_bar = extras.limits is not None, config.get("enable_progress_bar") is not False
+        if is_probe:
+            loggers = []
         given = (_as_list(config.get("callbacks")), callbacks, self.trainer_defaults["callbacks"])
-        own, callbacks, persistent = ([c for c in some if not isinstance(c, unwanted)] for some in given)
-        _keep_here([*own, *callbacks, *persistent], extras.folder)
+        own, callbacks, persistent = (
+            [c for c in some if _is_wanted(c, is_probe=is_probe, has_bar=has_bar)] for some in given
+        )
+        _keep_here([*own, *callbacks, *persistent], extras.folder, all_of_them=is_probe)
         self.trainer_defaults["callbacks"] = [*persistent, extras.callback]
         config |= {
             "callbacks": own,
@@ -223,10 +223,21 @@ def _made(callback: Any) -> Any:
     return instantiate_class((), dict(callback)) if isinstance(callback, Mapping) else callback
 
 
-def _keep_here(callbacks: Sequence[Callback], folder: str) -> None:
+def _is_wanted(callback: Callback, *, is_probe: bool, has_bar: bool) -> bool:
+    """Whether a callback of the user's stays.
+
+    No progress bar where trials show none: Lightning refuses it. In a probe nothing that saves, but for
+    ModelCheckpoint, which may monitor what is not logged.
+    """
+    if isinstance(callback, ProgressBar):
+        return has_bar
+    return not is_probe or isinstance(callback, ModelCheckpoint) or not isinstance(callback, Checkpoint)
+
+
+def _keep_here(callbacks: Sequence[Callback], folder: str, *, all_of_them: bool) -> None:
     """Has the user's checkpoints written to a folder, not to the first logger's, unless they say where."""
     for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and callback.dirpath is None:
+        if isinstance(callback, ModelCheckpoint) and (all_of_them or callback.dirpath is None):
             callback.dirpath = str(Path(folder) / "checkpoints")
 
 

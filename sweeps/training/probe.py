@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from typing_extensions import override
 
 from sweeps.context import TrialContext
 from sweeps.records import Assignment, Report
@@ -45,6 +47,10 @@ class OneBatch(TrialCallback):
     def __init__(self, context: TrialContext, points: Points) -> None:
         super().__init__(Assignment(0, {}, {}), _Answering(), context, points, None)
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Has nothing written that others save."""
+        trainer.strategy.checkpoint_io = _Nowhere()
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Cuts the epoch."""
         super().on_train_start(trainer, pl_module)
@@ -56,6 +62,14 @@ class OneBatch(TrialCallback):
         """Ends the training."""
         super().on_train_epoch_end(trainer, pl_module)
         trainer.should_stop = True
+
+
+class _Nowhere(TorchCheckpointIO):
+    """Writes no checkpoint."""
+
+    @override
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Does nothing."""
 
 
 class _Answering:
