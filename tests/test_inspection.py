@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from search_spaces import load_space
-from sweeps.context import Inspection, TrialContext
+from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.planning.plan import blindness
 from sweeps.training.inspection import inspect
 
@@ -177,6 +177,18 @@ def test_a_mistake_is_found_with_its_key_and_rule_in_one_line(
     assert found.problem[0] == key
     assert rule in found.problem[1]
     assert "\n" not in found.problem[1]
+
+
+def test_a_class_may_be_named_by_the_command_lines_own_default_file(tmp_path: Path) -> None:
+    defaults = tmp_path / "defaults.yaml"
+    defaults.write_text("model: {class_path: tests.modules.Line, init_args: {width: 7}}")
+    call = CliCall(keywords={"parser_kwargs": {"default_config_files": [str(defaults)]}})
+    context = TrialContext("val_loss", True, "best", Path("unused"), (str(Path.cwd()),), cli=call)
+    config = base()
+    del config["model"]
+    found = inspect(context, config, load_space(SPACE), probe=True)
+    assert found.problem is None
+    assert "width: 7" in found.resolved
 
 
 def test_an_unknown_metric_lists_what_was_logged() -> None:

@@ -24,11 +24,14 @@ class Outline:
         leaves: The dotted paths of all its arguments.
         owners: What accepts the keys below a path: the name of a class that the command line fixes.
         links: The paths that a link sets, with the paths that it takes the value from.
+        named: The paths whose class a default of the command line names, such as its own default
+            configuration file.
     """
 
     leaves: frozenset[str]
     owners: Mapping[str, str]
     links: Mapping[str, Sequence[str]]
+    named: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, cli: TrialCLI) -> "Outline":
@@ -39,7 +42,9 @@ class Outline:
         classes = {"trainer": cli.trainer_class, "model": cli._model_class, "data": cli._datamodule_class}
         owners = {key: getattr(found, "__name__", key) for key, found in classes.items() if key in groups}
         links = dict(_links(cli.fit_parser))
-        return cls(frozenset(dests.difference(SUBCOMMAND_KEYS)), owners, links)
+        defaults = cli.fit_parser.get_defaults(skip_validation=True)
+        named = frozenset(key for key in CLASSES if defaults.get(f"{key}.class_path"))
+        return cls(frozenset(dests.difference(SUBCOMMAND_KEYS)), owners, links, named)
 
     def problem(self, config: Mapping[str, Any]) -> tuple[str, str] | None:
         """The path and the rule of the first key of a configuration that is not accepted."""
@@ -60,7 +65,12 @@ class Outline:
                 yield path, self._rule(at, key, known)
             elif path not in self.leaves and isinstance(value, Mapping):
                 yield from self._problems(value, path)
-            elif path in CLASSES and isinstance(value, Mapping) and "class_path" not in value:
+            elif (
+                path in CLASSES
+                and path not in self.named
+                and isinstance(value, Mapping)
+                and "class_path" not in value
+            ):
                 yield path, "must name its class with `class_path`, since the command line fixes none"
 
     def _below(self, at: str) -> list[str]:
