@@ -350,6 +350,13 @@ def test_pairs_that_do_not_fit_get_a_note(changes: dict[str, Any], expected: lis
     assert [note[: len(start)] for note, start in zip(found, expected, strict=True)] == expected
 
 
+@pytest.mark.parametrize(("pruner", "notes"), [("forecast", 1), ("none", 0)])
+def test_a_pruner_does_not_fit_trainings_of_different_lengths(pruner: str, notes: int) -> None:
+    space = {"trainer.max_epochs": [5, 10, 40], "model.x": {"type": "float", "low": 0.0, "high": 1.0}}
+    found = advice(fakes.spec(pruner=pruner, search_space=space), 40)
+    assert ["trainer.max_epochs varies" in note for note in found] == [True] * notes
+
+
 def test_a_training_of_one_validation_cannot_be_pruned() -> None:
     assert advice(fakes.spec(pruner="hyperband"), 1)[0].startswith("each training validates once")
 

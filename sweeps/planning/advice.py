@@ -6,6 +6,7 @@ What a sampler learns from and what it searches jointly is Optuna's documentatio
 from collections.abc import Iterator
 
 from search_spaces import CategoricalParameter, Choice
+from sweeps.planning.plan import DECIDING
 from sweeps.samplers.algorithms import DEFAULTS, classes_of
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
 from sweeps.sweep_file.sections import written_out
@@ -69,6 +70,10 @@ def _on_pruner(spec: SweepSpec, sampler: str, pruner: str, validations: int | No
         yield f"{_short(sampler)} learns nothing from pruned trials: say `pruner: none`, or take tpe"
     if validations == 1:
         yield "each training validates once, at its end, where nothing is pruned any more"
+    for key in DECIDING:
+        if spec.space.max_of(f"trainer.{key}") is not None:
+            yield (f"pruners compare trials at the same validation, but trainer.{key} varies: longer "
+                   "trainings may be pruned for being slow there; say `pruner: none`, or fix it")  # fmt: skip
     if pruner == "WilcoxonPruner":
         yield ("wilcoxon compares a trial with the best one validation by validation: it fits where each is "
                "another task, such as a fold; learning curves fit median")  # fmt: skip

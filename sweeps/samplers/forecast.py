@@ -52,6 +52,8 @@ class ForecastPruner(BasePruner):
     Values count as asinh((value - best) / spread), where spread is how far the complete trials' values lie
     from their median, in the median: evenly near the best, by orders of magnitude far from it, whatever the
     objective's scale, zero and sign.
+    Trainings are taken to be equally long. Where the space varies their length and the schedule goes with it,
+    long ones stand behind short ones at a validation, and are pruned: `sweeps check` advises against it.
 
     Source: the conjugate prior of linear regression, Gelman et al., Bayesian Data Analysis (2013), 14.8
     (stat.columbia.edu/~gelman/book); the best share that goes on is that of asynchronous successive halving
