@@ -102,6 +102,22 @@ def test_the_process_knows_what_it_saw_and_its_gradient_is_right() -> None:
         assert gradient[index] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
+def test_many_columns_are_predicted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(0)
+    points = random.random((30, 3))
+    process = GaussianProcess(points, points.sum(1), np.array([False] * 3))
+    unseen = random.random((50, 3))
+    whole = process._predict(unseen)
+    shapes: list[int] = []
+    squares = GaussianProcess._squares
+    monkeypatch.setattr(
+        GaussianProcess, "_squares", lambda *given: shapes.append(len(given[1])) or squares(*given)
+    )
+    monkeypatch.setattr("sweeps.samplers.gaussian_process.LARGEST", 20 * points.size)
+    assert np.allclose(whole, process._predict(unseen))
+    assert shapes == [20, 20, 10]
+
+
 def test_categories_are_equal_or_not_and_beliefs_make_a_place_known() -> None:
     points = np.array([[0.0, 0.1], [1.0, 0.1], [2.0, 0.1], [0.0, 0.9]])
     process = GaussianProcess(points, np.array([0.0, 1.0, 1.0, 0.2]), np.array([True, False]))
