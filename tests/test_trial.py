@@ -212,6 +212,22 @@ def test_the_users_own_checkpoint_and_logger_stay_beside_ours(run: Run, tmp_path
     assert (tmp_path / "trial-0" / "best.ckpt").exists()
 
 
+def test_trials_do_not_write_to_one_folder_of_checkpoints_though_the_configuration_names_one(
+    run: Run, tmp_path: Path
+) -> None:
+    own = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(tmp_path / "mine"), "filename": "a"}}
+    at_fault = {"class_path": "OnExceptionCheckpoint", "init_args": {"dirpath": str(tmp_path / "mine")}}
+    for _ in range(2):  # as after a crash: it has the same folder again
+        _, outcome = run("Line", trainer={"callbacks": [own, at_fault]})
+        assert outcome.state is State.COMPLETE, outcome.reason
+    _, outcome = run("Failing", trainer={"callbacks": [own, at_fault]})
+    assert outcome.state is State.FAILED
+    there = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("mine/**/*.ckpt")}
+    folder = f"mine/{tmp_path.name}-trial-0"
+    assert {f"{folder}/a.ckpt", f"{folder}/on_exception.ckpt"} <= there
+    assert all(path.startswith(f"{folder}/") for path in there)
+
+
 def test_a_module_may_ask_for_the_best_checkpoint_as_it_asks_lightnings_own(run: Run, tmp_path: Path) -> None:
     _, outcome = run("", trainer={"max_epochs": 3}, model={"class_path": "tests.habits.WarmsUp"})
     assert outcome.state is State.COMPLETE, outcome.reason

@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import yaml
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, OnExceptionCheckpoint, ProgressBar
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
@@ -235,10 +235,22 @@ def _is_wanted(callback: Callback, *, is_probe: bool, has_bar: bool) -> bool:
 
 
 def _keep_here(callbacks: Sequence[Callback], folder: str, *, all_of_them: bool) -> None:
-    """Has the user's checkpoints written to a folder, not to the first logger's, unless they say where."""
+    """Has the user's checkpoints written to the trial's folder, or to one of the trial's where they say.
+
+    In one that all trials share, those that run at once would write to the same file.
+    """
     for callback in callbacks:
-        if isinstance(callback, ModelCheckpoint) and (all_of_them or callback.dirpath is None):
+        if not isinstance(callback, ModelCheckpoint | OnExceptionCheckpoint):
+            continue
+        if all_of_them or callback.dirpath is None:
             callback.dirpath = str(Path(folder) / "checkpoints")
+        else:  # it may be an address
+            callback.dirpath = f"{str(callback.dirpath).rstrip('/')}/{_name_of(Path(folder))}"
+
+
+def _name_of(folder: Path) -> str:
+    """The name of a trial's folder, outside the sweep's."""
+    return f"{folder.parent.name}-{folder.name}"
 
 
 def _keep_apart(loggers: Sequence[Logger], folder: Path) -> None:
@@ -249,7 +261,7 @@ def _keep_apart(loggers: Sequence[Logger], folder: Path) -> None:
     for logger in loggers:
         if not isinstance(logger, CSVLogger | TensorBoardLogger) or logger._version is not None:
             continue
-        name = version = f"{folder.parent.name}-{folder.name}"
+        name = version = _name_of(folder)
         attempt = 1
         while (Path(logger.root_dir) / version).exists():  # what an earlier attempt wrote, stays
             attempt += 1
