@@ -188,6 +188,8 @@ def test_a_test_that_runs_out_of_memory_is_the_trials_and_is_made_again(tmp_path
         ({"multiplier": 2}, {}, MULTIPLIER, "a fixed value"),
         ({"multiplier": FACTOR}, {MULTIPLIER: [1, 2]}, "search_space.lr_finder.multiplier", "is a parameter"),
         ({"parameter": "model.init_args.lrr"}, {}, "lr_finder.parameter", "no number at"),
+        ({"parameter": "model.init_args.rate.big.lr"}, {"model.init_args.rate": {"big": {"lr": FACTOR}}},
+         "lr_finder.parameter", "did you mean 'model.init_args.rate.lr'?"),
         ({}, {LR: [0.1, 0.2]}, "lr_finder.parameter", "must be a float range"),
     ],
 )  # fmt: skip

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from sweeps.errors import UserError
 from sweeps.lr import finder
-from sweeps.lr.narrow import has_rate
+from sweeps.lr.narrow import has_rate, no_rate
 from sweeps.planning.batch_size import settled
 from sweeps.planning.places import Places, tracking_place
 from sweeps.start_up import workers
@@ -43,8 +43,7 @@ def section(spec: SweepSpec, parameter: str | None, **numbers: Any) -> LrFinder:
         text = f"{message[0].lower()}{message[1:]}"
         raise UserError(f"--{OPTIONS.get(key, key)}: {text}") from None
     if not has_rate(spec, made.parameter):
-        rule = f"the configuration has no number at {made.parameter}; name the path of the learning rate"
-        raise UserError(f"--parameter: {rule}")
+        raise UserError(f"--parameter: {no_rate(spec, made.parameter)}")
     return made
 
 

@@ -27,14 +27,27 @@ def check_finder(spec: SweepSpec) -> None:
     sites = targets(spec, finder.parameter)
     if finder.mode == "trial":
         if not sites and not has_rate(spec, finder.parameter):
-            rule = f"the configuration has no number at {finder.parameter!r}"
-            raise spec.error("lr_finder.parameter", f"{rule}; name the path of the learning rate")
+            raise spec.error("lr_finder.parameter", no_rate(spec, finder.parameter))
         _check_multiplier(spec)
     elif not sites:
-        numbers = [s.config_path for s in spec.space.sites if isinstance(s.content, FloatParameter)]
-        near = nearest(finder.parameter, list(dict.fromkeys(numbers)))
+        near = nearest_rate(spec, finder.parameter)
         rule = f"the finder narrows a searched parameter, but {finder.parameter!r} is none{near}"
         raise spec.error("lr_finder.parameter", rule)
+
+
+def no_rate(spec: SweepSpec, parameter: str) -> str:
+    """What is said of a parameter of which the configuration has no number."""
+    near = nearest_rate(spec, parameter).rstrip(".")
+    return f"the configuration has no number at {parameter!r}{near}; name the path of the learning rate"
+
+
+def nearest_rate(spec: SweepSpec, parameter: str) -> str:
+    """Which searched path may be meant; it is not the name that Optuna has for it in a choice."""
+    sites = [site for site in spec.space.sites if isinstance(site.content, FloatParameter)]
+    named = {site.name: site.config_path for site in sites}
+    if parameter in named:
+        return f", did you mean {named[parameter]!r}?"
+    return nearest(parameter, list(dict.fromkeys(named.values())))
 
 
 def has_rate(spec: SweepSpec, parameter: str) -> bool:
