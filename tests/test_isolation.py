@@ -84,6 +84,7 @@ PARTS: list[tuple[str, Callable[[], Any], Callable[[], Any]]] = [
         torch.get_float32_matmul_precision,
         lambda: torch.set_float32_matmul_precision("medium"),
     ),
+    ("attention", torch.backends.cuda.flash_sdp_enabled, lambda: torch.backends.cuda.enable_flash_sdp(False)),
     ("float32 by torch's newer interface", float32, set_float32),
     ("determinism", deterministic, lambda: torch.use_deterministic_algorithms(True, warn_only=True)),
     ("anomaly detection", torch.is_anomaly_enabled, lambda: torch.autograd.set_detect_anomaly(True)),

@@ -32,6 +32,9 @@ FLOAT32 = [
 ]
 """Where torch keeps how exact float32 is (TF32 or not), the general before the special: `torch.backends`."""
 
+ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
+"""How torch may compute `scaled_dot_product_attention`."""
+
 
 def scrub_environment() -> None:
     """Removes what other launchers left: Lightning would take the worker for one rank of their job."""
@@ -44,8 +47,8 @@ def scrub_environment() -> None:
 def isolated() -> Iterator[None]:
     """Restores the process's state when the block ends, however it ends.
 
-    Random number generators (Python, NumPy, torch, CUDA), default dtype and device, determinism, cuDNN
-    and matmul settings, thread count, environment, working directory, `sys.path`, `sys.argv` and
+    Random number generators (Python, NumPy, torch, CUDA), default dtype and device, determinism, cuDNN,
+    attention and matmul settings, thread count, environment, working directory, `sys.path`, `sys.argv` and
     warning filters are put back; what `torch.compile` made is dropped; memory that the trial held on a GPU
     is freed, also what an exception's frames hold: batches, losses, and the graphs behind them.
     """
@@ -83,6 +86,7 @@ def _torch_settings() -> Callable[[], None]:
     cudnn = torch.backends.cudnn
     flags = ("enabled", "benchmark", "deterministic")
     before = {name: getattr(cudnn, name) for name in flags}
+    attention = {name: getattr(torch.backends.cuda, f"{name}_sdp_enabled")() for name in ATTENTION}
     dtype, threads = torch.get_default_dtype(), torch.get_num_threads()
     float32 = _float32_settings()
     deterministic = torch.are_deterministic_algorithms_enabled()
@@ -92,6 +96,8 @@ def _torch_settings() -> Callable[[], None]:
     def put_back() -> None:
         for name, value in before.items():
             setattr(cudnn, name, value)
+        for name, value in attention.items():
+            getattr(torch.backends.cuda, f"enable_{name}_sdp")(value)
         torch.set_default_dtype(dtype)
         torch.set_default_device(None)
         float32()
