@@ -129,9 +129,9 @@ def drive(
                 problems = _end(state, study, where, recorder, files, observers)
             if where.store:
                 forget(where.files)
-        trials = optuna_study.get_trials(deepcopy=False)
+        best = optuna_study.get_trials(deepcopy=False)[study.best.number] if study.best else None
         return SweepResult(
-            spec.name, study.best, dict(trials[study.best.number].params) if study.best else {}, study.counts,
+            spec.name, study.best, dict(best.params) if best else {}, study.counts,
             masked(where.store) or where.files, problems, is_stopped=state == "interrupted",
             front=tuple(study.front.outcomes), stop_reason=study.stop_reason,
             journal=where.files / "journal" if journal.is_left else None,

@@ -191,7 +191,10 @@ def trial_folder(context: TrialContext, number: int, *, goes_on: bool) -> Iterat
         return
     there = RemoteFolder(context.store) / f"trial-{number}"
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
-        folder = Path(scratch)
+        folder = Path(scratch, context.store.rstrip("/").rpartition("/")[2], f"trial-{number}")
+        folder.mkdir(
+            parents=True
+        )  # named as elsewhere: callbacks and loggers of the user's have names after it
         if goes_on:
             until = time.monotonic() + context.patience
             for name in (LOG, RATE, "last.ckpt", "previous.ckpt"):

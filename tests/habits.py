@@ -175,3 +175,18 @@ class WarmsUp(Line):
         kept = self.trainer.checkpoint_callback
         self.print(f"best {kept.best_model_path} {kept.best_model_score}, last {kept.last_model_path}")
         self.print(f"by {kept.mode} {kept.monitor}: {len(kept.best_k_models)} of {kept.save_top_k}")
+
+
+class WarmsUpByHand(WarmsUp):
+    """The same, stepped by the module."""
+
+    def __init__(self, lr: float = 0.05) -> None:
+        super().__init__(lr)
+        self.automatic_optimization = False
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        optimizer: Any = self.optimizers()
+        optimizer.zero_grad()
+        self.manual_backward(super().training_step(batch, batch_idx))
+        optimizer.step()
+        self.lr_schedulers().step()  # type: ignore[union-attr]

@@ -70,16 +70,28 @@ class NanAbove(Watched):
         return loss * math.nan if is_high else loss
 
 
+class SaysItsRate(Watched):
+    """Logs what its scheduler says."""
+
+    def configure_optimizers(self) -> Any:
+        optimizer = super().configure_optimizers()
+        return [optimizer], [torch.optim.lr_scheduler.ConstantLR(optimizer, factor=1.0)]
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        self.log("rate", self.lr_schedulers().get_last_lr()[0])  # type: ignore[union-attr]
+        return super().training_step(batch, batch_idx)
+
+
 class RaisesAbove(Watched):
     """Raises above a rate, as a Cholesky decomposition of NaNs does."""
 
-    def __init__(self, lr: float = 0.05, limit: float = 1e-3) -> None:
+    def __init__(self, lr: float = 0.05, limit: float = 1e-3, text: str = "it is too high") -> None:
         super().__init__(lr)
-        self.limit = limit
+        self.limit, self.text = limit, text
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         if (SEEN and SEEN[-1][0] > self.limit) or self.limit == 0:
-            raise RuntimeError("it is too high")
+            raise RuntimeError(self.text)
         return super().training_step(batch, batch_idx)
 
 

@@ -262,6 +262,42 @@ def test_what_fails_is_as_bad_as_the_worst_unless_a_person_killed_it() -> None:
         study.tell(trial, state=TrialState.FAIL)
     assert sampler._failed == {0}  # type: ignore[attr-defined]
     assert likely_ends([ended(0, TrialState.COMPLETE, [2.0]), study.trials[0]], 1.0) == [2.0, 2.0]
+    assert likely_ends([study.trials[0]], 1.0, [3.0, 5.0]) == [5.0], "worse than earlier sweeps' trials"
+
+
+def test_many_failures_do_not_make_an_ask_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+
+    class Counting(GaussianProcess):
+        def __init__(self, points: Any, *others: Any) -> None:
+            counts.append(len(points))
+            super().__init__(points, *others)
+
+    monkeypatch.setattr("sweeps.samplers.auto.GaussianProcess", Counting)
+    spec = auto_spec(sampler={"class_path": "auto", "init_args": {"n_startup_trials": 4, "n_gp_trials": 8}})
+    study = optuna.create_study(sampler=make_sampler(spec))
+    for number in range(30):
+        trial = study.ask()
+        spec.space.suggest(trial)
+        study.tell(trial, **({"values": number} if number < 5 else {"state": TrialState.FAIL}))  # type: ignore[arg-type]
+    assert max(counts) == 8
+
+
+def test_what_failed_under_an_earlier_driver_may_be_tried_again() -> None:
+    spec, tried_again = auto_spec(search_space={"model.a": [1, 2, 3, 4]}), 0
+    for seed in range(8):
+        study = optuna.create_study(sampler=make_sampler(spec))
+        for number in range(4):
+            if number == 2:
+                study.sampler = make_sampler(
+                    auto_spec(search_space={"model.a": [1, 2, 3, 4]}, seed_everything=seed)
+                )
+            spec.space.suggest(trial := study.ask())
+            study.tell(trial, state=TrialState.FAIL)
+        params = [trial.params["model.a"] for trial in study.trials]
+        assert len({*params[:2]}) == len({*params[2:]}) == 2
+        tried_again += len({*params}) < 4
+    assert tried_again
 
 
 def test_what_broke_a_constraint_hardly_counts_as_a_first_trial() -> None:

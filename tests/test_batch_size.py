@@ -186,10 +186,11 @@ def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
     assert parent.data.params["batch_size.auto"].startswith("15, the largest that fits")
 
 
-def test_a_schedule_that_fits_the_length_of_the_training_only_does_not_end_a_try() -> None:
+@pytest.mark.parametrize("name", ["tests.habits.WarmsUp", "tests.habits.WarmsUpByHand"])
+def test_a_schedule_that_fits_the_length_of_the_training_only_does_not_end_a_try(name: str) -> None:
     context = TrialContext("val_loss", True, "best", Path("nowhere"), (str(Path.cwd()),))
     config = {
-        "model": {"class_path": "tests.habits.WarmsUp"}, "data": {"class_path": "tests.modules.Data"},
+        "model": {"class_path": name}, "data": {"class_path": "tests.modules.Data"},
         "trainer": {"max_epochs": 2, "accelerator": "cpu"},
     }  # fmt: skip
     assert fits(context, config, 0) == Tried(64, 2, 0.0)

@@ -423,25 +423,31 @@ def test_what_cannot_be_asked_of_a_trial_is_said_and_does_not_end_the_sweep(tmp_
 
 
 @pytest.mark.parametrize(
-    ("rule", "to_type"),
-    [(None, "sweeps resume test"), ({"no_improvement_for": 2}, "sweeps resume test --trials {}")],
+    ("rule", "budget", "to_type"),
+    [
+        (None, {"trials": 8}, "sweeps resume test"),
+        ({"no_improvement_for": 2}, {"trials": 8}, "sweeps resume test --trials {}"),
+        (None, {"hours": 1}, "sweeps resume test --trials {}"),  # hours would begin anew
+    ],
 )
-def test_a_trial_of_a_sweep_that_nobody_runs_is_tried_again_by_the_next_resumption(
-    tmp_path: Path, rule: dict[str, Any] | None, to_type: str
+def test_trials_of_a_sweep_that_nobody_runs_are_tried_again_by_the_next_resumption(
+    tmp_path: Path, rule: dict[str, Any] | None, budget: dict[str, int], to_type: str
 ) -> None:
     spec, database = fakes.spec(budget={"trials": 8}, stop_when=rule), str(tmp_path / "s.db")
     url = f"sqlite:///{database}"
     inner = create_study(spec, open_storage(url), validations=4, notes={"files": str(tmp_path)})
     run(ended := Study(inner, spec), ScriptedExecutor(fakes.falling, slots=2, length=4))
     ended.end("finished")
+    inner.set_user_attr("spec", inner.user_attrs["spec"] | {"budget": budget})
     assert ask_of_trial("test", database, "retry", 1) == to_type.format(ended.finished + 1)
-    trials = to_type.format(ended.finished + 1).rpartition(" ")[2] if rule else None
+    assert ask_of_trial("test", database, "retry", 0) == to_type.format(ended.finished + 2)
+    trials = str(ended.finished + 2) if "{}" in to_type else None
     resumed = Study(inner, going_on(inner, trials, None))
     resumed.adopt()
     run(resumed, ScriptedExecutor(fakes.falling, slots=2, length=4))
-    assert resumed.finished == ended.finished + 1
-    again = inner.get_trials()
-    assert again[-1].params == again[1].params
+    assert resumed.finished == ended.finished + 2
+    there = inner.get_trials()
+    assert [trial.params for trial in there[-2:]] == [there[1].params, there[0].params]
 
 
 def test_changes_are_read_from_the_command_line() -> None:

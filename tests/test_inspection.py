@@ -222,7 +222,10 @@ def test_it_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(Path.cwd()))
     monkeypatch.chdir(tmp_path)
     state = torch.get_rng_state().tolist()
-    own = {"class_path": "ModelCheckpoint", "init_args": {"dirpath": str(tmp_path / "mine")}}
+    own = {
+        "class_path": "ModelCheckpoint",
+        "init_args": {"dirpath": str(tmp_path / "mine"), "save_last": "link"},
+    }
     found = look(base(trainer={"max_epochs": 3, "callbacks": [own], "accelerator": "cpu"}))
     assert found.problem is None
     assert list(tmp_path.iterdir()) == []

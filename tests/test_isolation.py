@@ -101,6 +101,13 @@ every_part = pytest.mark.parametrize(
 )
 
 
+def test_a_torch_before_2_9_has_only_the_older_interface(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch._C, "_get_fp32_precision_getter")
+    with isolated():
+        torch.set_float32_matmul_precision("medium")
+    assert torch.get_float32_matmul_precision() == "highest"
+
+
 @every_part
 def test_what_a_trial_changes_is_as_before_afterwards(
     look: Callable[[], Any], change: Callable[[], Any]

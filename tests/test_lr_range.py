@@ -1,5 +1,6 @@
 """The range test trains as a sweep does, sets the rates it says, and leaves nothing behind."""
 
+import pickle
 import random
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from sweeps.context import TrialContext
+from sweeps.lr import finder
 from sweeps.lr.curve import Curve, rates_between
 from sweeps.lr.range_test import MANUAL, has_diverged, range_test
 from tests.lr_modules import SEEN
@@ -56,6 +58,14 @@ def test_a_process_that_is_spoilt_is_not_to_be_used_any_more() -> None:
         ran("Hungry", model={"class_path": "tests.modules.Hungry", "init_args": {}})
 
 
+def test_where_a_high_rate_spoils_the_gpu_the_curve_until_there_is_told() -> None:
+    with pytest.raises(RuntimeError, match="device-side assert") as caught:
+        ran("RaisesAbove", steps=30, model__init_args__text="CUDA error: device-side assert triggered")
+    told = finder._curve(pickle.loads(pickle.dumps(caught.value)))  # noqa: S301 - as Ray does
+    assert 10 < len(told.losses) < 30
+    assert told.losses[-1] is None
+
+
 def test_data_of_a_single_batch_are_enough() -> None:
     assert len(ran(data__init_args={"size": 2, "batch_size": 2}).losses) == 20
 
@@ -78,8 +88,9 @@ def test_groups_keep_their_ratio_and_schedulers_do_not_step(scheduler: str) -> N
 
 
 def test_a_schedule_that_fits_the_length_of_the_training_only_is_made_and_left_out() -> None:
-    found = ran(model__class_path="tests.habits.WarmsUp")
-    assert (len(found.losses), found.problem) == (20, "")
+    for name in ("tests.habits.WarmsUp", "tests.lr_modules.SaysItsRate"):
+        found = ran(model__class_path=name)
+        assert (len(found.losses), found.problem) == (20, "")
 
 
 def test_the_rates_are_those_of_the_parameter() -> None:

@@ -213,6 +213,8 @@ def test_who_trains_on_the_cpu_takes_no_gpu_unless_the_file_says_so() -> None:
     assert slots_of(there, fakes.spec(trainer=trainer)) == (8, Need(1.0, 0.0))
     assert slots_of(there, fakes.spec(trainer=trainer, resources={"gpus": 1})) == (2, Need(1.0, 1.0))
     assert slots_of(TYPES, fakes.spec(trainer=trainer, resources={"accelerator": "H100"}))[0] == 2
+    either = {"trainer.accelerator": ["cpu", "gpu"]}
+    assert slots_of(there, fakes.spec(trainer=trainer, search_space=either)) == (2, Need(1.0, 1.0))
 
 
 def test_no_more_trials_run_at_once_than_the_file_allows() -> None:

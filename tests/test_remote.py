@@ -14,10 +14,11 @@ from mlflow import MlflowClient
 
 from dashboards.errors import ResultsError
 from dashboards.tracking import upload
+from sweeps.context import TrialContext
 from sweeps.errors import UserError
 from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
-from sweeps.remote import RemoteFolder, remote_folder
+from sweeps.remote import RemoteFolder, remote_folder, trial_folder
 from sweeps.start_up import workers
 from sweeps.sweep_file.loading import load_spec
 from tests import fakes
@@ -51,6 +52,13 @@ def test_a_trial_keeps_its_files_in_the_store_and_goes_on_from_there(bucket: str
     assert [report.step for report in reports] == [3, 4]
     assert outcome.state is State.COMPLETE
     assert list(tmp_path.iterdir()) == []  # nothing stays on the worker's disk
+
+
+def test_the_local_folder_of_a_trial_is_named_as_without_a_store(bucket: str) -> None:
+    context = TrialContext("val_loss", True, "best", Path("nowhere"), (), store=bucket)
+    with trial_folder(context, 7, goes_on=False) as folder:
+        assert folder.is_dir()
+        assert (folder.name, folder.parent.name) == ("trial-7", bucket.rpartition("/")[2])
 
 
 def test_a_checkpoint_that_was_cut_is_not_used_but_the_one_before(bucket: str, tmp_path: Path) -> None:

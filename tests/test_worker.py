@@ -175,12 +175,14 @@ def test_what_its_code_declares_of_a_trial_does_not_hide_that_its_process_is_spo
     [
         ("CUDA error: uncorrectable ECC error encountered", True),
         ("CUDA error: CUDA-capable device(s) is/are busy or unavailable", True),
+        ("GPU is lost. Reboot the system to recover this GPU", True),
         ("CUDA error: device-side assert triggered", False),
     ],
 )
 def test_a_gpu_that_fails_is_no_fault_of_the_trials(text: str, lost: bool) -> None:
     outcome = failure(0, RuntimeError(text))
     assert (outcome.state, outcome.fault, outcome.lost) == (State.FAILED, "cuda", lost)
+    assert not failure(0, RuntimeError("the port of the server is busy or unavailable")).lost
 
 
 def test_a_failure_is_not_told_at_endless_length() -> None:

@@ -103,6 +103,8 @@ def _curve(result: Any) -> Curve:
     if isinstance(result, Curve):
         return result
     raised = getattr(result, "cause", None) or result  # what Ray wraps
+    if curve := getattr(raised, "curve", None):
+        return curve  # type: ignore[no-any-return]
     return Curve((), (), problem=f"the worker failed: {' '.join(str(raised).split())[:300]}")
 
 

@@ -73,8 +73,9 @@ def range_test(
         The curve; what the user's code raised is its `problem`, in one line.
 
     Raises:
-        BaseException: What `training.faults` knows: out of memory, or a GPU that is unusable now. Nothing
-            more should run in this process.
+        BaseException: What `training.faults` knows: out of memory, or a GPU that is unusable now. Where a
+            high rate made it so, as NaN in a kernel's assertion does, its attribute `curve` is the curve
+            until there. Nothing more should run in this process.
     """
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
     rates = rates_between(low, high, steps)
@@ -87,13 +88,16 @@ def range_test(
         except CliProblem as problem:
             return Curve((), (), problem=problem.rule)
         except BaseException as error:  # whatever the user's code does, SystemExit included
-            if fault_of(error):
+            fault, tells = fault_of(error), len(rising.losses) >= FEWEST and rising.is_in_step
+            if fault == "cuda" and tells:
+                vars(error)["curve"] = rising.curve(has_diverged=True)
+            if fault:
                 raise
             if not rising.is_over:
-                if len(rising.losses) < FEWEST or not rising.is_in_step:
+                if not tells:
                     return Curve((), (), problem=f"the range test does not train: {where(error)}")
-                rising.losses.append(None)  # high rates make some modules raise: as good as a divergence
-    return Curve(rates[: len(rising.losses)], tuple(rising.losses), rising.optimizer)
+                return rising.curve(has_diverged=True)
+    return rising.curve()
 
 
 def _fit(context: TrialContext, config: Mapping[str, Any], folder: str, rising: "_Rising") -> None:
@@ -149,11 +153,16 @@ class _Rising(StandIn):
         self._ratios: list[float] = []
         self._sum, self._batches = 0.0, 0
 
+    def curve(self, *, has_diverged: bool = False) -> Curve:
+        """The curve so far; high rates make some modules raise, which is as good as a divergence."""
+        losses = (*self.losses, None) if has_diverged else tuple(self.losses)
+        return Curve(self.rates[: len(losses)], losses, self.optimizer)
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the schedulers away and notes the ratios between the parameter groups' rates."""
+        """Stops the schedulers and notes the ratios between the parameter groups' rates."""
         if len(trainer.optimizers) != 1:
             raise _NotPossible(f"it needs one optimizer, but the module has {len(trainer.optimizers)}")
-        prolong(trainer, pl_module)
+        prolong(trainer)
         groups = trainer.optimizers[0].param_groups
         self.optimizer = type(trainer.optimizers[0]).__name__
         # A scheduler keeps there what was in the group before it came.

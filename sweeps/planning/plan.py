@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search_spaces.space import possible
 from search_spaces.wording import did_you_mean
 from sweeps.context import Inspection, TrialContext
 from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
@@ -157,6 +158,13 @@ def blindness(inspection: Inspection) -> list[str]:
     ]
 
 
+def _is_for_cpus(spec: SweepSpec) -> bool:
+    """Whether each trial trains on the CPU, whatever there is."""
+    path = ("trainer", "accelerator")
+    chosen = [value for site in spec.space.sites for value in possible(site, path)]
+    return all(value == "cpu" for value in [spec.trainer.get("accelerator"), *chosen])
+
+
 def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     """How many trials run at once, and what each takes.
 
@@ -177,7 +185,7 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     cpus, gpus = (max((node.get(name, 0.0) for node in suited), default=0.0) for name in ("CPU", "GPU"))
     of_gpus = resources.gpus
     if of_gpus is None:
-        of_gpus = 0.0 if spec.trainer.get("accelerator") == "cpu" and not kind else min(1.0, gpus)
+        of_gpus = 0.0 if _is_for_cpus(spec) and not kind else min(1.0, gpus)
     need = Need(resources.cpus, of_gpus, kind)
     place = "here" if len(nodes) == 1 else "on the largest node"
     for name, wanted, have in (("gpus", need.gpus, gpus), ("cpus", need.cpus, cpus)):

@@ -62,6 +62,7 @@ class AutoSampler(BaseSampler):
         self._random = np.random.default_rng(seed)
         self._settings: Array | None = None
         self._failed: set[int] = set()
+        self._killed: set[int] = set()
         is_conditional = any(column.conditions for column in columns.columns)
         self._spread = QMCSampler(scramble=True, seed=int(self._random.integers(2**31)))
         self._tpe = TPESampler(
@@ -84,16 +85,19 @@ class AutoSampler(BaseSampler):
         if self._asks_tpe(study):
             return self._tpe.sample_relative(study, trial, search_space)
         ended = study.get_trials(deepcopy=False, states=ENDED)
-        others = study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.FAIL))
-        others = [other for other in others if other.number != trial.number]
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        running = [other for other in running if other.number != trial.number]
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        failed = [other for other in failed if other.number in self._failed | self._killed]
+        tried = [other.params for other in (*ended, *running, *failed)]
         excluded = sum(map(_is_excluded, ended))
         if len(ended) - 0.9 * excluded + len(self._history) < self._n_startup_trials:
-            params = self._spread.sample_relative(study, trial, search_space)
-            return self._not_again(params, [other.params for other in (*ended, *others)])
+            return self._not_again(self._spread.sample_relative(study, trial, search_space), tried)
+        room = self._n_gp_trials - len(ended)  # the latest: the process' cost grows with the cube of them
         known = [other.params for other in ended]
-        failed = [t for t in others if t.number in self._failed and t.params not in known]
-        running = [other.params for other in others if other.number not in self._failed]
-        return self._columns.params(self._ask_gp([*ended, *failed], running, is_minimised(study)))
+        lessons = [t for t in failed if t.number in self._failed and t.params not in known][::-1][:room]
+        beliefs = [other.params for other in running]
+        return self._columns.params(self._ask_gp([*ended, *lessons], beliefs, tried, is_minimised(study)))
 
     def sample_independent(
         self, study: "Study", trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -104,30 +108,35 @@ class AutoSampler(BaseSampler):
     def after_trial(
         self, study: "Study", trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
     ) -> None:
-        """Notes a failure. Those of an earlier driver are not counted: what made them fail may be mended."""
+        """Notes a failure. Those of an earlier driver do not count: what made them fail may be mended."""
         was_killed = trial.user_attrs.get("outcome", {}).get("fault") == "killed"
-        if state is TrialState.FAIL and not was_killed:
-            self._failed.add(trial.number)
+        if state is TrialState.FAIL:  # one that a person ended may have been as good as any
+            (self._killed if was_killed else self._failed).add(trial.number)
 
     def _asks_tpe(self, study: "Study") -> bool:
         if len(study.directions) > 1:
             return True
         return len(study.get_trials(deepcopy=False, states=ENDED)) > self._n_gp_trials
 
-    def _ask_gp(self, ended: Sequence[FrozenTrial], running: Sequence[Params], minimised: bool) -> Array:
+    def _ask_gp(
+        self,
+        ended: Sequence[FrozenTrial],
+        running: Sequence[Params],
+        tried: Sequence[Params],
+        minimised: bool,
+    ) -> Array:
         sign = 1.0 if minimised else -1.0
-        values = np.array([*likely_ends(ended, sign), *(sign * value for _, value in self._history)])
+        earlier = [sign * value for _, value in self._history]
+        values = np.array([*likely_ends(ended, sign, earlier), *earlier])
         scores = normal_scores(values)
         asked = [*(trial.params for trial in ended), *(params for params, _ in self._history)]
         points = self._columns.numbers(asked)
         process = GaussianProcess(points, scores, self._columns.categories, self._settings)
         self._settings, best = process.settings, process.best()
-        own = points[: len(ended)]
         if running:
-            there = self._columns.numbers(running)
-            process.believe(there)
-            own = np.concatenate([own, there]) if len(own) else there
-        candidates = self._candidates(points[np.argsort(scores, kind="stable")[:BEST_KEPT]], own)
+            process.believe(self._columns.numbers(running))
+        taken = self._columns.numbers(tried) if tried else points[:0]
+        candidates = self._candidates(points[np.argsort(scores, kind="stable")[:BEST_KEPT]], taken)
         found: Array = candidates[np.argmax(process.log_expected_improvement(candidates, best))]
         return found
 
@@ -181,16 +190,21 @@ def is_minimised(study: "Study") -> bool:
     return bool(study.direction == StudyDirection.MINIMIZE)
 
 
-def likely_ends(trials: Sequence[FrozenTrial], sign: float) -> list[float]:
+def likely_ends(trials: Sequence[FrozenTrial], sign: float, earlier: Sequence[float] = ()) -> list[float]:
     """The value of each trial, times `sign`; of a pruned one, the value that it was heading for.
 
     A pruned trial is taken to change from its last validation on as the complete trials did, in the median.
     One that diverged, failed, was invalid or broke a constraint is as bad as the worst.
+
+    Args:
+        trials: Those that ended.
+        sign: -1 where larger is better.
+        earlier: The values of earlier sweeps' trials, times `sign`.
     """
     gains: dict[int, float] = {}
     found = [_likely_end(trial, trials, gains) for trial in trials]
     known = [sign * value for value in found if value is not None]
-    worst = max(known, default=0.0)
+    worst = max([*known, *earlier], default=0.0)
     return [worst if value is None else sign * value for value in found]
 
 

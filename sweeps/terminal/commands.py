@@ -112,8 +112,10 @@ def _retry_at_next_resumption(study: "optuna.Study", url: str, number: int) -> s
     with Lease(study, url).held():
         Study(study, spec).enqueue_again(number)
     resume = f"sweeps resume {shlex.quote(study.study_name)}"
-    # What ended by `stop_when` goes on for trials that are asked for by name.
-    return f"{resume} --trials {sum(map(is_in_budget, trials)) + 1}" if stop_reason(trials, spec) else resume
+    # What ended by `stop_when` goes on for trials that are asked for by name, and hours would begin anew.
+    if spec.budget.trials is not None and not stop_reason(trials, spec):
+        return resume
+    return f"{resume} --trials {1 + sum(is_in_budget(t) or not t.state.is_finished() for t in trials)}"
 
 
 def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:

@@ -142,8 +142,9 @@ class TrialCallback(StandIn):
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Puts back the metrics' states, which a module may have reset when the training started."""
-        kept_metrics.put_back(pl_module, self._kept)
-        self._kept = {}
+        if self._kept:  # this comes before each batch, too
+            kept_metrics.put_back(pl_module, self._kept)
+            self._kept = {}
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int

@@ -244,6 +244,8 @@ def _keep_here(callbacks: Sequence[Callback], folder: str, *, all_of_them: bool)
             continue
         if all_of_them or callback.dirpath is None:
             callback.dirpath = str(Path(folder) / "checkpoints")
+            if all_of_them and isinstance(callback, ModelCheckpoint) and callback.save_last == "link":
+                callback.save_last = True  # there is nothing to link to
         else:  # it may be an address
             callback.dirpath = f"{str(callback.dirpath).rstrip('/')}/{_name_of(Path(folder))}"
 

@@ -30,7 +30,7 @@ DEVICE = re.compile(
     r"(CUDA|HIP)( driver)? error|\b(CUBLAS|CUDNN|CUSPARSE|CUSOLVER)_STATUS_|(cuDNN|cuFFT) error"
     r"|Triton Error \[CUDA|device-side assert|No CUDA GPUs are available|CUDA unknown error"
     r"|cudaGetDeviceCount|illegal memory access|ncclUnhandledCudaError|uncorrectable ECC"
-    r"|unspecified launch failure",
+    r"|unspecified launch failure|GPU is lost|fallen off the bus",
     re.IGNORECASE,
 )
 """Texts of errors after which the process's CUDA context is not to be trusted."""

@@ -111,8 +111,9 @@ def _torch_settings() -> Callable[[], None]:
 
 def _float32_settings() -> Callable[[], None]:
     """There are two interfaces; torch refuses to read the old one where the new one has set other things."""
-    read, write = torch._C._get_fp32_precision_getter, torch._C._set_fp32_precision_setter
-    new = {place: read(*place) for place in FLOAT32}
+    read = getattr(torch._C, "_get_fp32_precision_getter", None)
+    write = getattr(torch._C, "_set_fp32_precision_setter", None)
+    new = {place: read(*place) for place in FLOAT32} if read and write else {}  # before 2.9 only the old one
     matmul = convolutions = None
     with contextlib.suppress(RuntimeError):
         matmul = torch.get_float32_matmul_precision()
@@ -125,7 +126,7 @@ def _float32_settings() -> Callable[[], None]:
         if convolutions is not None:
             torch.backends.cudnn.allow_tf32 = convolutions
         for place, precision in new.items():
-            if read(*place) != precision:
+            if read and write and read(*place) != precision:
                 write(*place, precision)
 
     return put_back

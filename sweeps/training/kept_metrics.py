@@ -3,6 +3,7 @@
 Their states are in no checkpoint, unless a module makes them persistent.
 """
 
+import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -62,8 +63,9 @@ def _logged(trainer: Trainer) -> Iterator[Metric]:
 
 
 def _copied(state: Mapping[str, Any], device: torch.device | None = None) -> dict[str, Any]:
-    def copied(tensor: torch.Tensor) -> torch.Tensor:
-        return tensor.detach().to(device, copy=True)
+    def copied(one: Any) -> Any:
+        # Some metrics have lists of tuples, such as those of segmentations.
+        return one.detach().to(device, copy=True) if isinstance(one, torch.Tensor) else copy.deepcopy(one)
 
     return {
         key: [copied(one) for one in value] if isinstance(value, list) else copied(value)

@@ -26,14 +26,17 @@ EPOCHS = 100_000
 """More than a range test or a measurement can have: one step an epoch is the least."""
 
 
-def prolong(trainer: Trainer, pl_module: LightningModule) -> None:
-    """Lets a training that begins go on as long as wanted, without schedulers: they end with its length.
+def prolong(trainer: Trainer) -> None:
+    """Lets a training that begins go on as long as wanted; its schedulers, which end with it, stand still."""
+    epoch_loop = trainer.fit_loop.epoch_loop
+    trainer.fit_loop.max_epochs, epoch_loop.max_steps = EPOCHS, -1
+    setattr(epoch_loop, "update_lr_schedulers", _stand_still)  # noqa: B010 - it is a method
+    for config in trainer.strategy.lr_scheduler_configs:  # a module that optimises by hand steps them itself
+        setattr(config.scheduler, "step", _stand_still)  # noqa: B010
 
-    A module that optimises by hand steps them itself, so its training keeps its length.
-    """
-    if pl_module.automatic_optimization:
-        trainer.strategy.lr_scheduler_configs = []
-        trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = EPOCHS, -1
+
+def _stand_still(*arguments: Any, **keywords: Any) -> None:
+    """What stepping a scheduler comes to."""
 
 
 class OneBatch(TrialCallback):

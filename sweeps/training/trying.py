@@ -135,7 +135,7 @@ class _Clock(StandIn):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Lets few data begin again."""
-        prolong(trainer, pl_module)
+        prolong(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Ends where both steps are done and the validation was tried."""

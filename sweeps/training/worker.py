@@ -94,5 +94,5 @@ def failure(number: int, error: BaseException) -> Outcome:
         text = f"sys.exit({error.code!r})"
     reason = f"{type(error).__name__}: {text}" if text else type(error).__name__
     reason = f"out of memory: {reason}" if fault == "oom" else reason
-    is_lost = isinstance(error, StoreAway) or is_of_hardware(error)
+    is_lost = isinstance(error, StoreAway) or (fault == "cuda" and is_of_hardware(error))
     return Outcome(number, state, reason=reason[:1000], fault=fault, lost=is_lost)
