@@ -1,6 +1,7 @@
 """Training techniques inside a sweep: each trains, varies, is recorded, and goes on after a kill."""
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,8 @@ def test_a_checkpoint_with_what_could_run_is_left_and_the_log_says_why(tmp_path:
     assert outcome is not None
     assert [report.step for report in again] == [1, 2, 3, 4, 5]
     log = (tmp_path / "trial-0" / "log.txt").read_text()
-    assert "last.ckpt holds pathlib.PosixPath, which is not read since it could run something" in log
+    held = r"last\.ckpt holds pathlib(\._local)?\.PosixPath, which is not read since it could run something"
+    assert re.search(held, log)  # it moved in Python 3.13
 
 
 def test_averaged_weights_are_validated_and_count(tmp_path: Path) -> None:
