@@ -161,9 +161,9 @@ class WarmsUp(Line):
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.SGD(self.parameters(), lr=self.lr)
-        total = self.trainer.estimated_stepping_batches
+        total = max(self.trainer.estimated_stepping_batches, 3)
         cycle = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, max_lr=self.lr, total_steps=total, pct_start=4 / total
+            optimizer, max_lr=self.lr, total_steps=total, pct_start=min(4 / total, 0.5)
         )
         return [optimizer], [{"scheduler": cycle, "interval": "step"}]
 

@@ -190,10 +190,11 @@ def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
 def test_a_schedule_that_fits_the_length_of_the_training_only_does_not_end_a_try(name: str) -> None:
     context = TrialContext("val_loss", True, "best", Path("nowhere"), (str(Path.cwd()),))
     config = {
-        "model": {"class_path": name}, "data": {"class_path": "tests.modules.Data"},
-        "trainer": {"max_epochs": 2, "accelerator": "cpu"},
+        "model": {"class_path": name},
+        "data": {"class_path": "tests.modules.Data", "init_args": {"size": 16}},  # too few to measure
+        "trainer": {"max_epochs": 1, "accelerator": "cpu"},
     }  # fmt: skip
-    assert fits(context, config, 0) == Tried(64, 2, 0.0)
+    assert fits(context, config, 0) == Tried(16, 2, 0.0)
     measured = speed(context, config)
     assert measured.problem == ""
     assert measured.samples_per_second > 0

@@ -103,8 +103,9 @@ def _curve(result: Any) -> Curve:
     if isinstance(result, Curve):
         return result
     raised = getattr(result, "cause", None) or result  # what Ray wraps
-    if curve := getattr(raised, "curve", None):
-        return curve  # type: ignore[no-any-return]
+    told = getattr(raised, "curve", None)
+    if isinstance(told, Curve):
+        return told
     return Curve((), (), problem=f"the worker failed: {' '.join(str(raised).split())[:300]}")
 
 
