@@ -77,6 +77,9 @@ def _loop(
             show(observers, request)
         while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
             _submit(assignment, executor, recorders, observers)
+        if study.is_over:
+            for assignment in (*asker.recall(), *executor.recall()):
+                study.put_back(assignment)
         is_wanted = executor.has_free_slot or executor.idle
         waits = asker.is_drawing and is_wanted and not study.is_paused
         if executor.idle and not waits and not (study.is_paused and not study.is_stopping):

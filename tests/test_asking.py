@@ -35,8 +35,8 @@ def sampler() -> Iterator[Slow]:
     sampler.leave.set()
 
 
-def asker(sampler: Slow, trials: int) -> tuple[Study, Asker]:
-    spec = fakes.spec(budget={"trials": trials})
+def asker(sampler: Slow, trials: int, **changes: Any) -> tuple[Study, Asker]:
+    spec = fakes.spec(budget={"trials": trials}, **changes)
     study = Study(optuna.create_study(sampler=sampler), spec)
     return study, Asker(study, in_background=True)
 
@@ -66,6 +66,19 @@ def test_it_draws_as_many_as_the_budget_has_and_keeps_one_ready(sampler: Slow) -
     assert ask.next() is None
     assert not ask.is_drawing
     assert study.running == {0, 1, 2}
+
+
+def test_it_gives_nothing_once_the_sweep_is_over_and_what_is_ready_back(sampler: Slow) -> None:
+    study, ask = asker(sampler, trials=3, stop_when={"value": 0.5})
+    sampler.leave.set()
+    first = next_one(ask)
+    study.tell(Outcome(first.number, State.COMPLETE, 0.4))
+    assert study.is_over
+    until = time.monotonic() + 30
+    while not (ready := ask.recall()) and time.monotonic() < until:
+        assert ask.next(starves=True) is None
+    assert [assignment.number for assignment in ready] == [1]
+    assert ask.recall() == []
 
 
 def test_it_gives_nothing_while_paused_and_the_ready_one_afterwards(sampler: Slow) -> None:

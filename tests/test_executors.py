@@ -223,6 +223,20 @@ def test_what_waits_for_a_slot_is_held_back_until_it_may_start(make: Make) -> No
     assert {event.number: event.state for event in events} == {2: State.COMPLETE, 3: State.FAILED}
 
 
+def test_what_never_had_a_slot_is_given_back_and_what_goes_on_is_not(make: Make) -> None:
+    executor = make(fakes.falling, 1)
+    executor.submit(assignment(0))
+    assert isinstance(executor.next_event(), Started)
+    executor.submit(replace(assignment(1), attempt=1))
+    assert executor.recall() == []
+    assert {event.number for event in drain(executor)} == {0, 1}
+    executor.submit(assignment(2))
+    assert isinstance(executor.next_event(), Started)
+    executor.submit(assignment(3))
+    assert [given_back.number for given_back in executor.recall()] == [3]
+    assert {event.number for event in drain(executor)} == {2}
+
+
 def test_no_more_trials_run_at_once_than_there_are_slots(make: Make) -> None:
     executor = make(fakes.falling, 2)
     for number in range(3):

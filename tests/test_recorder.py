@@ -641,6 +641,16 @@ def test_a_trial_drawn_ahead_keeps_its_parameters_if_mlflow_is_away_when_it_runs
     assert not (tmp_path / "journal").exists()
 
 
+def test_a_trial_that_was_put_back_and_is_drawn_once_more_has_its_parameters_once(info: SweepInfo) -> None:
+    recorder = Recorder(info)
+    recorder.record(assignment(0))
+    recorder.record(assignment(0))
+    recorder.record(Started(0, time.time()))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    assert recorder.close(status="finished", best=0) == []
+    assert runs_of(info)[1][0].data.params == {"lr": "0.1"}
+
+
 def test_a_fifth_of_a_core_is_for_writing_and_all_of_one_if_it_lags() -> None:
     assert [pause_after(seconds) for seconds in (0, 0.1, 1, 2, 4, 8, 100)] == [1, 1, 4, 8, 6, 2, 1]
 

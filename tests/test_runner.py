@@ -131,15 +131,71 @@ def test_slots_share_the_work(slots: int, seconds: float) -> None:
     assert Swept(fakes.spec(budget={"trials": 12}), slots=slots).executor.now() == seconds
 
 
-def test_the_hours_end_the_sweep_and_running_trials_are_trained_to_their_end() -> None:
-    def hourly(assignment: Assignment) -> Iterator[Step]:
-        for _ in range(4):
-            yield 900.0, fakes.x_of(assignment)
+def hourly(assignment: Assignment) -> Iterator[Step]:
+    """Four validations in an hour."""
+    for _ in range(4):
+        yield 900.0, fakes.x_of(assignment)
 
+
+def test_the_hours_end_the_sweep_and_running_trials_are_trained_to_their_end() -> None:
     swept = Swept(fakes.spec(budget={"hours": 2.5}), hourly, slots=2)
-    # The last one was asked ahead of time, so it starts when a slot is free, after the hours are over.
-    assert swept.executor.now() / 3600 == 4.0
-    assert [outcome.number for outcome in swept.outcomes] == list(range(7))
+    assert swept.executor.now() / 3600 == 3.0
+    assert [outcome.number for outcome in swept.outcomes] == list(range(6))
+    assert {outcome.state for outcome in swept.outcomes} == {State.COMPLETE}
+    # What was asked ahead of time waits in the study, and is the first when the sweep goes on.
+    assert [trial.number for trial in swept.trials if trial.state is TrialState.WAITING] == [6]
+    later, executor = Study(fakes.optuna_study(swept.study), fakes.spec(budget={"trials": 7})), Recalled()
+    later.adopt()
+    run(later, executor)
+    assert [assignment.params for assignment in executor.submitted] == [swept.trials[6].params]
+    assert fakes.optuna_study(later).trials[6].state is TrialState.COMPLETE
+
+
+class Recalled(ScriptedExecutor):
+    """Notes what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__(hourly, slots=2, length=4)
+        self.submitted: list[Assignment] = []
+
+    def submit(self, assignment: Assignment) -> None:
+        self.submitted.append(assignment)
+        super().submit(assignment)
+
+
+class More:
+    """Gives a sweep more hours once a trial was put back."""
+
+    def __init__(self, study: Study) -> None:
+        self._study, self.has_asked = study, False
+
+    def requests(self) -> list[Request]:
+        is_back = any(t.state is TrialState.WAITING for t in fakes.optuna_study(self._study).trials)
+        if self.has_asked or not is_back:
+            return []
+        self.has_asked = True
+        return [Request("update", {"hours": 3.5})]
+
+
+def test_a_trial_that_was_put_back_is_the_next_when_a_sweep_is_given_more_hours() -> None:
+    executor = Recalled()
+    study = fakes.study(fakes.spec(budget={"hours": 2.5}), clock=executor.now)
+    run(study, executor, desk=More(study))
+    # The hours ended while the sixth and the seventh trained: the one that was queued is asked again.
+    assert [assignment.number for assignment in executor.submitted] == [0, 1, 2, 3, 4, 5, 6, 6, 7, 8]
+    states = [trial.state for trial in fakes.optuna_study(study).trials]
+    assert states == [TrialState.COMPLETE] * 8 + [TrialState.WAITING]
+
+
+def test_a_trial_that_is_tried_again_goes_on_when_the_hours_are_over() -> None:
+    def once(assignment: Assignment) -> Iterator[Step]:
+        yield from [(900.0, 0.5)] * 3
+        if assignment.number == 5 and not assignment.attempt:
+            raise ConnectionError("the data server went")
+        yield 900.0, 0.5
+
+    swept = Swept(fakes.spec(budget={"hours": 2.5}, retries={"exceptions": 1}), once, slots=2)
+    assert [outcome.number for outcome in swept.outcomes] == list(range(6))
     assert {outcome.state for outcome in swept.outcomes} == {State.COMPLETE}
 
 

@@ -5,6 +5,7 @@ search quality. One conformance suite (`tests/test_executors.py`) holds for both
 """
 
 import math
+from collections import deque
 from collections.abc import Callable
 from typing import Protocol
 
@@ -50,11 +51,22 @@ class Executor(Protocol):
     def hold(self, *, held: bool) -> None:
         """Holds back the trials that have no slot yet, or lets them start."""
 
+    def recall(self) -> list[Assignment]:
+        """Gives back the trials that have no slot yet and never had one."""
+
     def resize(self, slots: int) -> None:
         """Changes the number of slots: at once upwards, downwards as trials end."""
 
     def close(self) -> None:
         """Ends all workers, running trials included; may be called twice."""
+
+
+def taken_back(waiting: deque[Assignment]) -> list[Assignment]:
+    """Takes the trials that never began out of those that wait for a slot."""
+    found = [assignment for assignment in waiting if not assignment.attempt]
+    for assignment in found:
+        waiting.remove(assignment)
+    return found
 
 
 class Reporter(Protocol):

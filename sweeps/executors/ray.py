@@ -12,7 +12,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import UserError
-from sweeps.executors import TrialFunction
+from sweeps.executors import TrialFunction, taken_back
 from sweeps.executors.cluster import one_line
 from sweeps.executors.each import map_on
 from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
@@ -57,14 +57,13 @@ class RayExecutor:
         idle_seconds: float = IDLE_SECONDS,
         say: Callable[[str], None] = print,
     ) -> None:
-        self._need, self._timeout_seconds, self._say = need, timeout_seconds, say
-        self._grace_seconds = grace_seconds
+        self._need, self._timeout_seconds, self._grace_seconds = need, timeout_seconds, grace_seconds
         self._waiting: deque[Assignment] = deque()
         self._news: deque[Event] = deque()
+        self._first, self._say = math.inf if first is None else first, say
         self._left, self._is_held = time.monotonic(), False
         self._workers = Workers(make_trial_function, need, math.inf if slots is None else slots, idle_seconds)
         self._workers.look()
-        self._first = math.inf if first is None else first
         self._workers.grow(self._first)
 
     @property
@@ -177,8 +176,7 @@ class RayExecutor:
         away = time.monotonic() - self._left
         for slot in self._workers.slots:  # the driver was held up, perhaps by its database: not their time
             slot.deadline += away if away > LOOK_SECONDS else 0
-        event = self._wait(time.monotonic() + timeout_seconds)
-        self._left = time.monotonic()
+        event, self._left = self._wait(time.monotonic() + timeout_seconds), time.monotonic()
         return event
 
     def _wait(self, until: float) -> Event | None:
@@ -213,6 +211,10 @@ class RayExecutor:
         """Holds back the trials that have no slot yet, or lets them start."""
         self._is_held = held
         self._fill()
+
+    def recall(self) -> list[Assignment]:
+        """Gives back the trials that have no slot yet and never had one."""
+        return taken_back(self._waiting)
 
     def resize(self, slots: int) -> None:
         """Changes the most slots: at once upwards, downwards as trials end."""

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+from sweeps.executors import taken_back
 from sweeps.records import Assignment, Event, Outcome, Report, Started, State, Timing
 from sweeps.training.worker import failure
 
@@ -95,6 +96,10 @@ class ScriptedExecutor:
         """Holds back the trials that have no slot yet, or lets them start."""
         self._is_held = held
         self._fill()
+
+    def recall(self) -> list[Assignment]:
+        """Gives back the trials that have no slot yet and never had one."""
+        return taken_back(self._waiting)
 
     def resize(self, slots: int) -> None:
         """Changes the number of slots."""

@@ -54,7 +54,8 @@ class Asker:
         may_ask = self._study.may_ask()  # raises what is to be raised, also if there is one ready
         if may_ask and (kept := self._study.kept()):
             return kept
-        assignment = self._ready.popleft() if self._ready and not self._study.is_paused else None
+        may_begin = not self._study.is_paused and not self._study.is_over
+        assignment = self._ready.popleft() if self._ready and may_begin else None
         self._adapt(found=assignment is not None, starves=starves)
         self._prepare()
         return assignment
@@ -87,6 +88,13 @@ class Asker:
         if found:
             self._ready.remove(found)
         return found or self._study.kept(number)
+
+    def recall(self) -> list[Assignment]:
+        """The trials that are ready and are not to be given any more."""
+        self._take()
+        recalled = list(self._ready)
+        self._ready.clear()
+        return recalled
 
     def close(self) -> None:
         """Waits for the trial on its way; it is the study's."""

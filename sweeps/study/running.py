@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.storages.patience import StudyUnwritable, patient
-from sweeps.study.outcomes import outcome_attributes, outcome_of
+from sweeps.study.outcomes import EXCLUDED, outcome_attributes, outcome_of
 
 if TYPE_CHECKING:
     import optuna
@@ -56,6 +56,20 @@ class Running:
             values = list(outcome.values) if outcome.state is State.COMPLETE else None
             study.tell(self.trial, values, state=told.get(outcome.state, states.PRUNED))
         return self.as_it_ended(outcome) if self.is_taken else outcome
+
+    def exclude(self, study: "optuna.Study", reason: str) -> None:
+        """Ends it as never trained, in no budget: it is pruned, so that samplers learn."""
+        import optuna
+
+        self.trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": reason})
+        study.tell(self.trial, state=optuna.trial.TrialState.PRUNED)
+
+    def put_back(self) -> None:
+        """Lets the trial wait in the study, with its parameters, as those that are enqueued do."""
+        import optuna
+
+        with self.unless_taken():
+            self.trial.storage.set_trial_state_values(self.trial._trial_id, optuna.trial.TrialState.WAITING)
 
     def is_taken_by_now(self) -> bool:
         """Whether another program has ended the trial; looks, but waits for no database that is away."""

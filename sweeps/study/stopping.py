@@ -1,11 +1,13 @@
-"""`stop_when`: a sweep ends before its budget is used once further search is not worth it."""
+"""When no further trial may begin: the hours are over, or by `stop_when` further search is not worth it."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from sweeps.records import Outcome, State
 from sweeps.study.front import Front
 from sweeps.study.outcomes import is_counted, outcome_of
+from sweeps.sweep_file.sections import Budget
 from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -17,9 +19,11 @@ class Stopping:
 
     Args:
         spec: The sweep. Of several objectives, whatever joins the Pareto set is an improvement.
+        clock: Seconds from any moment on; the hours begin now.
     """
 
-    def __init__(self, spec: SweepSpec) -> None:
+    def __init__(self, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._started = clock, clock()
         self._rules = spec.stop_when
         self._sign = 1 if spec.objectives[0].direction == "minimize" else -1
         self._front = Front(spec.objectives)
@@ -29,6 +33,10 @@ class Stopping:
         """Takes the end of a trial."""
         if outcome.state is not State.INVALID:
             self._since_best = 0 if self._front.add(outcome) else self._since_best + 1
+
+    def is_late(self, budget: Budget) -> bool:
+        """Whether the hours of a budget are over."""
+        return budget.hours is not None and self._clock() - self._started >= budget.hours * 3600
 
     @property
     def reason(self) -> str:

@@ -16,7 +16,7 @@ from sweeps.records import Again, Assignment, Event, News, Outcome, Report, Requ
 from sweeps.samplers.exhaustion import Exhaustion
 from sweeps.study.front import Front
 from sweeps.study.giving_up import Failures
-from sweeps.study.outcomes import EXCLUDED, is_counted, last_step, outcome_of
+from sweeps.study.outcomes import is_counted, last_step, outcome_of
 from sweeps.study.persistence import store_changes
 from sweeps.study.retrying import ATTRIBUTE, Retrying
 from sweeps.study.running import Running
@@ -61,15 +61,14 @@ class Study:
         self.name = study.study_name
         self.counts: Counter[State] = Counter()
         self.front = Front(spec.objectives)
-        self._study, self._spec, self._clock, self._say = study, spec, clock, say
+        self._study, self._spec, self._say = study, spec, say
         self._running: dict[int, Running] = {}
         self._again: list[Assignment] = []
         self.is_paused = self.is_stopping = False
         self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
-        self._started = clock()
         self.failures = Failures(spec.max_failed_trials)
-        self._stopping, self._retrying = Stopping(spec), Retrying(spec)
+        self._stopping, self._retrying = Stopping(spec, clock), Retrying(spec)
 
     @property
     def best(self) -> Outcome | None:
@@ -89,11 +88,13 @@ class Study:
     @property
     def budget_is_used(self) -> bool:
         """Whether no further trial may be asked: the budget is used, or `stop_when` holds."""
-        budget = self._spec.budget
-        is_late = budget.hours is not None and self._clock() - self._started >= budget.hours * 3600
-        if is_late or self.stop_reason:
-            return True
-        return budget.trials is not None and self.finished + len(self._running) >= budget.trials
+        trials = self._spec.budget.trials
+        return self.is_over or (trials is not None and self.finished + len(self._running) >= trials)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether no further trial may begin: the hours are over, or `stop_when` holds."""
+        return self._stopping.is_late(self._spec.budget) or bool(self.stop_reason)
 
     @property
     def stop_reason(self) -> str:
@@ -141,15 +142,15 @@ class Study:
                 return self._fitted(assignment)
         raise SweepFailed(f"{DRAWS} configurations in a row broke a constraint, the last one {broken}")
 
+    def put_back(self, assignment: Assignment) -> None:
+        """Takes back a trial that never began: it waits in the study, and is the next that is asked."""
+        self._running.pop(assignment.number).put_back()
+
     def _broken(self, assignment: Assignment) -> str | None:
         """The constraint that a trial breaks, which ends it, or None."""
-        import optuna
-
         broken = self._spec.violated(assignment.params, assignment.config)
         if broken:
-            trial = self._running.pop(assignment.number).trial
-            trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": f"constraint {broken}"})
-            self._study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+            self._running.pop(assignment.number).exclude(self._study, f"constraint {broken}")
         return broken
 
     def _assignment(self, trial: "optuna.Trial", attempt: int = 0, known_step: int = 0) -> Assignment:

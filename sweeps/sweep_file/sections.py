@@ -34,7 +34,7 @@ class Objective(Section):
 
 
 class Budget(Section):
-    """When the sweep ends: after `trials` finished trials, or with those that were asked within `hours`."""
+    """When the sweep ends: after `trials` finished trials, or with those that began within `hours`."""
 
     trials: Annotated[int, Field(gt=0)] | None = None
     hours: Positive | None = None
