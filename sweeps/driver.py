@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.control import Lease, LeaseLost
-from sweeps.errors import ClusterLost, SweepFailed
+from sweeps.errors import ClusterLost, SweepFailed, TrialsFail
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.planning.places import Places
@@ -116,7 +116,7 @@ def drive(
             if study.best is None and study.counts[State.FAILED] == study.finished > 0:
                 raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
             state = "interrupted" if study.is_stopping else "finished"
-        except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost):
+        except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost, TrialsFail):
             state = "interrupted"
             raise
         finally:

@@ -5,6 +5,7 @@
     |   +-- SpecError      something in the sweep file: file, key, rule
     +-- SweepFailed        the sweep ran and could not go on: one line, exit code 1
         +-- ClusterLost    what it ran on has ended; its trials are to go on
+        +-- TrialsFail     one after the other; those that run are to go on
 
 A trial's own exception is none of these: it becomes an `Outcome`. So does `StoreAway`, as a lost attempt.
 """
@@ -52,6 +53,10 @@ class SweepFailed(SweepsError):
 
 class ClusterLost(SweepFailed):
     """The cluster that the sweep ran on has ended; when it is resumed, its trials go on where they were."""
+
+
+class TrialsFail(SweepFailed):
+    """Too many trials in a row failed at once; what ran beside them goes on when the sweep is resumed."""
 
 
 class StoreAway(SweepsError):

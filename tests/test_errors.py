@@ -5,12 +5,21 @@ import pickle
 import pytest
 
 from sweeps import errors
-from sweeps.errors import ClusterLost, SpecError, StoreAway, SweepFailed, SweepsError, UserError
+from sweeps.errors import (
+    ClusterLost,
+    SpecError,
+    StoreAway,
+    SweepFailed,
+    SweepsError,
+    TrialsFail,
+    UserError,
+)
 
 EXAMPLES = [
     UserError("there is no such sweep"),
     SpecError("digits.yaml", "budget.trials", "must be more than 0"),
     ClusterLost("the cluster has ended"),
+    TrialsFail("20 trials in a row failed"),
     SweepFailed("the first 3 trials all failed"),
     StoreAway("s3://bucket/trial-0: the connection was refused"),
 ]

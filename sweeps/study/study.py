@@ -59,15 +59,14 @@ class Study:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.name = study.study_name
-        self.counts: Counter[State] = Counter()
-        self.front = Front(spec.objectives)
+        self.counts, self.front = Counter[State](), Front(spec.objectives)
         self._study, self._spec, self._say = study, spec, say
         self._running: dict[int, Running] = {}
         self._again: list[Assignment] = []
         self.is_paused = self.is_stopping = False
         self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
-        self.failures = Failures(spec.max_failed_trials)
+        self.failures = Failures(spec.max_failed_trials, self.name)
         self._stopping, self._retrying = Stopping(spec, clock), Retrying(spec)
 
     @property
@@ -105,8 +104,7 @@ class Study:
         """The next trial: one that goes on, or a new one; None once the budget is used or while paused.
 
         Raises:
-            SweepFailed: The first few trials all failed, so the rest of them most likely would, too; or more
-                trials failed than `max_failed_trials`.
+            SweepFailed: Trials fail, so the rest of them most likely would, too; see `Failures.check`.
         """
         if not self.may_ask():
             return None
@@ -195,7 +193,8 @@ class Study:
                     self._again.append(assignment)
             elif is_counted(frozen):
                 ended.append(outcome_of(frozen))
-                self._count(ended[-1], self.failures.recall)
+                self._count(ended[-1])
+                self.failures.recall(ended[-1])
             if failed := frozen.user_attrs.get(ATTRIBUTE):
                 self._retrying.recall(frozen.params, failed)
         ended += self._catch_up(journaled)
@@ -256,6 +255,7 @@ class Study:
         return is_pruned or running.is_taken
 
     def _keep(self, report: Report) -> Running:
+        self.failures.see_validation()
         running = self._running[report.number]
         running.keep(report, is_alone=len(self._spec.objectives) == 1)
         return running
@@ -280,12 +280,12 @@ class Study:
             self._say(f"trial {outcome.number} was ended by another program and counts as {outcome.state}; "
                       "only a sweep's driver may write its study, `sweeps trial kill` asks it")  # fmt: skip
         self._count(outcome)
+        self.failures.count(outcome, has_validated=running.known_step > 0)
         return outcome
 
-    def _count(self, outcome: Outcome, weigh: Callable[[Outcome], None] | None = None) -> None:
+    def _count(self, outcome: Outcome) -> None:
         self.counts[outcome.state] += 1
         self._stopping.count(outcome)
-        (weigh or self.failures.count)(outcome)
         self.front.add(outcome)
 
     def abandon(self, reason: str) -> list[Outcome]:
