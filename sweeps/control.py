@@ -14,7 +14,7 @@ import shlex
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -211,11 +211,23 @@ _ours: set[str] = set()
 """The leases of this process; a driver before it may have had its number, as in a container that restarts."""
 
 
-def find_driver(study: "optuna.Study") -> dict[str, Any] | None:
-    """The driver that holds the study's lease, or None; watches for `LEASE_SECONDS` at most where it must."""
-    while _is_driven(driver := study.user_attrs.get("driver") or {}) is None:
+def find_driver(
+    study: "optuna.Study", *, surely: bool = False, say: Callable[[str], None] | None = None
+) -> dict[str, Any] | None:
+    """The driver that holds the study's lease, or None; watches for `LEASE_SECONDS` at most where it must.
+
+    Args:
+        study: The study.
+        surely: One on another machine has to be seen to renew it: it may have died within `LEASE_SECONDS`.
+        say: Told once that one watches.
+    """
+    while _is_driven(driver := study.user_attrs.get("driver") or {}, surely=surely) is None:
+        if say:
+            say(f"{study.study_name} was run by process {driver['pid']} on {driver['host']}; "
+                f"looking for up to {LEASE_SECONDS:g} s whether it lives")  # fmt: skip
+            say = None
         time.sleep(LOOK_SECONDS)
-    return driver if _is_driven(driver) else None
+    return driver if _is_driven(driver, surely=surely) else None
 
 
 def living_driver(attributes: dict[str, Any]) -> dict[str, Any] | None:
@@ -227,7 +239,7 @@ def living_driver(attributes: dict[str, Any]) -> dict[str, Any] | None:
     return None if _is_driven(driver) is False else driver
 
 
-def _is_driven(driver: dict[str, Any]) -> bool | None:
+def _is_driven(driver: dict[str, Any], *, surely: bool = False) -> bool | None:
     """Whether it has the lease; None if that needs another look."""
     if not driver.get("beat"):
         return False
@@ -241,7 +253,8 @@ def _is_driven(driver: dict[str, Any]) -> bool | None:
         watched.beat, watched.since, watched.is_renewed = beat, now, True
     if now - watched.since > LEASE_SECONDS:
         return False
-    if has_our_name and not is_near:  # another container, or this one before it was started again
+    # One of our name is in another container, or in this one before it was started again.
+    if not is_near and (has_our_name or surely):
         return watched.is_renewed or None
     # One that is new by the clocks is taken for that: should they be wrong, the next looks show it.
     return watched.is_renewed or abs(time.time() - beat) <= LEASE_SECONDS or None

@@ -130,7 +130,7 @@ def resume_sweep(
     """
     url = study_url(storage)
     study = load_study(name, url)
-    spec, where = continued(study, url, trials, hours)
+    spec, where = continued(study, url, trials, hours, say)
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (
         preparing(name, url, RESUMED) as it_has_a_driver,
@@ -146,7 +146,7 @@ def resume_sweep(
 
 
 def continued(
-    study: "optuna.Study", url: str, trials: str | None, hours: float | None
+    study: "optuna.Study", url: str, trials: str | None, hours: float | None, say: Say
 ) -> tuple[SweepSpec, Places]:
     """With what a sweep goes on, and where it keeps what; for the arguments see `resume_sweep`.
 
@@ -154,7 +154,7 @@ def continued(
         UserError: It runs already, its budget is used, or it cannot go on here.
     """
     name = study.study_name
-    if holder := find_driver(study):
+    if holder := find_driver(study, surely=True, say=say):
         raise UserError(f"{name} is being run by process {holder['pid']} on {holder['host']}; "
                         f"`sweeps update {shlex.quote(name)} trials=N` changes its budget")  # fmt: skip
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)

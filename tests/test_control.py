@@ -34,7 +34,7 @@ from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, loaded_spec, name_taken
 from sweeps.study.study import Study
 from sweeps.sweep import going_on, resume_sweep
-from sweeps.terminal.commands import ask, ask_of_trial, parse_changes
+from sweeps.terminal.commands import ask, ask_of_trial, end_pause, parse_changes
 from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
@@ -121,13 +121,15 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     assert failed["reason"] == "killed by `sweeps trial kill`"
     assert "Trainer" in typed("logs", "chaos", "0", folder=folder).stdout
     typed("logs", "chaos", folder=folder)  # not of a trial that is only drawn
-    going_on = typed("resume", "chaos", folder=folder).stdout
-    assert going_on.startswith(f"chaos is being run by process {process.pid} on ")
+    nothing = typed("resume", "chaos", folder=folder, code=2).stderr
+    assert nothing.startswith(f"sweeps: chaos is being run by process {process.pid} on ")
+    assert "and is not paused, so there is nothing to resume" in nothing
     typed("pause", "chaos", folder=folder)
     wait_for(lambda: nothing_ends(folder), 60)
     assert status(folder)["summary"]["state"] == "paused"
     paused_at = finished_of(folder)
-    typed("resume", "chaos", folder=folder)
+    goes_on = typed("resume", "chaos", folder=folder).stdout
+    assert goes_on.startswith(f"chaos is being run by process {process.pid} on ")
     wait_for(lambda: finished_of(folder) > paused_at, 60)
     assert status(folder)["summary"]["state"] == "running"
     typed("stop", "chaos", folder=folder)
@@ -217,6 +219,37 @@ def test_a_driver_on_a_machine_with_another_clock_has_the_lease_until_it_is_dead
         assert time.monotonic() - began < 4 * BEAT_SECONDS
         second.claim()
         second.release()
+
+
+def test_of_a_driver_elsewhere_that_has_just_died_a_resumption_waits_for_a_sign_of_life(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 2 * BEAT_SECONDS)
+    url, said = f"sqlite:///{tmp_path}/s.db", list[str]()
+    study = create_study(fakes.spec(name="s"), open_storage(url), validations=4)
+    with driver(tmp_path, 0.0, "elsewhere") as process:
+        process.kill()
+        process.wait()
+        assert find_driver(study) is not None  # as far as its last beat says
+        assert end_pause("s", url, said.append) == ""
+        assert said == [
+            f"s was run by process {process.pid} on elsewhere; looking for up to 4 s whether it lives"
+        ]
+        assert find_driver(study) is None
+        with Lease(study, url).held():
+            assert study.user_attrs["driver"]["pid"] == os.getpid()
+
+
+def test_a_sweep_that_runs_elsewhere_is_resumed_only_if_it_is_paused(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = create_study(fakes.spec(name="s"), open_storage(url), validations=4)
+    with driver(tmp_path, 0.0, "elsewhere") as process:
+        runs = f"s is being run by process {process.pid} on elsewhere"
+        for held in ("pause", "stop"):
+            with pytest.raises(UserError, match=f"{runs} and is not paused, so there is nothing to resume; "):
+                end_pause("s", url)
+            send(study, held)
+            assert end_pause("s", url) == f"{runs}, which goes on with it"
 
 
 def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_was_set_back(

@@ -149,16 +149,16 @@ def resume(
 ) -> None:
     """Go on with a sweep, whatever ended it; or end its pause."""
     from sweeps.terminal.commands import end_pause, interruptible
-    from sweeps.terminal.launch import plain
+    from sweeps.terminal.launch import noting, plain
     from sweeps.terminal.launch import resume as resume_and_show
     from sweeps.terminal.output import console_of_a_sweep
 
-    if trials is None and hours is None and (done := end_pause(name, storage)):
+    console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
+    if trials is None and hours is None and (done := end_pause(name, storage, noting(console))):
         if not quiet:
             typer.echo(done, err=as_json)
         return
     with interruptible(name, storage):
-        console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
         spec, result = resume_and_show(name, storage, trials, hours, console, _stay, address=address)
     if as_json:
         print_json(plain(spec, result))

@@ -80,9 +80,9 @@ class Failures:
                 f"{failed} trials failed, more than max_failed_trials={self._most}; the last one: {self.last}"
             )
         if (row := self._failed_in_a_row) >= IN_A_ROW_BEFORE_GIVING_UP:
-            failed = f"{row} trials in a row failed before their first validation"
+            what = f"{row} trials in a row failed before their first validation"
             again = f"once that is mended, `sweeps resume {shlex.quote(self._name)}` goes on"
-            raise TrialsFail(f"{failed}; the last one: {self.last}; {again}")
+            raise TrialsFail(f"{what}; the last one: {self.last}; {again}")
         if invalid >= INVALID_BEFORE_GIVING_UP:
             raise SweepFailed(
                 f"{invalid} trials in a row declared their configuration invalid; the last one: {self.last}"

@@ -5,15 +5,17 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.wording import did_you_mean
 from sweeps import remote
-from sweeps.control import Lease, find_driver, send
+from sweeps.control import REQUEST, Lease, find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import check_it_is_not, stopped
+from sweeps.provenance import last_run_with
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
 from sweeps.storages.sqlite import is_there
@@ -124,20 +126,36 @@ def no_trial(name: str, number: int, numbers: Iterable[int]) -> UserError:
     return UserError(f"{name} has no trial {number}; it has {f'0 to {there[-1]}' if there else 'none yet'}")
 
 
-def end_pause(name: str, storage: str | None) -> str:
+def end_pause(name: str, storage: str | None, say: Callable[[str], None] | None = None) -> str:
     """Asks a living driver to go on; gives what was done, "" if there is none.
 
+    Args:
+        name: The sweep's name.
+        storage: The option that named the study database.
+        say: Told that one has to watch whether a driver lives.
+
     Raises:
-        UserError: There is no such sweep.
+        UserError: There is no such sweep, or it runs and nothing holds it back.
     """
     study = load_study(name, study_url(storage))
-    driver = find_driver(study)
+    driver = find_driver(study, surely=True, say=say)
     if driver is None:
         return ""
+    runs = f"{name} is being run by process {driver['pid']} on {driver['host']}"
+    if not (_is_held(study.user_attrs) or driver.get("is_ending")):
+        raise UserError(f"{runs} and is not paused, so there is nothing to resume; "
+                        f"`sweeps status {shlex.quote(name)}` shows it")  # fmt: skip
     send(study, "resume")
-    return (
-        f"{name} is being run by process {driver['pid']} on {driver['host']}, which goes on if it was paused"
-    )
+    return f"{runs}, which goes on with it"
+
+
+def _is_held(attributes: dict[str, Any]) -> bool:
+    """Whether the latest request of the kind asks for no further trial; those to a driver before are over."""
+    since = datetime.fromisoformat(last_run_with(attributes["lightning_sweeps"])["created"]).timestamp()
+    asked = [value for key, value in attributes.items() if key.startswith(REQUEST)]
+    asked = sorted((one for one in asked if one["sent_ns"] >= since * 1e9), key=lambda one: one["sent_ns"])
+    steering = [one["command"] for one in asked if one["command"] in ("pause", "stop", "resume")]
+    return steering[-1:] in (["pause"], ["stop"])
 
 
 def parse_changes(items: list[str]) -> dict[str, Any]:

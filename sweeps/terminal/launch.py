@@ -37,7 +37,7 @@ def launch(
     report = LiveReport(spec.name, study_url(storage, spec.storage))
     with _reported(report, console), Progress(spec, console) as progress:
         result = run_sweep(spec, storage=storage, address=address, observers=[progress, report],
-                           say=_noting(console), stay=stay)  # fmt: skip
+                           say=noting(console), stay=stay)  # fmt: skip
     return _show(spec, storage, result, console)
 
 
@@ -58,7 +58,7 @@ def resume(
         SweepFailed: The trials fail, or none could be completed.
     """
     study = load_study(name, url := study_url(storage))
-    spec, _ = continued(study, url, trials, hours)  # or nothing is said to begin
+    spec, _ = continued(study, url, trials, hours, noting(console))  # or nothing is said to begin
     progress = Progress(spec, console)
     for trial in counted(study):
         progress.catch_up(outcome_of(trial), trial.params, is_earlier=True)
@@ -72,7 +72,7 @@ def resume(
             hours=hours,
             address=address,
             observers=[progress, report],
-            say=_noting(console),
+            say=noting(console),
             stay=stay,
         )
     return spec, _show(spec, storage, result, console)
@@ -108,7 +108,8 @@ def _reported(report: LiveReport, console: Console) -> Iterator[None]:
             console.print(Text(f"the report in MLflow is not up to date: {report.problem}", "yellow"))
 
 
-def _noting(console: Console) -> Callable[[str], None]:
+def noting(console: Console) -> Callable[[str], None]:
+    """What shows a line that a person should know."""
     return lambda line: console.print(Text(f"note: {line}", "yellow"), soft_wrap=True)
 
 
