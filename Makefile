@@ -25,7 +25,7 @@ test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 long: $(READY)
-	$(BIN)/python -m pytest tests/long
+	PYTEST_DEBUG_TEMPROOT=$${TMPDIR:-/tmp} $(BIN)/python -m pytest tests/long
 
 # CHAOS_KILLS kills of real sweeps (200); CHAOS_SEED chooses points and instants; the table goes to CHAOS_PAGE.
 chaos: $(READY)

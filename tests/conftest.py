@@ -20,6 +20,23 @@ from tests.stores import tracking_server as tracking_server
 
 DIGITS = Path("sweeps/examples/digits.yaml").absolute()
 
+IN_MEMORY = Path("/dev/shm")  # noqa: S108 - pytest makes a folder of its own there
+ROOM_BYTES = 4 * 2**30
+"""A run of all tests writes less than an eighth of it; Ray's object stores are there, too."""
+
+
+def pytest_configure() -> None:
+    """Has the tests' folders in memory where it has room, as most of a new database's time is the disk's.
+
+    PYTEST_DEBUG_TEMPROOT names another place, and `make long` names a disk.
+    """
+    try:
+        there = os.statvfs(IN_MEMORY)
+    except OSError:  # another system than Linux
+        return
+    if there.f_bavail * there.f_frsize >= ROOM_BYTES and not there.f_flag & os.ST_NOEXEC:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(IN_MEMORY))
+
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
