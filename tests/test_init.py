@@ -63,6 +63,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [root, *sys.path])
     (tmp_path / "styles_of_init.py").write_text(STYLES)
+    monkeypatch.delitem(sys.modules, "styles_of_init", raising=False)  # its source is read, too
     return tmp_path
 
 

@@ -346,7 +346,8 @@ def test_lr_find_prints_draws_and_records(
             "optimizer": {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.1}},
         })
     )  # fmt: skip
-    done = CliRunner().invoke(app, ["lr-find", "sweep.yaml", "--steps", "60", "--min", "1e-6", "--max", "10"])
+    rates = "--steps", "60", "--min", "1e-6", "--max", "10"
+    done = CliRunner().invoke(app, ["lr-find", "sweep.yaml", *rates, "--set", "concurrency=1"])
     assert done.exit_code == 0, done.output
     first, last = done.output.splitlines()
     assert first.startswith("optimizer.init_args.lr: ")

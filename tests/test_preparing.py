@@ -111,9 +111,11 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
     assert "no sweep 's'" in sweeps("stop", "s", folder=tmp_path, code=2).stderr
 
 
-def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
+def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(
+    ray_cluster: None, tmp_path: Path
+) -> None:
     write_sweep(tmp_path, SLOW_TO_COME, {})
-    sweeps("launch", "s.yaml", folder=tmp_path)
+    typed("launch", "s.yaml", "--set", "concurrency=1", folder=tmp_path)
     there = tmp_path / "there"
     with begun(tmp_path, "resume", "s", "--trials", "+1", SLOW=str(there)) as resume:
         wait_for(there.exists, 120)

@@ -6,7 +6,7 @@ import queue
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -61,20 +61,21 @@ class Yard:
     Args:
         folder: Where all sweeps are.
         storage: URL of the study database; without it, `sweeps.db` in the folder.
+        templates: Those two; without them, two of its own.
     """
 
-    def __init__(self, folder: Path, storage: str = "") -> None:
+    def __init__(self, folder: Path, storage: str = "", templates: Sequence[Template] = ()) -> None:
         self._folder, self._storage = folder, storage
-        self._templates = [Template(), Template()]
+        self._own = [] if templates else [Template(), Template()]
         self._free: queue.SimpleQueue[Template] = queue.SimpleQueue()
-        for template in self._templates:
+        for template in templates or self._own:
             self._free.put(template)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for template in self._templates:
+        for template in self._own:
             template.close()
 
     def survive(self, name: str, *kills: Point) -> list[Kill]:

@@ -33,9 +33,21 @@ ON_POSTGRES = ("create", "tell", "resume")
 
 
 @pytest.fixture(scope="module")
-def survived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, "Future[list[Kill]]"]]:
+def templates() -> Iterator[list[Template]]:
+    """Two processes that fork drivers, for all tests here."""
+    made = [Template(), Template()]
+    yield made
+    for template in made:
+        template.close()
+
+
+@pytest.fixture(scope="module")
+def survived(
+    tmp_path_factory: pytest.TempPathFactory, templates: list[Template]
+) -> Iterator[dict[str, "Future[list[Kill]]"]]:
     """All these sweeps, two at a time, in one folder."""
-    with Yard(tmp_path_factory.mktemp("yard")) as yard, ThreadPoolExecutor(2) as pool:
+    yard = Yard(tmp_path_factory.mktemp("yard"), templates=templates)
+    with ThreadPoolExecutor(2) as pool:
         yield {name: pool.submit(yard.survive, name, *kills) for name, kills in SHORT.items()}
 
 
@@ -44,18 +56,17 @@ def test_a_driver_may_be_killed_at_any_step(name: str, survived: dict[str, "Futu
     assert len(survived[name].result()) == len(SHORT[name])
 
 
-def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(tmp_path: Path, postgres: Server) -> None:
-    with Yard(tmp_path, postgres.database("chaos")) as yard, ThreadPoolExecutor(2) as pool:
+def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(
+    tmp_path: Path, postgres: Server, templates: list[Template]
+) -> None:
+    yard = Yard(tmp_path, postgres.database("chaos"), templates)
+    with ThreadPoolExecutor(2) as pool:
         for kills in pool.map(lambda name: yard.survive(name, *SHORT[name]), ON_POSTGRES):
             assert kills
 
 
-def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path) -> None:
-    template = Template()
-    try:
-        assert len(kill_workers(tmp_path, template.run)) == 8
-    finally:
-        template.close()
+def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path, templates: list[Template]) -> None:
+    assert len(kill_workers(tmp_path, templates[0].run)) == 8
 
 
 def test_a_worker_of_rays_may_be_killed_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
