@@ -47,6 +47,7 @@ class SweepSummary:
         duration_seconds: From the start until now, or until the last update if it does not run any more.
         objectives: Metric and direction of each objective, if there are several; else empty.
         front: The numbers of the Pareto set, the best in the first objective first; else empty.
+        hours_left: Of the budget's hours, in which trials may begin; None if it has none.
     """
 
     name: str
@@ -62,6 +63,7 @@ class SweepSummary:
     duration_seconds: float | None
     objectives: tuple[tuple[str, str], ...] = ()
     front: tuple[int, ...] = ()
+    hours_left: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,15 @@ def _summary(
         duration_seconds=max((end - started).total_seconds(), 0.0) if started and end else None,
         objectives=tuple(zip(metrics, directions, strict=True)) if len(directions) > 1 else (),
         front=tuple(trial.number for trial in front),
+        hours_left=_hours_left(spec, attrs),
     )
+
+
+def _hours_left(spec: dict[str, Any], attrs: dict[str, Any]) -> float | None:
+    """Return what the drivers of the sweep, which note with each beat how long they ran, have not used."""
+    hours = (spec.get("budget") or {}).get("hours")
+    ran = (attrs.get("driver") or {}).get("ran_seconds", 0.0)
+    return None if hours is None else max(0.0, hours - ran / 3600)
 
 
 def _metrics(spec: dict[str, Any]) -> list[str]:

@@ -88,6 +88,8 @@ def _counted(sweep: Sweep) -> Text:
     for state in ("running", "complete", "pruned", "diverged", "failed", "invalid"):
         if number := getattr(counts, state):
             text.append(f"  {number} {_state(sweep, state)}", STYLES[state])
+    if (hours := sweep.summary.hours_left) is not None and sweep.summary.state not in ("finished", "failed"):
+        text.append(f"  {duration_text(hours * 3600)} of its hours left", "dim")
     return text
 
 

@@ -23,6 +23,7 @@ from sweeps.machine import process_space
 from sweeps.records import Again, News, Outcome, Request, Started
 from sweeps.storages.patience import StudyGone, StudyUnwritable, hurry, patient
 from sweeps.storages.storage import database_lock
+from sweeps.study.hours import ran_seconds
 
 if TYPE_CHECKING:
     import optuna
@@ -55,7 +56,7 @@ class Lease:
         _ours.add(self._id)
         self._requests: queue.SimpleQueue[Request] = queue.SimpleQueue()
         self._seen: set[str] = set()
-        self._beaten = (0.0, 0.0)
+        self._beaten, self._earlier, self._since = (0.0, 0.0), 0.0, time.monotonic()
         self._training: set[int] = set()
         self._taken_by: dict[str, Any] | None = None
         self._gone: StudyGone | None = None
@@ -77,6 +78,7 @@ class Lease:
                     f"{self._study.study_name} is being run by process {holder['pid']} on {holder['host']}; "
                     f"`sweeps status {shlex.quote(self._study.study_name)}` shows it, `sweeps stop` ends it"
                 )
+            self._earlier, self._since = ran_seconds(attributes), time.monotonic()
             self._beat()
         # Requests to an earlier driver are not for this one.
         self._seen = {key for key in attributes if key.startswith(REQUEST)}
@@ -147,7 +149,8 @@ class Lease:
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
                 "beat": time.time(), "is_ending": self._is_ending,
-                "training": len(self._training)}  # fmt: skip
+                "training": len(self._training), "earlier_seconds": self._earlier,
+                "ran_seconds": self._earlier + time.monotonic() - self._since}  # fmt: skip
 
     def _beat(self) -> None:
         self._study.set_user_attr("driver", self._driver())

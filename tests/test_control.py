@@ -27,13 +27,14 @@ from sweeps.driver import drive
 from sweeps.errors import UserError
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.places import Places
+from sweeps.planning.resumption import going_on
 from sweeps.preparing import preparation, preparing
 from sweeps.records import News, Outcome, Request, State
 from sweeps.runner import obey, run
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, loaded_spec, name_taken
 from sweeps.study.study import Study
-from sweeps.sweep import going_on, resume_sweep
+from sweeps.sweep import resume_sweep
 from sweeps.terminal.commands import ask, ask_of_trial, end_pause, parse_changes
 from sweeps.terminal.watch import watch
 from tests import fakes
@@ -460,7 +461,7 @@ def test_what_cannot_be_asked_of_a_trial_is_said_and_does_not_end_the_sweep(tmp_
     [
         (None, {"trials": 8}, "sweeps resume test"),
         ({"no_improvement_for": 2}, {"trials": 8}, "sweeps resume test --trials {}"),
-        (None, {"hours": 1}, "sweeps resume test --trials {}"),  # hours would begin anew
+        (None, {"hours": 1}, "sweeps resume test --trials {}"),  # which are used
     ],
 )
 def test_trials_of_a_sweep_that_nobody_runs_are_tried_again_by_the_next_resumption(
@@ -472,6 +473,7 @@ def test_trials_of_a_sweep_that_nobody_runs_are_tried_again_by_the_next_resumpti
     run(ended := Study(inner, spec), ScriptedExecutor(fakes.falling, slots=2, length=4))
     ended.end("finished")
     inner.set_user_attr("spec", inner.user_attrs["spec"] | {"budget": budget})
+    inner.set_user_attr("driver", {"id": "before", "beat": 0, "ran_seconds": 3600.0})
     assert ask_of_trial("test", database, "retry", 1) == to_type.format(ended.finished + 1)
     assert ask_of_trial("test", database, "retry", 0) == to_type.format(ended.finished + 2)
     trials = str(ended.finished + 2) if "{}" in to_type else None
@@ -540,7 +542,7 @@ def test_a_sweep_that_hours_limit_goes_on_with_as_many_and_again(tmp_path: Path)
     study.change(budget=again)
     assert loaded_spec(inner).budget == again
     study.end("finished")
-    with pytest.raises(UserError, match="test: its budget of 2 hours is used; `--hours 2` asks for more"):
+    with pytest.raises(UserError, match="test: its budget of 2 hours is used; `--hours N` asks for N more"):
         resume_sweep("test", storage=url)
 
 

@@ -141,7 +141,9 @@ def launch(
 def resume(
     name: Name,
     trials: Annotated[str | None, typer.Option(help="How many trials to finish, or +N more.")] = None,
-    hours: Hours = None,
+    hours: Annotated[
+        float | None, typer.Option(help="Start no trial after so many hours from now, instead of those left.")
+    ] = None,
     storage: Storage = None,
     address: Address = None,
     quiet: Quiet = False,

@@ -1,11 +1,13 @@
 """When no further trial may begin: the hours are over, or by `stop_when` further search is not worth it."""
 
 import time
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from sweeps.records import Outcome, State
 from sweeps.study.front import Front
+from sweeps.study.hours import earlier_seconds
 from sweeps.study.outcomes import is_counted, outcome_of
 from sweeps.sweep_file.sections import Budget
 from sweeps.sweep_file.spec import SweepSpec
@@ -19,11 +21,18 @@ class Stopping:
 
     Args:
         spec: The sweep. Of several objectives, whatever joins the Pareto set is an improvement.
-        clock: Seconds from any moment on; the hours begin now.
+        clock: Seconds from any moment on.
+        attributes: The study's, of which this process is the driver; they say how much of the hours drivers
+            before have used.
     """
 
-    def __init__(self, spec: SweepSpec, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._started = clock, clock()
+    def __init__(
+        self,
+        spec: SweepSpec,
+        clock: Callable[[], float] = time.monotonic,
+        attributes: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        self._clock, self._started = clock, clock() - earlier_seconds(attributes)
         self._rules = spec.stop_when
         self._sign = 1 if spec.objectives[0].direction == "minimize" else -1
         self._front = Front(spec.objectives)

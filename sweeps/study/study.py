@@ -67,7 +67,7 @@ class Study:
         self._exhaustion = Exhaustion(study)
         self._prunes = type(study.pruner).__name__ != "NopPruner"  # which would read the trial to say no
         self.failures = Failures(spec.max_failed_trials, self.name)
-        self._stopping, self._retrying = Stopping(spec, clock), Retrying(spec)
+        self._stopping, self._retrying = Stopping(spec, clock, study.user_attrs), Retrying(spec)
 
     @property
     def best(self) -> Outcome | None:

@@ -21,6 +21,7 @@ from sweeps.storages.patience import patient
 from sweeps.storages.sqlite import is_there
 from sweeps.storages.storage import study_names
 from sweeps.storages.uris import expand, study_url
+from sweeps.study.hours import are_used
 from sweeps.study.outcomes import is_in_budget
 from sweeps.study.persistence import ensure_name_is_free, load_study, loaded_spec
 from sweeps.study.stopping import stop_reason
@@ -114,8 +115,8 @@ def _retry_at_next_resumption(study: "optuna.Study", url: str, number: int) -> s
     with Lease(study, url).held():
         Study(study, spec).enqueue_again(number)
     resume = f"sweeps resume {shlex.quote(study.study_name)}"
-    # What ended by `stop_when` goes on for trials that are asked for by name, and hours would begin anew.
-    if spec.budget.trials is not None and not stop_reason(trials, spec):
+    # What ended by `stop_when`, or has used its hours, goes on for trials that are asked for by name.
+    if not (stop_reason(trials, spec) or are_used(study.user_attrs, spec.budget)):
         return resume
     return f"{resume} --trials {1 + sum(is_in_budget(t) or not t.state.is_finished() for t in trials)}"
 

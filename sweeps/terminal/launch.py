@@ -12,11 +12,13 @@ from sweeps.driver import SweepResult
 from sweeps.errors import SweepFailed
 from sweeps.planning.advice import advice
 from sweeps.planning.plan import schedule_of
+from sweeps.planning.resumption import continued
 from sweeps.records import Outcome, State
 from sweeps.storages.uris import masked, study_url
+from sweeps.study.hours import ran_seconds
 from sweeps.study.outcomes import counted, outcome_of
 from sweeps.study.persistence import load_study
-from sweeps.sweep import continued, resume_sweep, run_sweep
+from sweeps.sweep import resume_sweep, run_sweep
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.terminal.progress import Progress, duration, short_value, took
 from sweeps.tracking.live_report import LiveReport
@@ -59,7 +61,7 @@ def resume(
     """
     study = load_study(name, url := study_url(storage))
     spec, _ = continued(study, url, trials, hours, noting(console))  # or nothing is said to begin
-    progress = Progress(spec, console)
+    progress = Progress(spec, console, earlier_seconds=ran_seconds(study.user_attrs))
     for trial in counted(study):
         progress.catch_up(outcome_of(trial), trial.params, is_earlier=True)
     console.print(Text.assemble((name, "bold"), ": starting the workers and training one batch ..."))

@@ -31,16 +31,17 @@ class Progress:
         spec: The sweep.
         console: Where to draw; live if it is a terminal.
         clock: The current time in seconds.
-        started: When the sweep started, by that clock; its first event if None.
+        started: When the sweep started, or was resumed, by that clock; its first event if None.
+        earlier_seconds: How much of the budget's hours drivers before have used.
     """
 
     def __init__(
         self, spec: SweepSpec, console: Console, *, clock: Callable[[], float] = time.monotonic,
-        started: float | None = None,
+        started: float | None = None, earlier_seconds: float = 0.0,
     ) -> None:  # fmt: skip
         self._spec, self._console, self._clock = spec, console, clock
         self.budget = spec.budget
-        self._started = started
+        self._started, self._earlier_seconds = started, earlier_seconds
         self._counts: Counter[State] = Counter()
         self._earlier = 0
         self._again: set[int] = set()
@@ -200,7 +201,7 @@ class Progress:
             return text
         left = [elapsed / lately * (total - finished)] if total else []
         if self.budget.hours:
-            left.append(self.budget.hours * 3600 - elapsed)
+            left.append(self.budget.hours * 3600 - self._earlier_seconds - elapsed)
         return text.append(f"  about {duration(max(0.0, min(left)))} left" if left else "")
 
 

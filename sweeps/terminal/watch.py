@@ -17,6 +17,7 @@ from sweeps.provenance import last_run_with
 from sweeps.records import Assignment, News, Request, Started
 from sweeps.storages.storage import study_names
 from sweeps.storages.uris import study_url
+from sweeps.study.hours import earlier_seconds
 from sweeps.study.outcomes import begun, counted, outcome_of
 from sweeps.study.persistence import load_study, loaded_spec
 from sweeps.terminal.progress import Progress
@@ -52,7 +53,8 @@ def watch(name: str, storage: str | None, console: Console, *, pause: Callable[[
         raise UserError(f"{name} is not running, it is {attributes['sweep_state']}; "
                         f"`sweeps status {shlex.quote(name)}` shows it")  # fmt: skip
     eyes = _Eyes(study)
-    progress = Progress(loaded_spec(study), console, clock=time.time, started=eyes.started)
+    progress = Progress(loaded_spec(study), console, clock=time.time, started=eyes.started,
+                        earlier_seconds=earlier_seconds(attributes))  # fmt: skip
     for trial in eyes.ended():
         ended = trial.datetime_complete
         is_earlier = ended is not None and ended.timestamp() < eyes.started
