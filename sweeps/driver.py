@@ -11,7 +11,7 @@ from sweeps.control import Lease, LeaseLost
 from sweeps.errors import ClusterLost, SweepFailed, TrialsFail
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
-from sweeps.planning.places import Places
+from sweeps.planning.places import Places, keep_moved
 from sweeps.records import Outcome, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
@@ -101,6 +101,7 @@ def drive(
         journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
         if resumed_with is not None:
             note_resumption(optuna_study, resumed_with)
+            keep_moved(optuna_study, where)
             study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
             for outcome in study.adopt(journal.left(), files.has_begun):
                 files.record(outcome)

@@ -117,7 +117,7 @@ def resume_sweep(
     url = study_url(storage)
     study = load_study(name, url)
     spec, where = continued(study, url, trials, hours, say)
-    for note in notes_of(study, spec):
+    for note in notes_of(study, spec, where):
         say(note)
     few = left(study.get_trials(deepcopy=False), spec.budget.trials)
     with (

@@ -53,9 +53,12 @@ def test_each_driver_counts_on_and_one_that_is_killed_has_counted_until_its_last
         assert beaten > HOUR + BEAT_SECONDS / 2
     ended = ran_seconds(study.user_attrs)
     assert beaten < ended
-    study.set_user_attr("driver", study.user_attrs["driver"] | {"beat": time.time() - 1e6})  # days ago
     with Lease(study, url).held():
         assert earlier_seconds(study.user_attrs) == ended
+        killed = study.user_attrs["driver"] | {"id": "killed", "pid": 2**22 - 3, "ran_seconds": 2 * HOUR}
+    study.set_user_attr("driver", killed)
+    with Lease(study, url).held():
+        assert earlier_seconds(study.user_attrs) == 2 * HOUR
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ def test_the_hours_that_are_left_hold_unless_others_are_named(
     assert (spec.budget.trials, spec.budget.hours) == goes_on_with
     is_lifted = "hours" in budget and spec.budget.hours is None
     said = "its budget of 1 hours is used, so only the number of trials ends it now"
-    assert notes_of(study, spec) == ([said] if is_lifted else [])
+    assert notes_of(study, spec, places_in(tmp_path)) == ([said] if is_lifted else [])
 
 
 @pytest.mark.parametrize("budget", [{"hours": 1}, {"hours": 1, "trials": 100}])

@@ -14,6 +14,7 @@ from sweeps.storages.checks import check_storage, check_tracking
 from sweeps.storages.servers import check_answers, is_tracking_server
 from sweeps.storages.sqlite import is_there
 from sweeps.storages.uris import absolute, expand, masked, sqlite_path, study_url
+from sweeps.study.outcomes import last_step
 from sweeps.study.persistence import ensure_name_is_free
 from sweeps.sweep_file.spec import SweepSpec
 
@@ -92,7 +93,8 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
     """Where an earlier driver kept what.
 
     Raises:
-        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it.
+        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it;
+            or that of the checkpoints is not: trials would begin anew without a word.
     """
     attributes = study.user_attrs
     mlflow = attributes["mlflow"]
@@ -108,4 +110,46 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
             f"{spec.name}: {folder}, which held MLflow's database, is not there any more; put it back, or a "
             f"link to what it is now, such as: {link}"
         )
-    return Places(url, tracking, mlflow["artifacts"], Path(attributes["spool"]), store)
+    return Places(url, tracking, mlflow["artifacts"], _files_of(study, spec, url, store), store)
+
+
+def _files_of(study: "optuna.Study", spec: SweepSpec, url: str, store: str) -> Path:
+    """The sweep's own folder on this machine: where it was, or beside the study's database if both moved.
+
+    Raises:
+        UserError: It is in neither place, and has checkpoints that the sweep is to go on with.
+    """
+    stored, database = Path(study.user_attrs["spool"]), sqlite_path(url)
+    if is_there(stored):
+        return stored
+    root = LOCAL_FILES if store else spec.files
+    if database and is_there(beside := Path(database.parent, root, spec.name)):
+        return beside
+    if not store and (lost := _held(study, spec)):
+        missing = [folder for folder in (stored, *stored.parents) if not is_there(folder)][-1]
+        now = str(Path.cwd()) if str(missing) == study.user_attrs.get("start") else "WHAT-IT-IS-NOW"
+        link, new = shlex.join(["ln", "-s", now, str(missing)]), shlex.join(["mkdir", "-p", str(stored)])
+        raise UserError(
+            f"{spec.name}: {stored}, which held {lost}, is not there any more; put it back, or a link to "
+            f"what it is now, such as: {link}; without it the sweep goes on after: {new}"
+        )
+    return stored
+
+
+def _held(study: "optuna.Study", spec: SweepSpec) -> str:
+    """Which checkpoints the sweep's folder must have; "" if none."""
+    trials = study.get_trials(deepcopy=False)
+    if going := [t.number for t in trials if t.state.name == "RUNNING" and last_step(t)]:
+        return f"the checkpoint of trial {going[0]}, which is to go on"
+    if spec.keep_checkpoints and any(t.state.name == "COMPLETE" for t in trials):
+        return "the checkpoint of the best trial"
+    return ""
+
+
+def keep_moved(study: "optuna.Study", where: Places) -> None:
+    """Notes for the readers and the next driver where the files of a sweep that goes on are now."""
+    if study.user_attrs.get("spool") == str(where.files):
+        return
+    study.set_user_attr("spool", str(where.files))
+    if not where.store:
+        study.set_user_attr("files", str(where.files))

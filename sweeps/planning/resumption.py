@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.control import find_driver
@@ -42,17 +43,24 @@ def continued(
     return spec, where
 
 
-def notes_of(study: "optuna.Study", spec: SweepSpec) -> list[str]:
+def notes_of(study: "optuna.Study", spec: SweepSpec, where: Places) -> list[str]:
     """What a person should know before a sweep goes on: a line each.
 
     Args:
         study: Its study, as an earlier driver left it.
         spec: With what it goes on; see `continued`.
+        where: Likewise.
     """
+    notes, attributes = list[str](), study.user_attrs
     had = loaded_spec(study).budget.hours
     if had is not None and spec.budget.hours is None:
-        return [f"its budget of {had:.3g} hours is used, so only the number of trials ends it now"]
-    return []
+        notes.append(f"its budget of {had:.3g} hours is used, so only the number of trials ends it now")
+    if str(where.files) != attributes["spool"]:
+        notes.append(f"{attributes['spool']} is not there any more; its files are in {where.files}")
+    if spec.start and not Path(spec.start).is_dir():
+        gone = f"{spec.start}, where it was launched, is not there any more"
+        notes.append(f"{gone}, so relative paths of its configuration start in {Path.cwd()}")
+    return notes
 
 
 def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> SweepSpec:

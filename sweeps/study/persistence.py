@@ -85,6 +85,7 @@ def create_study(
     attributes = {
         "spec": stored_spec(spec),
         "file": str(Path(spec.file).absolute()) if spec.file else "",
+        "start": str(Path.cwd()),
         **(notes or {}),
         "sweep_state": "running",
     }
@@ -98,7 +99,7 @@ def create_study(
 
 def _is_half_made(study: "optuna.Study") -> bool:
     """Whether it holds no trial and nothing but what a launch writes before its mark."""
-    known = {"spec", "file", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
+    known = {"spec", "file", "start", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     begun = any(trial.state.name != "WAITING" for trial in trials)
     is_others = trials and not attributes  # who launches a sweep enqueues its first trials last
@@ -162,7 +163,8 @@ def loaded_spec(study: "optuna.Study") -> SweepSpec:
     """
     attributes = study.user_attrs
     try:
-        return SweepSpec.model_validate({**attributes["spec"], "file": attributes.get("file", "")})
+        internal = {"file": attributes.get("file", ""), "start": attributes.get("start", "")}
+        return SweepSpec.model_validate(attributes["spec"] | internal)
     except (ValidationError, KeyError) as error:
         first = str(error).splitlines()[0]
         raise UserError(f"{study.study_name}: the stored specification cannot be read: {first}") from None

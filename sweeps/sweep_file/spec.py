@@ -38,7 +38,7 @@ LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "l
 CLASSES = ("model", "data", "optimizer", "lr_scheduler")
 """Of these, the keys that take a class: `{class_path, init_args}`, or its path alone."""
 
-INTERNAL = ("file", "notes")
+INTERNAL = ("file", "notes", "start")
 """Fields of a specification that no sweep file may have."""
 
 WANTED = {
@@ -99,6 +99,8 @@ class SweepSpec(Section):
     """The sweep file as the user named it, for messages; not part of the specification."""
     notes: Annotated[tuple[str, ...], Field(exclude=True)] = ()
     """What of the user's files was ignored, a line each; likewise."""
+    start: Annotated[str, Field(exclude=True)] = ""
+    """The folder that the sweep was launched in; "" for the current one. Likewise."""
 
     @model_validator(mode="before")
     @classmethod
@@ -213,8 +215,12 @@ class SweepSpec(Section):
 
     @property
     def folders(self) -> list[str]:
-        """Where the user's modules are looked for: beside the sweep file, then the current folder."""
-        here = Path.cwd()
+        """Where the user's modules are looked for: beside the sweep file, then where it was launched.
+
+        Relative paths in its configuration start in the last one. A launch folder that is not there any more
+        gives way to the current one.
+        """
+        here = Path(self.start) if self.start and Path(self.start).is_dir() else Path.cwd()
         beside = Path(self.file).resolve().parent if self.file else here
         return list(dict.fromkeys([str(beside), str(here)]))
 
