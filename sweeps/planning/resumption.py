@@ -14,6 +14,7 @@ from sweeps.study import hours as hours_of_a_sweep
 from sweeps.study.outcomes import is_in_budget
 from sweeps.study.persistence import loaded_spec
 from sweeps.study.stopping import stop_reason
+from sweeps.study.written import note_of_changes
 from sweeps.sweep_file.cells import grid_arguments
 from sweeps.sweep_file.sections import Budget
 from sweeps.sweep_file.spec import SweepSpec
@@ -60,6 +61,8 @@ def notes_of(study: "optuna.Study", spec: SweepSpec, where: Places) -> list[str]
     if spec.start and not Path(spec.start).is_dir():
         gone = f"{spec.start}, where it was launched, is not there any more"
         notes.append(f"{gone}, so relative paths of its configuration start in {Path.cwd()}")
+    if (written := attributes.get("written")) and (note := note_of_changes(spec.file, written)):
+        notes.append(note)
     return notes
 
 

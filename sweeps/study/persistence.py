@@ -23,6 +23,7 @@ from sweeps.samplers.algorithms import make_pruner, make_sampler
 from sweeps.samplers.warm_start import history
 from sweeps.storages.storage import open_reading, open_storage, study_names
 from sweeps.storages.uris import masked
+from sweeps.study.written import as_written
 from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -86,6 +87,7 @@ def create_study(
         "spec": stored_spec(spec),
         "file": str(Path(spec.file).absolute()) if spec.file else "",
         "start": str(Path.cwd()),
+        "written": as_written(spec.file) if spec.file else None,
         **(notes or {}),
         "sweep_state": "running",
     }
@@ -99,7 +101,18 @@ def create_study(
 
 def _is_half_made(study: "optuna.Study") -> bool:
     """Whether it holds no trial and nothing but what a launch writes before its mark."""
-    known = {"spec", "file", "start", "files", "spool", "mlflow", "lr_finder", "batch_size", "sweep_state"}
+    known = {
+        "spec",
+        "file",
+        "start",
+        "written",
+        "files",
+        "spool",
+        "mlflow",
+        "lr_finder",
+        "batch_size",
+        "sweep_state",
+    }
     trials, attributes = study.get_trials(deepcopy=False), study.user_attrs
     begun = any(trial.state.name != "WAITING" for trial in trials)
     is_others = trials and not attributes  # who launches a sweep enqueues its first trials last
