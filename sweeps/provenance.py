@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -80,10 +80,11 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     notes = []
     old, new = before.get("sources", {}), now["sources"]
-    if changed := [name for name in old if name in new and old[name] != new[name]]:
-        more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+    changed = [name for name in old if name in new and old[name] != new[name]]
+    changed += [f"{name} (new)" for name in new if old and name not in old]
+    if changed:
         notes.append(
-            f"your code has changed since the last trials: {', '.join(changed[:NAMED])}{more}; "
+            f"your code has changed since the last trials: {named(changed)}; "
             "further trials run the code as it is now"
         )
     versions = [
@@ -91,16 +92,45 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         for name, was in before.get("versions", {}).items()
         if now["versions"].get(name, was) != was
     ]
+    commit = before.get("git_commit", now["git_commit"])
+    if commit != now["git_commit"]:
+        versions.insert(0, f"commit {commit or 'unknown'}, now {now['git_commit'] or 'unknown'}")
     if versions:
         notes.append(f"the last trials ran with {', '.join(versions)}")
     return notes
 
 
+def named(modules: Sequence[str]) -> str:
+    """The first few modules of a list, and how many more there are."""
+    more = f" and {len(modules) - NAMED} more" if len(modules) > NAMED else ""
+    return f"{', '.join(modules[:NAMED])}{more}"
+
+
 def last_run_with(mark: Mapping[str, Any]) -> Mapping[str, Any]:
     """What the sweep was last run with, from the study attribute `lightning_sweeps`."""
-    resumed = mark.get("resumed")
-    last: Mapping[str, Any] = resumed[-1] if resumed else mark
-    return last
+    last: Mapping[str, Any] = [mark, *mark.get("resumed", ())][-1]
+    return {**last, "sources": sources_of(mark)}
+
+
+def sources_of(mark: Mapping[str, Any]) -> dict[str, str]:
+    """The user's modules that the sweep was last run with, from the study attribute `lightning_sweeps`."""
+    found: dict[str, str | None] = {}
+    for kept in (mark, *mark.get("resumed", ())):
+        # Older studies have all of them at each resumption.
+        found = dict(kept["sources"]) if "sources" in kept else found | kept.get("changed", {})
+    return {name: digest for name, digest in found.items() if digest is not None}
+
+
+def only_changes(before: Mapping[str, str], now: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sweep goes on with as it is kept: of the user's modules those that `before` has otherwise.
+
+    They are `changed`, with None for one that is not imported any more: a study is read every few seconds,
+    and each resumption stays in it.
+    """
+    new = now["sources"]
+    changed = {name: new.get(name) for name in {**before, **new} if before.get(name) != new.get(name)}
+    kept = {key: value for key, value in now.items() if key != "sources"}
+    return kept | ({"changed": changed} if changed else {})
 
 
 def git_commit(folder: str) -> str | None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from sweeps.errors import UserError
-from sweeps.provenance import differences, last_run_with, run_with, user_sources
+from sweeps.provenance import (
+    differences,
+    last_run_with,
+    only_changes,
+    run_with,
+    sources_of,
+    user_sources,
+)
 from sweeps.storages.checks import check_tracking
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study
@@ -38,6 +45,31 @@ def test_changed_code_is_one_line_and_the_same_code_none(module: Path, tmp_path:
     module.write_text("WIDTH = 2\n")
     [note] = differences(before, run_with(str(tmp_path), user_sources()))
     assert note.startswith(f"your code has changed since the last trials: {module.stem}; ")
+    new = {"git_commit": None, "versions": {}, "sources": {"net": "1", "aug": "2"}}
+    [note] = differences(new | {"sources": {"net": "1"}}, new)
+    assert note.startswith("your code has changed since the last trials: aug (new); ")
+    assert differences(new | {"sources": {}}, new) == []  # of a study that kept none
+
+
+def test_another_commit_is_one_line(tmp_path: Path) -> None:
+    now = run_with(str(tmp_path)) | {"git_commit": "b" * 40}
+    assert differences(now | {"git_commit": "a" * 40}, now) == [
+        f"the last trials ran with commit {'a' * 40}, now {'b' * 40}"
+    ]
+    [note] = differences(now, now | {"git_commit": None})
+    assert note == f"the last trials ran with commit {'b' * 40}, now unknown"
+
+
+def test_of_each_resumption_the_changes_are_kept_and_older_ones_kept_all() -> None:
+    now = {"created": "now", "sources": {"a": "2", "c": "1"}}
+    assert only_changes({"a": "1", "b": "1"}, now) == {
+        "created": "now",
+        "changed": {"a": "2", "b": None, "c": "1"},
+    }
+    assert only_changes(now["sources"], now) == {"created": "now"}  # type: ignore[arg-type]
+    older = {"sources": {"a": "1"}, "resumed": [{"sources": {"b": "1"}}, {"changed": {"b": None, "c": "1"}}]}
+    assert sources_of(older) == {"c": "1"}
+    assert last_run_with(older)["sources"] == {"c": "1"}
 
 
 def test_another_version_is_one_line(tmp_path: Path) -> None:
@@ -49,8 +81,8 @@ def test_another_version_is_one_line(tmp_path: Path) -> None:
 
 
 def test_it_is_the_last_run_that_counts() -> None:
-    assert last_run_with({"versions": {"a": "1"}}) == {"versions": {"a": "1"}}
-    assert last_run_with({"versions": {}, "resumed": [{"n": 1}, {"n": 2}]}) == {"n": 2}
+    assert last_run_with({"versions": {"a": "1"}}) == {"versions": {"a": "1"}, "sources": {}}
+    assert last_run_with({"versions": {}, "resumed": [{"n": 1}, {"n": 2}]}) == {"n": 2, "sources": {}}
 
 
 @pytest.mark.parametrize(("version", "words"), [("000000000000", "updating")])

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from search_spaces.wording import did_you_mean
 from sweeps.errors import UserError
 from sweeps.preparing import check_it_is_not
-from sweeps.provenance import run_with
+from sweeps.provenance import only_changes, run_with, sources_of
 from sweeps.samplers.algorithms import make_pruner, make_sampler
 from sweeps.samplers.warm_start import history
 from sweeps.storages.storage import open_reading, open_storage, study_names
@@ -192,9 +192,15 @@ def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> No
 
 
 def note_resumption(study: "optuna.Study", now: dict[str, Any]) -> None:
-    """Notes with which versions the sweep goes on; see `sweeps.provenance.run_with`."""
+    """Notes with what the sweep goes on; see `sweeps.provenance.run_with`. Of the sources what is new."""
     mark = study.user_attrs[MARK]
-    study.set_user_attr(MARK, mark | {"resumed": [*mark.get("resumed", []), now]})
+    kept = only_changes(sources_of(mark), now)
+    study.set_user_attr(MARK, mark | {"resumed": [*mark.get("resumed", []), kept]})
+
+
+def driver_of(attributes: Mapping[str, Any]) -> int:
+    """Which driver runs a study with these attributes: 0 is the launch's, each resumption's the next."""
+    return len(attributes.get(MARK, {}).get("resumed", ()))
 
 
 def ensure_name_is_free(name: str, url: str) -> None:
