@@ -6,6 +6,7 @@ LightningCLI reads them), `params` and `json` write a list, `args` one line for 
 """
 
 import contextlib
+import itertools
 import json
 import math
 import os
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from dashboards.errors import ResultsError
+from dashboards.provenance import recipe_text, recipes
 from dashboards.records import Sweep, Trial, to_json
 
 # The order in which LightningCLI writes its own configs.
@@ -155,6 +157,9 @@ def _header(sweep: Sweep, trial: Trial) -> list[str]:
             for name, value in trial.params.items()
         ),
     ]
+    for verb, recipe in zip(itertools.chain(["trained"], itertools.repeat("gone on")),
+                            recipes(sweep, trial), strict=False):  # fmt: skip
+        lines += [f"{verb} with {said}"] if (said := recipe_text(recipe)) else []
     # A line break in a name would end the comment.
     return ["".join(c if c.isprintable() else " " for c in line) for line in lines]
 

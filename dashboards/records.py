@@ -88,6 +88,23 @@ class Parameter:
 
 
 @dataclass(frozen=True, slots=True)
+class Driver:
+    """The process that ran a sweep from its launch, or from a resumption on, and with what trials train.
+
+    Attributes:
+        started: When it began.
+        versions: Of the libraries and Python.
+        git_commit: Of the user's folder, with `-dirty` if files differed from it; None if it has none.
+        sources: The user's modules, and the SHA-256 of each one's file, shortened.
+    """
+
+    started: datetime | None
+    versions: dict[str, str]
+    git_commit: str | None
+    sources: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One trial.
 
@@ -110,6 +127,7 @@ class Trial:
         values: All objectives, if there are several and the trial has them; else empty.
         rate: What the trial's own range test found: `parameter`, `suggestion`, `interval`, `multiplier`,
             `rate`, `notes` and `curve`; empty without one.
+        drivers: Which of the sweep's drivers trained it, oldest first; empty while none did.
     """
 
     number: int
@@ -128,6 +146,7 @@ class Trial:
     effective: dict[str, Any] = field(default_factory=dict)
     values: tuple[float, ...] = ()
     rate: dict[str, Any] = field(default_factory=dict)
+    drivers: tuple[int, ...] = ()
 
     @property
     def seconds(self) -> float | None:
@@ -151,6 +170,7 @@ class Sweep:
         space: Every parameter that a trial had, in the order in which they first came up.
         stop_reason: Why it ended before its budget was used; "" if it did not.
         lr_finder: What the learning-rate finder found before the sweep; empty without one.
+        drivers: That of the launch, and that of each resumption: with what trials were trained.
     """
 
     summary: SweepSummary
@@ -163,6 +183,7 @@ class Sweep:
     space: tuple[Parameter, ...] = ()
     stop_reason: str = ""
     lr_finder: dict[str, Any] = field(default_factory=dict)
+    drivers: tuple[Driver, ...] = ()
 
     @property
     def name(self) -> str:

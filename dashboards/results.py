@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 from dashboards.errors import ResultsError
 from dashboards.parameters import parameters
 from dashboards.pareto import pareto_set
-from dashboards.records import Counts, Sweep, SweepSummary, Trial, ranked
+from dashboards.provenance import drivers, moment, trained_by
+from dashboards.records import Counts, Driver, Sweep, SweepSummary, Trial, ranked
 from dashboards.storages import Store, reading
 
 if TYPE_CHECKING:
@@ -106,8 +107,9 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
     directions = [direction.name.lower() for direction in study.directions]
     with _no_garbage_collection():
         frozen_trials = [trial for trial in study.get_trials(deepcopy=False) if not _is_excluded(trial)]
-        trials = _as_begun(tuple(_trial(frozen) for frozen in frozen_trials), attrs)
-    mark = attrs[MARK]
+        mark = attrs[MARK]
+        known = drivers(mark)
+        trials = _as_begun(tuple(_trial(frozen, known) for frozen in frozen_trials), attrs)
     return Sweep(
         summary=_summary(study.study_name, attrs, directions, trials),
         spec=attrs.get("spec", {}),
@@ -118,6 +120,7 @@ def _sweep(study: "Study", attrs: dict[str, Any]) -> Sweep:
         git_commit=mark.get("git_commit"),
         stop_reason=attrs.get("stop_reason") or "",
         lr_finder=attrs.get("lr_finder") or {},
+        drivers=known,
         space=parameters(frozen.distributions for frozen in frozen_trials),
     )
 
@@ -139,7 +142,7 @@ def _is_excluded(frozen: "FrozenTrial") -> bool:
     return (frozen.user_attrs.get("outcome") or {}).get("state") == "excluded"
 
 
-def _trial(frozen: "FrozenTrial") -> Trial:
+def _trial(frozen: "FrozenTrial", known: Sequence[Driver]) -> Trial:
     outcome = frozen.user_attrs.get("outcome") or {}
     return Trial(
         number=frozen.number,
@@ -158,6 +161,7 @@ def _trial(frozen: "FrozenTrial") -> Trial:
         started=_aware(frozen.datetime_start),
         ended=_aware(frozen.datetime_complete),
         values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),
+        drivers=trained_by(frozen, known),
     )
 
 
@@ -171,7 +175,9 @@ def _as_begun(trials: tuple[Trial, ...], attrs: dict[str, Any]) -> tuple[Trial, 
     if ahead <= 0 or _sweep_state(attrs) not in ("running", "paused"):
         return trials
     drawn = [trial.number for trial in running if not trial.intermediate][-ahead:]
-    return tuple(replace(trial, state="waiting") if trial.number in drawn else trial for trial in trials)
+    return tuple(
+        replace(trial, state="waiting", drivers=()) if trial.number in drawn else trial for trial in trials
+    )
 
 
 def _validations(frozen: "FrozenTrial") -> dict[int, float]:
@@ -202,7 +208,7 @@ def _summary(
     front = pareto_set(trials, directions) if len(directions) > 1 else ()
     if front:
         best = front[0]
-    started = _created(attrs)
+    started = moment(attrs[MARK].get("created"))
     updated = max((t for trial in trials for t in (trial.started, trial.ended) if t), default=started)
     end = datetime.now(UTC) if state in ("running", "paused") else updated
     return SweepSummary(
@@ -234,14 +240,6 @@ def _metrics(spec: dict[str, Any]) -> list[str]:
     objective = spec.get("objective") or {}
     objectives = objective if isinstance(objective, list) else [objective]
     return [one.get("metric", "") for one in objectives]
-
-
-def _created(attrs: dict[str, Any]) -> datetime | None:
-    text = attrs[MARK].get("created")
-    if not text:
-        return None
-    time = datetime.fromisoformat(text)
-    return time if time.tzinfo else time.replace(tzinfo=UTC)
 
 
 def _sweep_state(attrs: dict[str, Any]) -> str:

@@ -95,12 +95,13 @@ def drive(
     lease = Lease(optuna_study, where.storage)
     with lease.held():
         optuna_study = alone(optuna_study)
+        if resumed_with is not None:
+            note_resumption(optuna_study, resumed_with)
         study = Study(optuna_study, spec, say=say or (lambda line: None))
         files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
         known = len(optuna_study.get_trials(deepcopy=False))
         journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
         if resumed_with is not None:
-            note_resumption(optuna_study, resumed_with)
             keep_moved(optuna_study, where)
             study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
             for outcome in study.adopt(journal.left(), files.has_begun):

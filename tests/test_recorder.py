@@ -893,6 +893,17 @@ def test_the_users_environment_and_logging_are_as_before(
     assert [list(handler.filters) for handler in logging.getLogger("mlflow").handlers] == filters
 
 
+def test_what_an_earlier_driver_left_has_the_commit_of_that_driver(info: SweepInfo) -> None:
+    ledger = Ledger(replace(info, is_resumed=True, trained_with={"c": "new"}, trained_before={"c": "old"}), 0)
+    ledger.add(assignment(0), 0, is_replayed=True)
+    ledger.add(Report(0, 1, 0.5), 1, is_replayed=True)
+    assert ledger.open[0].tags["c"] == "old"
+    ledger.add(replace(assignment(0), attempt=1), 2)
+    ledger.add(assignment(1), 3)
+    assert Text("tag", "c", "new") in ledger.open[0].waiting
+    assert ledger.open[1].tags["c"] == "new"
+
+
 @pytest.mark.parametrize("is_replayed", [False, True])
 def test_what_a_further_attempt_repeats_is_left_out_though_it_waits_unwritten(
     info: SweepInfo, is_replayed: bool

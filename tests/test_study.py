@@ -173,6 +173,7 @@ def test_an_outcome_is_told_to_optuna_and_kept_for_the_readers(
         },
         "worker": "w",
         "device": "cpu",
+        "driver": 0,
     }
     assert study.counts == {state: 1}
     assert study.running == frozenset()

@@ -11,6 +11,7 @@ from typing import Any
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]
 
+from dashboards.provenance import sentences
 from dashboards.records import Sweep
 from dashboards.wording import counted
 
@@ -144,11 +145,8 @@ def columns(parts: list[str]) -> str:
 
 
 def footer(sweeps: Sequence[Sweep]) -> str:
-    """Return when the page was made and from what, and the versions that a single sweep ran with."""
+    """Return when the page was made and from what, and with what a single sweep's trials were trained."""
     said = f"Made {datetime.now().astimezone():%Y-%m-%d %H:%M %Z}"
     said += f" from {counted(sum(len(sweep.trials) for sweep in sweeps), 'trial')}"
-    if len(sweeps) == 1:
-        versions = ", ".join(f"{name} {version}" for name, version in sweeps[0].versions.items())
-        commit = f"; commit {sweeps[0].git_commit}" if sweeps[0].git_commit else ""
-        said += f"; the sweep ran with {versions}{commit}" if versions else ""
-    return f"<footer>{paragraph(f'{said}.')}</footer>"
+    parts = [said, *(sentences(sweeps[0]) if len(sweeps) == 1 else [])]
+    return f"<footer>{paragraph('; '.join(parts) + '.')}</footer>"

@@ -22,6 +22,9 @@ def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
     )  # fmt: skip
 
 
+DRIVERS = "drivers"
+"""The trial attribute with all drivers that trained it, where these are several; see `Running.drivers`."""
+
 EXCLUDED = "excluded"
 """The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
@@ -67,8 +70,13 @@ def last_step(frozen: "optuna.trial.FrozenTrial") -> int:
     return frozen.last_step or max(map(int, frozen.user_attrs.get("validations", {})), default=0)
 
 
-def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
-    """The trial attributes that keep what Optuna's own state and value do not say of an outcome."""
+def outcome_attributes(outcome: Outcome, driver: int) -> dict[str, Any]:
+    """The trial attributes that keep what Optuna's own state and value do not say of an outcome.
+
+    Args:
+        outcome: How the trial ended.
+        driver: Which driver trained it last; see `Running.drivers`.
+    """
     kept = {
         "state": outcome.state.value,
         "reason": outcome.reason,
@@ -76,6 +84,7 @@ def outcome_attributes(outcome: Outcome) -> dict[str, Any]:
         "timing": asdict(outcome.timing),
         "worker": outcome.worker,
         "device": outcome.device,
+        "driver": driver,
         **{name: said for name in ("effective", "fault", "rate") if (said := getattr(outcome, name))},
     }
     return {**({"config": outcome.config} if outcome.config else {}), "outcome": kept}

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.storages.patience import StudyUnwritable, patient
-from sweeps.study.outcomes import EXCLUDED, outcome_attributes, outcome_of
+from sweeps.study.outcomes import DRIVERS, EXCLUDED, outcome_attributes, outcome_of
 
 if TYPE_CHECKING:
     import optuna
@@ -19,12 +19,29 @@ class Running:
 
     Attributes:
         is_taken: Another program has ended it in the study.
+        drivers: The drivers that trained it, the launch's counted as 0, each resumption's as the next.
     """
 
     trial: "optuna.Trial"
     assignment: Assignment
     known_step: int = 0
     is_taken: bool = False
+    drivers: tuple[int, ...] = (0,)
+
+    @classmethod
+    def begun(cls, trial: "optuna.Trial", assignment: Assignment, driver: int) -> Self:
+        """A trial as a driver finds it: a new one, or one that goes on from what earlier drivers trained."""
+        drivers = (driver,)
+        if assignment.attempt:  # one that no earlier driver found running is of the driver before
+            drivers = tuple(trial.user_attrs.get(DRIVERS, (max(driver - 1, 0),)))
+        return cls(trial, assignment, assignment.known_step, drivers=drivers)
+
+    def go_on(self, attempt: int, driver: int) -> None:
+        """Notes that this driver trains it from now on; the first attempt means that nobody did before."""
+        self.drivers = (*self.drivers, driver) if attempt else (driver,)
+        self.trial.set_user_attr("attempt", attempt)
+        if attempt:
+            self.trial.set_user_attr(DRIVERS, self.drivers)
 
     def keep(self, report: Report, *, is_alone: bool) -> None:
         """Writes a report to the study; a trial that goes on may say again what is known.
@@ -51,7 +68,7 @@ class Running:
         states = optuna.trial.TrialState
         told = {State.COMPLETE: states.COMPLETE, State.FAILED: states.FAIL}
         with self.unless_taken():
-            for key, kept in outcome_attributes(outcome).items():
+            for key, kept in outcome_attributes(outcome, self.drivers[-1]).items():
                 self.trial.set_user_attr(key, kept)
             values = list(outcome.values) if outcome.state is State.COMPLETE else None
             study.tell(self.trial, values, state=told.get(outcome.state, states.PRUNED))

@@ -17,7 +17,7 @@ from sweeps.samplers.exhaustion import Exhaustion
 from sweeps.study.front import Front
 from sweeps.study.giving_up import Failures
 from sweeps.study.outcomes import is_counted, last_step, outcome_of
-from sweeps.study.persistence import store_changes
+from sweeps.study.persistence import driver_of, store_changes
 from sweeps.study.retrying import ATTRIBUTE, Retrying
 from sweeps.study.running import Running
 from sweeps.study.stopping import Stopping, in_order_of_their_ends
@@ -58,7 +58,7 @@ class Study:
         clock: Callable[[], float] = time.monotonic,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.name = study.study_name
+        self.name, self._driver = study.study_name, driver_of(study.user_attrs)
         self.counts, self.front = Counter[State](), Front(spec.objectives)
         self._study, self._spec, self._say = study, spec, say
         self._running: dict[int, Running] = {}
@@ -158,7 +158,7 @@ class Study:
             base["seed_everything"] = trial.number
         config = self._spec.space.configure(base, params)
         assignment = Assignment(trial.number, params, config, attempt, known_step)
-        self._running[trial.number] = Running(trial, assignment, known_step)
+        self._running[trial.number] = Running.begun(trial, assignment, self._driver)
         return assignment
 
     def _fitted(self, assignment: Assignment) -> Assignment:
@@ -203,7 +203,7 @@ class Study:
             attempt = one.assignment.attempt
             attempt = attempt if attempt > 1 or one.known_step or has_begun(one.trial.number) else 0
             self._fitted(replace(one.assignment, attempt=attempt, known_step=one.known_step))
-            one.trial.set_user_attr("attempt", attempt)
+            one.go_on(attempt, self._driver)
         self._again = [one.assignment for one in running]
         return ended
 

@@ -1,9 +1,11 @@
 """What MLflow's parent run says of a sweep as a whole."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from sweeps.lr import finder
 from sweeps.planning.places import Places
+from sweeps.provenance import last_run_with
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
 from sweeps.sweep_file.sections import written_out
@@ -27,8 +29,7 @@ def sweep_info(
 
     about = attributes["lightning_sweeps"]
     tags = {f"version.{name}": text for name, text in about["versions"].items()}
-    if about["git_commit"]:
-        tags["git_commit"] = about["git_commit"]
+    tags |= _commit(about)
     if len(spec.objectives) > 1:
         tags["metric"] = ", ".join(objective.metric for objective in spec.objectives)
         tags["direction"] = ", ".join(objective.direction for objective in spec.objectives)
@@ -40,6 +41,8 @@ def sweep_info(
         artifact_location=where.artifacts,
         spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
         tags=tags,
+        trained_with=_trained_with(about),
+        trained_before=_trained_with({**about, "resumed": about.get("resumed", [])[:-1]}),
         **finder.recorded(attributes, **_known(spec, attributes)),
         files=where.files,
         key=attributes["mlflow"]["key"],
@@ -47,6 +50,22 @@ def sweep_info(
         best_value=study.best.value if study.best else None,
         is_resumed=is_resumed,
     )
+
+
+def _trained_with(about: Mapping[str, Any]) -> dict[str, str]:
+    """The tags of the trials of the last driver: its commit, and the versions that are not the launch's."""
+    last = last_run_with(about)
+    versions = last.get("versions", {}).items()
+    other = {f"version.{name}": text for name, text in versions if about["versions"].get(name) != text}
+    return _commit(last) | other
+
+
+def _commit(about: Mapping[str, Any]) -> dict[str, str]:
+    """A commit under our name for it, and under the one by which MLflow's pages and searches know it."""
+    commit = about.get("git_commit")
+    if not commit:
+        return {}
+    return {"git_commit": commit, "mlflow.source.git.commit": commit.removesuffix("-dirty")}
 
 
 def _known(spec: SweepSpec, attributes: dict[str, Any]) -> dict[str, str]:

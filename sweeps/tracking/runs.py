@@ -29,6 +29,8 @@ class SweepInfo:
         spec_text: The sweep as YAML, for the `sweep.yaml` of the parent run.
         files: The folder that holds `trial-7/log.txt` and `trial-7/best.ckpt`.
         tags: Further tags, such as versions and the git commit; they win over the recorder's own.
+        trained_with: Tags of the trials that this driver trains: its commit, and versions that are new.
+        trained_before: The same of the driver before, for events that it left in the journal.
         params: What is fixed for the whole sweep.
         texts: Further files of the parent run: name and content.
         points: Metrics that are known before the first trial.
@@ -46,6 +48,8 @@ class SweepInfo:
     spec_text: str
     files: Path
     tags: dict[str, str] = field(default_factory=dict)
+    trained_with: dict[str, str] = field(default_factory=dict)
+    trained_before: dict[str, str] = field(default_factory=dict)
     params: dict[str, Any] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     points: tuple[Point, ...] = ()
@@ -82,6 +86,7 @@ class Ledger:
         self._failed: set[int] = set()
         self._assigned: dict[int, dict[str, Any]] = {}
         self._is_recounted = info.is_resumed
+        self._trained_with = info.trained_with
         self._best = math.inf if info.best_value is None else self._sign * info.best_value  # times the sign
         self.open: dict[int, Run] = {}
         self.run_ids: dict[int, str] = {}
@@ -101,6 +106,7 @@ class Ledger:
             ValueError: The trial's run is ended and written already.
             yaml.YAMLError: The configuration holds something that YAML cannot say.
         """
+        self._trained_with = self._info.trained_before if is_replayed else self._info.trained_with
         match event:
             case Assignment():
                 run = self._trial(event.number, at, attempt=event.attempt)
@@ -154,15 +160,16 @@ class Ledger:
             run = self.open[number]
             if attempt:
                 run.known = dict(run.seen)
-                run.tag(attempt=str(attempt))
+                run.tag(attempt=str(attempt), **self._trained_with)
             return run
         if number in self.run_ids and not attempt:
             raise ValueError("its run has ended already")
         before = self.open.get(number)
-        run = Run(f"trial-{number}", self._tags({"trial_number": str(number)}), int(at * 1000))
+        tags = self._tags({"trial_number": str(number), **self._trained_with})
+        run = Run(f"trial-{number}", tags, int(at * 1000))
         run.is_sent = attempt > 0 or self._info.is_resumed
         if attempt:
-            run.tag(attempt=str(attempt), state="running")
+            run.tag(attempt=str(attempt), state="running", **self._trained_with)
         if before:  # not written yet: the new attempt goes on with what waits there
             run.waiting, run.files = before.waiting + run.waiting, before.files
             run.seen, run.known = before.seen, dict(before.seen)
