@@ -160,6 +160,8 @@ def _header(sweep: Sweep, trial: Trial) -> list[str]:
     for verb, recipe in zip(itertools.chain(["trained"], itertools.repeat("gone on")),
                             recipes(sweep, trial), strict=False):  # fmt: skip
         lines += [f"{verb} with {said}"] if (said := recipe_text(recipe)) else []
+    if trial.code:
+        lines.append(f"its code was edited while the sweep ran: {', '.join(trial.code)}")
     # A line break in a name would end the comment.
     return ["".join(c if c.isprintable() else " " for c in line) for line in lines]
 

@@ -5,6 +5,7 @@ A sweep has a driver from its launch, and another one from each resumption.
 
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -64,9 +65,15 @@ def trained_by(frozen: "FrozenTrial", known: Sequence[Driver]) -> tuple[int, ...
 
 
 def recipes(sweep: Sweep, trial: Trial) -> list[Driver]:
-    """Return with what a trial was trained, oldest first; what several drivers had is there once."""
+    """Return with what a trial was trained, oldest first; what several drivers had is there once.
+
+    The last one has the modules as the trial's worker had them.
+    """
+    found = [sweep.drivers[index] for index in trial.drivers]
+    if found and trial.code:
+        found[-1] = replace(found[-1], sources=found[-1].sources | trial.code)
     kept: list[Driver] = []
-    for one in (sweep.drivers[index] for index in trial.drivers):
+    for one in found:
         if not any(_is_same(one, other) for other in kept):
             kept.append(one)
     return kept
@@ -98,6 +105,8 @@ def sentences(sweep: Sweep) -> list[str]:
         own = [] if len(commits) == 1 else [f"commit {recipe.git_commit or 'unknown'}"]
         own += [f"{name} {version}" for name, version in recipe.versions.items() if name not in shared]
         own += _own_modules(recipe, all_of)
+        if all(recipe.sources != driver.sources for driver in sweep.drivers):
+            own.append("edited while the sweep ran")
         which = f"trial{'s'[: len(numbers) > 1]} {ranges(numbers)}"
         said += [f"{which} ran with {', '.join(own)}"] if own else []
     return said
@@ -108,7 +117,7 @@ def _groups(sweep: Sweep) -> list[tuple[Driver, list[int]]]:
     groups: list[tuple[Driver, list[int]]] = []
     known: dict[tuple[object, ...], list[Driver]] = {}
     for trial in sweep.trials:
-        key = (trial.drivers,)
+        key = (trial.drivers, *sorted(trial.code.items()))
         if key not in known:
             known[key] = recipes(sweep, trial)
         for recipe in known[key]:

@@ -128,6 +128,8 @@ class Trial:
         rate: What the trial's own range test found: `parameter`, `suggestion`, `interval`, `multiplier`,
             `rate`, `notes` and `curve`; empty without one.
         drivers: Which of the sweep's drivers trained it, oldest first; empty while none did.
+        code: The user's modules that were edited while the sweep ran, before its worker imported them, and
+            their digests; the others are those of its last driver.
     """
 
     number: int
@@ -147,6 +149,7 @@ class Trial:
     values: tuple[float, ...] = ()
     rate: dict[str, Any] = field(default_factory=dict)
     drivers: tuple[int, ...] = ()
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:

@@ -162,6 +162,7 @@ def _trial(frozen: "FrozenTrial", known: Sequence[Driver]) -> Trial:
         ended=_aware(frozen.datetime_complete),
         values=tuple(frozen.values) if len(frozen.values or ()) > 1 else (),
         drivers=trained_by(frozen, known),
+        code=(frozen.user_attrs.get("code") or {}) | (outcome.get("code") or {}),
     )
 
 

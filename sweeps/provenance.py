@@ -10,7 +10,7 @@ import platform
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -37,10 +37,33 @@ def run_with(folder: str, sources: Mapping[str, str] | None = None) -> dict[str,
     }
 
 
-def user_sources() -> dict[str, str]:
+_imported: dict[str, str] = {}
+_seen: set[str] = set()
+
+
+def note_imports() -> None:
+    """Digests the user's modules that this process has imported since the last call, if there are any.
+
+    Called when it has imported them, since their files may be edited later.
+    """
+    global _seen
+    if len(sys.modules) != len(_seen):
+        _imported.update(user_sources(known=_seen))
+        _seen = set(sys.modules)
+
+
+def imported_sources() -> dict[str, str]:
+    """The user's modules as this process imported them; see `note_imports` and `user_sources`."""
+    return dict(_imported)
+
+
+def user_sources(known: Container[str] = ()) -> dict[str, str]:
     """The user's modules that this process has imported, and the SHA-256 of each one's file, shortened.
 
     The user's are those that are neither installed packages nor Python's own nor ours.
+
+    Args:
+        known: Modules that are left out.
     """
     installed = [Path(path).resolve() for path in sysconfig.get_paths().values()]
 
@@ -56,7 +79,7 @@ def user_sources() -> dict[str, str]:
     found = {}
     for name, module in sorted(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] in OURS:
+        if not isinstance(file, str) or name == "__main__" or name.partition(".")[0] in OURS or name in known:
             continue
         folder, base = os.path.split(file)
         path = real(folder) / base

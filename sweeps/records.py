@@ -158,6 +158,8 @@ class Outcome:
             ended it; else "".
         rate: What the trial's own range test found; see `sweeps.lr.in_trial`. Empty without one.
         config: The configuration that was trained, where that is known only now: with the rate found.
+        code: The user's modules that its worker had imported from files that somebody edited while the sweep
+            ran, and their digests; see `sweeps.executors.sources`.
     """
 
     number: int
@@ -175,6 +177,7 @@ class Outcome:
     fault: Fault = ""
     rate: dict[str, Any] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
 
     @property
     def values(self) -> tuple[float, ...]:

@@ -75,6 +75,7 @@ def workers(
         threading.Thread(target=_import_ahead, daemon=True).start()
         inspection = executor.call(inspect, context, spec, True)
         raise_problem(inspection, spec)
+        executor.expect(inspection.sources)
         for note in blindness(inspection):
             say(note)
         check_algorithms(spec, validations_of(spec, inspection))

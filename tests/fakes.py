@@ -1,7 +1,9 @@
 """Small stand-ins for what a test does not look at, and the scripts that both executors run."""
 
+import importlib
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +13,7 @@ import optuna
 
 from sweeps.executors import Reporter
 from sweeps.executors.scripted import Script, Step
+from sweeps.provenance import note_imports
 from sweeps.records import Assignment, Event, Outcome, Report, State
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
@@ -138,6 +141,26 @@ class AsAssigned(Scripted):
 
     def _run(self, assignment: Assignment, reporter: Reporter) -> Outcome:
         self.script = assignment.config["script"]
+        return super()._run(assignment, reporter)
+
+
+class Importing(Scripted):
+    """Imports a module of the user's when it trains its first trial, as workers do.
+
+    Args:
+        folder: Where the module is.
+        name: Its name.
+    """
+
+    def __init__(self, folder: Path, name: str) -> None:
+        super().__init__(falling)
+        self.folder, self.name = folder, name
+
+    def _run(self, assignment: Assignment, reporter: Reporter) -> Outcome:
+        if self.name not in sys.modules:
+            sys.path.insert(0, str(self.folder))
+            importlib.import_module(self.name)
+        note_imports()
         return super()._run(assignment, reporter)
 
 

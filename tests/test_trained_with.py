@@ -1,7 +1,10 @@
 """With what each trial was trained, where a sweep went on with another commit, version or code."""
 
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
+from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,11 @@ from dashboards.report.page import footer
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.interruption import Interrupted
-from sweeps.provenance import run_with
+from sweeps.provenance import imported_sources, note_imports, run_with
 from sweeps.records import News, Outcome, Report, State
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, equip, load_study
+from sweeps.study.study import Study
 from tests import fakes
 from tests.live_sweeps import places_in
 from tests.studies import Ended, add_sweep, sweep_record, trial_record
@@ -163,3 +167,74 @@ def test_an_outcome_that_only_the_journal_has_is_of_the_driver_that_trained_it()
 def test_numbers_are_ranges() -> None:
     assert ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
     assert ranges(range(0, 60, 2)).endswith(", 22 and 18 more")
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_a_module_that_is_edited_meanwhile_is_said_once_and_kept_with_the_trials_that_have_it(
+    tmp_path: Path,
+) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    module, said = tmp_path / "net_that_is_edited.py", []
+    module.write_text("WIDTH = 1\n")
+    executor = RayExecutor(fakes.Importing(tmp_path, module.stem), slots=1, say=said.append)
+
+    def trained(number: int) -> dict[str, str]:
+        executor.submit(fakes.assignment(number))
+        while not isinstance(event := executor.next_event(), Outcome):
+            if isinstance(event, Report):
+                executor.reply(number, stop=False)
+        return event.code
+
+    before = {module.stem: sha256(module.read_bytes()).hexdigest()[:16]}
+    executor.expect(before)
+    assert trained(0) == {}
+    module.write_text("WIDTH = 22\n")
+    after = {module.stem: sha256(module.read_bytes()).hexdigest()[:16]}
+    assert trained(1) == {}  # its worker has the old code in memory
+    for number in (2, 3):
+        executor._workers.end(executor._workers.slots[0])
+        assert trained(number) == after
+    executor.close()
+    assert len(said) == 1
+    assert said[0].startswith(f"your code has changed while the sweep runs: {module.stem}; ")
+
+
+def test_a_worker_notes_a_module_as_it_was_when_it_was_imported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = tmp_path / "net_that_is_noted.py"
+    module.write_text("WIDTH = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import_module(module.stem)
+    note_imports()
+    noted = imported_sources()[module.stem]
+    module.write_text("WIDTH = 22\n")
+    monkeypatch.setitem(sys.modules, "another_that_is_new", sys)
+    note_imports()
+    assert imported_sources()[module.stem] == noted == sha256(b"WIDTH = 1\n").hexdigest()[:16]
+
+
+def test_trials_of_edited_code_are_named_in_the_report_and_in_their_exports(tmp_path: Path) -> None:
+    spec = fakes.spec(retries={"exceptions": 1})
+    study = create_study(spec, open_storage(f"sqlite:///{tmp_path}/sweeps.db"), validations=4,
+                         sources={"net": "1" * 16, "data": "1" * 16})  # fmt: skip
+    running = Study(study, spec)
+    edited = {"net": "2" * 16}
+    for code in ({}, edited, {}):
+        assignment = running.ask()
+        assert assignment is not None
+        running.tell(Outcome(assignment.number, State.COMPLETE, 0.5, code=code))
+    again = running.ask()
+    assert again is not None
+    running.tell(Outcome(again.number, State.FAILED, code=edited))  # tried again, by a worker with the old
+    running.tell(Outcome(again.number, State.COMPLETE, 0.5))
+    assert "code" not in study.trials[0].user_attrs["outcome"]
+    sweep = load(tmp_path / "sweeps.db", "test")
+    assert [trial.code for trial in sweep.trials] == [{}, edited, {}, edited]
+    assert sentences(sweep)[1:] == [
+        "trials 0, 2 ran with net 11111111",
+        "trials 1, 3 ran with net 22222222, edited while the sweep ran",
+    ]
+    assert "# its code was edited while the sweep ran: net\n" in export(sweep, number=1)
+    assert "edited" not in export(sweep, number=0)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 
+from sweeps import provenance
 from sweeps.context import TrialContext
 from sweeps.records import Answer, Assignment, Outcome, Point, Report, State
 from sweeps.training import callbacks, going_on
@@ -67,6 +68,13 @@ def new_worker(files: Path, **changes: Any) -> Worker:
 def points(reports: list[Report], outcome: Outcome, key: str) -> list[Point]:
     everything = [point for event in (*reports, outcome) for point in event.points]
     return [point for point in everything if point.key == key]
+
+
+def test_a_worker_notes_what_it_imported_before_it_trains(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_imported", {})
+    monkeypatch.setattr(provenance, "_seen", set())
+    reports, _ = run("Line", stop=lambda report: "tests.modules" in provenance.imported_sources())
+    assert len(reports) == 1
 
 
 def test_each_validation_is_reported_once_and_the_last_one_as_the_last(run: Run) -> None:

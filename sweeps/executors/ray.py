@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,13 +17,9 @@ from sweeps.executors.cluster import one_line
 from sweeps.executors.each import map_on
 from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
 from sweeps.executors.resources import Need
-from sweeps.executors.workers import LOOK_SECONDS, Slot, Workers
+from sweeps.executors.workers import LOOK_SECONDS, MOST_STARTS, Slot, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 
-MOST_STARTS = 4
-"""How many workers may die before the first trial; some are preempted."""
-
-PATIENT_LOOKS = 3
 IDLE_SECONDS = 30.0
 """A worker that has had nothing to do for so long is ended: others may need its place, or nobody its node."""
 
@@ -60,9 +56,10 @@ class RayExecutor:
         self._need, self._timeout_seconds, self._grace_seconds = need, timeout_seconds, grace_seconds
         self._waiting: deque[Assignment] = deque()
         self._news: deque[Event] = deque()
-        self._first, self._say = math.inf if first is None else first, say
+        self._first = math.inf if first is None else first
         self._left, self._is_held = time.monotonic(), False
-        self._workers = Workers(make_trial_function, need, math.inf if slots is None else slots, idle_seconds)
+        most = math.inf if slots is None else slots
+        self._workers = Workers(make_trial_function, need, most, idle_seconds, say)
         self._workers.look()
         self._workers.grow(self._first)
 
@@ -94,6 +91,10 @@ class RayExecutor:
         """The trials that train, or are to as soon as they can."""
         return self._training if self._is_held else self._trials
 
+    def expect(self, sources: Mapping[str, str]) -> None:
+        """Takes the user's modules that the sweep is started with; a worker that has others is made known."""
+        self._workers.sources.expect(sources)
+
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Runs a function in a worker and gives its result; for use before the first trial.
 
@@ -101,7 +102,7 @@ class RayExecutor:
             UserError: The worker's process died, and so did those that were tried after it.
         """
         for attempt in range(MOST_STARTS):
-            slot = self._first_ready()
+            slot = self._workers.first_ready(self._first)
             try:
                 result = asked(functools.partial(ray.get, slot.actor.call.remote(function, *arguments)))
             except RayError as error:
@@ -131,36 +132,8 @@ class RayExecutor:
             The results in order; where a call raised, took too long or lost its worker, the exception.
         """
         seconds = min(timeout_seconds, self._timeout_seconds)
-        return map_on(self._workers, self._first_ready, function, arguments, seconds)
-
-    def _first_ready(self) -> Slot:
-        """Waits for a worker, and says so if others have taken all that it needs.
-
-        Raises:
-            UserError: One died on its way, and so did those that were tried after it.
-        """
-        workers, has_said, looks, deaths = self._workers, False, 0, 0
-        while True:
-            if found := next((slot for slot in workers.slots if slot.node), None):
-                return found
-            looks += not workers.slots
-            if looks > PATIENT_LOOKS and not has_said:  # one of ours that died is shown a while as taken
-                self._say(f"waiting for a free place: a trial takes {self._need}, and others have taken all")
-                has_said = True
-            if workers.slots:
-                coming = {slot.pending: slot for slot in workers.slots}
-                ready, _ = ray.wait(list(coming), num_returns=1, timeout=LOOK_SECONDS)
-                for reference in ready:
-                    try:
-                        workers.welcome(coming[reference])
-                    except RayError as error:
-                        deaths += 1
-                        if deaths == MOST_STARTS:
-                            raise UserError(f"the worker process dies: {one_line(error)}") from error
-            else:
-                time.sleep(LOOK_SECONDS)
-            workers.look()
-            workers.grow(self._first)
+        ready = functools.partial(self._workers.first_ready, self._first)
+        return map_on(self._workers, ready, function, arguments, seconds)
 
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial."""
@@ -244,7 +217,10 @@ class RayExecutor:
             event = self._give_up(slot, f"the worker failed: {one_line(error)}")
         except RayError as error:
             event = self._give_up(slot, f"the worker process died: {one_line(error)}", lost=True)
+        else:
+            self._workers.look_at_code(slot)
         if isinstance(event, Outcome):
+            event = replace(event, code=slot.code or {})
             if event.fault:  # what it holds on the GPU stays there as long as its process
                 self._workers.end(slot)
             slot.trial, slot.deadline, slot.since = None, math.inf, time.monotonic()

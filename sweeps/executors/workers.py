@@ -16,16 +16,24 @@ from typing import Any
 import ray
 from ray.exceptions import RayError
 
+from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import nodes
+from sweeps.executors.cluster import nodes, one_line
 from sweeps.executors.life import lives
 from sweeps.executors.orphans import called, guarded
 from sweeps.executors.resources import ACCELERATOR, Need, room
+from sweeps.executors.sources import Sources
+from sweeps.provenance import imported_sources
 from sweeps.training.worker import Worker
 
 LOOK_SECONDS = 1.0
 """How often to look at what the cluster has; also how late Ray may show what was just taken."""
 
+MOST_STARTS = 4
+"""How many workers may die before the first trial; some are preempted."""
+
+PATIENT_LOOKS = 3
+ANSWER_SECONDS = 5.0
 LONGEST_REST_SECONDS = 60.0
 """How long no further worker is asked for, at most, after those on their way have died again and again."""
 
@@ -42,6 +50,7 @@ class Slot:
         trial: What it trains, if anything.
         deadline: When the trial has had its time, on the monotonic clock.
         since: When it was asked for, or became idle, on the same clock.
+        code: The modules that it has otherwise than the sweep, see `Outcome.code`; None if that is not known.
     """
 
     name: str
@@ -51,6 +60,7 @@ class Slot:
     trial: int | None = None
     deadline: float = math.inf
     since: float = field(default_factory=time.monotonic)
+    code: dict[str, str] | None = None
 
 
 class Workers:
@@ -61,22 +71,30 @@ class Workers:
         need: What each takes.
         most: The most of them.
         idle_seconds: How long one without work stays.
+        say: Takes a line for the person who waits.
 
     Attributes:
         slots: Those that are there or on their way.
         most: The most of them.
         capacity: How many there can be at present.
         look_at: When to look at the cluster again, on the monotonic clock.
+        sources: What they import.
     """
 
     def __init__(
-        self, make_trial_function: Callable[[], TrialFunction], need: Need, most: float, idle_seconds: float
+        self,
+        make_trial_function: Callable[[], TrialFunction],
+        need: Need,
+        most: float,
+        idle_seconds: float,
+        say: Callable[[str], None],
     ) -> None:
         self._make_trial_function = functools.partial(guarded, make_trial_function)
         self._need, self._idle_seconds = need, idle_seconds
         kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
         self._actor_class = ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, resources=kind)
         self._asked, self._deaths, self._rests_until = 0, 0, 0.0
+        self._say, self.sources = say, Sources(say)
         self.slots: list[Slot] = []
         self.most, self.capacity, self.look_at = most, 0, 0.0
 
@@ -125,6 +143,45 @@ class Workers:
             self.end(slot)
             raise
         self._deaths = 0
+
+    def first_ready(self, wanted: float) -> Slot:
+        """Waits for one, and says so if others have taken all that it needs; for use before the first trial.
+
+        Args:
+            wanted: How many to ask for meanwhile.
+
+        Raises:
+            UserError: One died on its way, and so did those that were tried after it.
+        """
+        has_said, looks, deaths = False, 0, 0
+        while True:
+            if found := next((slot for slot in self.slots if slot.node), None):
+                return found
+            looks += not self.slots
+            if looks > PATIENT_LOOKS and not has_said:  # one of ours that died is shown a while as taken
+                self._say(f"waiting for a free place: a trial takes {self._need}, and others have taken all")
+                has_said = True
+            if self.slots:
+                coming = {slot.pending: slot for slot in self.slots}
+                ready, _ = ray.wait(list(coming), num_returns=1, timeout=LOOK_SECONDS)
+                for reference in ready:
+                    try:
+                        self.welcome(coming[reference])
+                    except RayError as error:
+                        deaths += 1
+                        if deaths == MOST_STARTS:
+                            raise UserError(f"the worker process dies: {one_line(error)}") from error
+            else:
+                time.sleep(LOOK_SECONDS)
+            self.look()
+            self.grow(wanted)
+
+    def look_at_code(self, slot: Slot) -> None:
+        """Asks one what it has imported, once: at its first word on a trial."""
+        if slot.code is None:
+            with contextlib.suppress(RayError):  # it is gone, or too busy: asked again at its next word
+                reference = slot.actor.call.remote(imported_sources)
+                slot.code = self.sources.changed(ray.get(reference, timeout=ANSWER_SECONDS))
 
     def _rest(self) -> None:
         seconds = min(2.0 ** min(self._deaths, 10), LONGEST_REST_SECONDS)

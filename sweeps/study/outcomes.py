@@ -25,6 +25,9 @@ def outcome_of(frozen: "optuna.trial.FrozenTrial") -> Outcome:
 DRIVERS = "drivers"
 """The trial attribute with all drivers that trained it, where these are several; see `Running.drivers`."""
 
+CODE = "code"
+"""The trial attribute with `Outcome.code` of an attempt that was tried again; else it is in the outcome."""
+
 EXCLUDED = "excluded"
 """The stored state of a configuration that broke a constraint: never trained, in no budget."""
 
@@ -85,6 +88,6 @@ def outcome_attributes(outcome: Outcome, driver: int) -> dict[str, Any]:
         "worker": outcome.worker,
         "device": outcome.device,
         "driver": driver,
-        **{name: said for name in ("effective", "fault", "rate") if (said := getattr(outcome, name))},
+        **{name: said for name in ("effective", "fault", "rate", CODE) if (said := getattr(outcome, name))},
     }
     return {**({"config": outcome.config} if outcome.config else {}), "outcome": kept}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sweeps.oom import Shrinking
 from sweeps.records import Assignment, Outcome, State
+from sweeps.study.outcomes import CODE
 from sweeps.study.running import Running
 from sweeps.sweep_file.spec import SweepSpec
 
@@ -54,6 +55,8 @@ class Retrying:
                 attempt = running.assignment.attempt + 1
                 running.trial.set_user_attr("attempt", attempt)
                 running.trial.set_user_attr("config", again.config)
+                if outcome.code:
+                    running.trial.set_user_attr(CODE, outcome.code)
                 running.assignment = replace(again, attempt=attempt, known_step=running.known_step)
                 return running.assignment
         return None

@@ -20,7 +20,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from search_spaces import SearchSpace, SpaceError
 from search_spaces.wording import did_you_mean
 from sweeps.context import CliCall, Inspection, TrialContext
-from sweeps.provenance import user_sources
+from sweeps.provenance import imported_sources, note_imports
 from sweeps.sweep_file.devices import of_several_devices
 from sweeps.training.apart import apart
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
@@ -80,11 +80,12 @@ def inspect(
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
             return Inspection(problem=(f"search_space.{error.key}", error.rule))
+    note_imports()
     plain = {
         key: value for key, value in parsed.trainer_settings.items() if isinstance(value, int | float | str)
     }
     return Inspection(
-        None, resolved, probed.batches, probed.logged, plain, user_sources(),
+        None, resolved, probed.batches, probed.logged, plain, imported_sources(),
         None if index is None else dict(points[index]), probed.build_seconds,
         torch_without_gpu() if context.gpus else "",
     )  # fmt: skip

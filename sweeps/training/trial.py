@@ -15,6 +15,7 @@ import torch
 from sweeps.context import TrialContext
 from sweeps.executors import Reporter, TrialFunction, code
 from sweeps.lr.in_trial import with_found, with_rate
+from sweeps.provenance import note_imports
 from sweeps.records import Assignment, Outcome, Timing
 from sweeps.remote import trial_folder
 from sweeps.training.apart import apart
@@ -70,6 +71,7 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
     callback = TrialCallback(assignment, reporter, context, points, folder if saves else None)
     checkpoint = usable(folder, callback.batching) if assignment.attempt else None
     cli = build(assignment.config, Extras(str(folder), callback, points), context.cli)
+    note_imports()
     try:
         started = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
