@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sweeps.errors import SweepFailed, UserError
+from sweeps.errors import CutShort, UserError
 from sweeps.machine import process_space
 from sweeps.records import Again, News, Outcome, Request, Started
 from sweeps.storages.patience import StudyGone, StudyUnwritable, hurry, patient
@@ -38,7 +38,7 @@ LOOK_SECONDS = 0.5
 REQUEST = "request:"
 
 
-class LeaseLost(SweepFailed):
+class LeaseLost(CutShort):
     """Another driver has taken the study over, since this one was held up for too long."""
 
 

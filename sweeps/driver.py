@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.control import Lease, LeaseLost
-from sweeps.errors import ClusterLost, SweepFailed, TrialsFail
+from sweeps.control import Lease
+from sweeps.errors import CutShort, SweepFailed, TrialsFail
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.planning.places import Places, keep_moved
@@ -118,7 +118,7 @@ def drive(
             if study.best is None and study.counts[State.FAILED] == study.finished > 0:
                 raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
             state = "interrupted" if study.is_stopping else "finished"
-        except (KeyboardInterrupt, StudyUnwritable, LeaseLost, ClusterLost, TrialsFail):
+        except (KeyboardInterrupt, CutShort, TrialsFail):
             state = "interrupted"
             raise
         finally:

@@ -3,14 +3,20 @@
     SweepsError
     +-- UserError          the user's to mend: one line, exit code 2
     |   +-- SpecError      something in the sweep file: file, key, rule
+    |   +-- NothingLeft    to do for a resumption: exit code 0 where it asked for nothing
+    |   +-- ServerAway     a database's or cluster's: exit code 75 for a resumption
     +-- SweepFailed        the sweep ran and could not go on: one line, exit code 1
-        +-- ClusterLost    what it ran on has ended; its trials are to go on
         +-- TrialsFail     one after the other; those that run are to go on
+        +-- CutShort       by what is around it, which may pass: exit code 75
+            +-- ClusterLost    what it ran on has ended; its trials are to go on
 
 A trial's own exception is none of these: it becomes an `Outcome`. So does `StoreAway`, as a lost attempt.
 """
 
 LONGEST = 1000
+
+TRY_AGAIN = 75
+"""The exit code of what was cut short: EX_TEMPFAIL of sysexits.h."""
 
 
 def one_line(text: str) -> str:
@@ -47,11 +53,23 @@ class SpecError(UserError):
         return one_line(": ".join(part for part in (self.file, self.key, self.rule) if part))
 
 
+class NothingLeft(UserError):
+    """A sweep that is to be resumed is at its end; the message says what asks for more."""
+
+
+class ServerAway(UserError):
+    """Nothing answers where a server was named; that may be a mistake, or pass."""
+
+
 class SweepFailed(SweepsError):
     """The sweep ended before its budget; the message says why and where to look."""
 
 
-class ClusterLost(SweepFailed):
+class CutShort(SweepFailed):
+    """The sweep was ended by what is around it; it goes on when it is resumed, maybe at once."""
+
+
+class ClusterLost(CutShort):
     """The cluster that the sweep ran on has ended; when it is resumed, its trials go on where they were."""
 
 

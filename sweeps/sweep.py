@@ -110,7 +110,8 @@ def resume_sweep(
         stay: See `run_sweep`.
 
     Raises:
-        UserError: There is no such sweep, it runs already, its budget is used, or it cannot go on here.
+        NothingLeft: Its budget is used.
+        UserError: There is no such sweep, it runs already, or it cannot go on here.
         SweepFailed: The trials fail; what was done until then is kept.
         Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
     """

@@ -7,6 +7,9 @@ import pytest
 from sweeps import errors
 from sweeps.errors import (
     ClusterLost,
+    CutShort,
+    NothingLeft,
+    ServerAway,
     SpecError,
     StoreAway,
     SweepFailed,
@@ -19,6 +22,9 @@ EXAMPLES = [
     UserError("there is no such sweep"),
     SpecError("digits.yaml", "budget.trials", "must be more than 0"),
     ClusterLost("the cluster has ended"),
+    CutShort("the database is away"),
+    NothingLeft("its budget of 8 trials is used"),
+    ServerAway("no server answers there"),
     TrialsFail("20 trials in a row failed"),
     SweepFailed("the first 3 trials all failed"),
     StoreAway("s3://bucket/trial-0: the connection was refused"),

@@ -8,7 +8,7 @@ import optuna
 import psycopg
 import pytest
 
-from sweeps.errors import UserError
+from sweeps.errors import ServerAway, UserError
 from sweeps.storages.storage import open_storage, study_names
 from sweeps.storages.uris import study_url
 from tests.postgres import PASSWORD, Server
@@ -61,5 +61,6 @@ def test_a_server_that_cannot_be_used_is_one_line_without_the_password(
     with pytest.raises(UserError) as caught:
         open_storage(study_url(url.replace("SERVER", f"127.0.0.1:{postgres.port}")))
     assert reason in str(caught.value)
+    assert isinstance(caught.value, ServerAway) == (reason == "Connection refused")
     assert "\n" not in str(caught.value)
     assert "W0rd" not in str(caught.value)

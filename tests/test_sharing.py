@@ -130,7 +130,7 @@ def test_a_process_that_ray_holds_back_says_why_it_ends(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", STUCK, str(tmp_path)], capture_output=True, text=True, check=False
     )
-    assert done.returncode == 1
+    assert done.returncode == 75
     assert done.stderr.startswith("sweeps: the sweep that had started the cluster (process 7) was killed")
 
 
@@ -270,7 +270,7 @@ def test_a_second_sweep_joins_the_first_ones_cluster_until_it_is_killed(
             assert "stopped; `sweeps resume small` goes on with it" in said  # before it waits for the other
             assert "its process stays while other sweeps use the cluster" in said
             owner.kill()
-            assert joined.wait(120) == 1
+            assert joined.wait(120) == 75
     shown = (second / "output.txt").read_text()
     assert f"joined the cluster of the sweep that runs on this machine already (process {owner.pid})" in shown
     assert shown.splitlines()[-1] == (

@@ -31,7 +31,7 @@ from sweeps.cli.reading import print_json, reading
 from sweeps.cli.running import running
 from sweeps.cli.usage import one_line
 from sweeps.cli.version import root
-from sweeps.errors import SweepFailed, UserError
+from sweeps.errors import TRY_AGAIN, CutShort, NothingLeft, ServerAway, SweepFailed, UserError
 
 if TYPE_CHECKING:
     from sweeps.sweep_file.spec import SweepSpec
@@ -57,7 +57,8 @@ app.add_typer(learning_rates)
 def main() -> None:
     """Runs the command line.
 
-    A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1.
+    A user's mistake is one line on stderr and exit code 2, a failed sweep one line and exit code 1, one
+    that was cut short by what may pass 75.
     """
     atexit.register(gc.freeze)  # Python would search all that is left for cycles: up to a second
     try:
@@ -71,7 +72,7 @@ def main() -> None:
     except (UserError, ResultsError) as error:
         sys.exit(_complain(error, 2))
     except SweepFailed as error:
-        sys.exit(_complain(error, 1))
+        sys.exit(_complain(error, TRY_AGAIN if isinstance(error, CutShort) else 1))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EIO) or error.filename:
             raise
@@ -156,12 +157,22 @@ def resume(
     from sweeps.terminal.output import console_of_a_sweep
 
     console = console_of_a_sweep(on_stderr=as_json, quiet=quiet)
-    if trials is None and hours is None and (done := end_pause(name, storage, noting(console))):
+    asks_for_nothing = trials is None and hours is None
+    try:
+        if asks_for_nothing and (done := end_pause(name, storage, noting(console))):
+            if not quiet:
+                typer.echo(done, err=as_json)
+            return
+        with interruptible(name, storage):
+            spec, result = resume_and_show(name, storage, trials, hours, console, _stay, address=address)
+    except ServerAway as error:  # which was there once
+        raise CutShort(str(error)) from None
+    except NothingLeft as error:
+        if not asks_for_nothing:
+            raise
         if not quiet:
-            typer.echo(done, err=as_json)
+            _complain(error, 0)
         return
-    with interruptible(name, storage):
-        spec, result = resume_and_show(name, storage, trials, hours, console, _stay, address=address)
     if as_json:
         print_json(plain(spec, result))
 

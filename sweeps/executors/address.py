@@ -5,7 +5,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from sweeps.errors import UserError
+from sweeps.errors import ServerAway, UserError
 
 ANSWER_SECONDS = 5.0
 """How long a cluster may take to answer at all; Ray itself would try for minutes."""
@@ -50,7 +50,7 @@ def reachable(address: str, place: str) -> str:
             answer = connection.recv(9)
     except (OSError, UnicodeError) as error:  # a name that is too long is a UnicodeError
         reason = getattr(error, "strerror", None) or "nothing answers"
-        raise UserError(f"{place}: no Ray cluster there ({reason})") from None
+        raise ServerAway(f"{place}: no Ray cluster there ({reason})") from None
     if answer[3:4] != SETTINGS:
         raise UserError(f"{place}: something else than a Ray cluster answers there; Ray's usual port is 6379")
     return address

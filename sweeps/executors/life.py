@@ -17,7 +17,7 @@ from typing import TypeVar
 
 import ray
 
-from sweeps.errors import ClusterLost
+from sweeps.errors import TRY_AGAIN, ClusterLost
 from sweeps.executors.sharing import Place, Shared
 
 Answer = TypeVar("Answer")
@@ -88,7 +88,7 @@ class Life:
             with contextlib.suppress(OSError):
                 sys.stderr.write(f"sweeps: {self.lost}\n")
                 sys.stderr.flush()
-            os._exit(1)
+            os._exit(TRY_AGAIN)
 
 
 _life: Life | None = None

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.control import find_driver
-from sweeps.errors import UserError
+from sweeps.errors import NothingLeft, UserError
 from sweeps.lr import finder
 from sweeps.planning.places import Places, places_of_study
 from sweeps.samplers.algorithms import make_sampler
@@ -32,7 +32,8 @@ def continued(
     """With what a sweep goes on, and where it keeps what; for the arguments see `sweeps.sweep.resume_sweep`.
 
     Raises:
-        UserError: It runs already, its budget is used, or it cannot go on here.
+        NothingLeft: Its budget is used.
+        UserError: It runs already, or it cannot go on here.
     """
     name = study.study_name
     if holder := find_driver(study, surely=True, say=say):
@@ -83,7 +84,7 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
     """Refuses to start workers for nothing.
 
     Raises:
-        UserError: The budget is used or `stop_when` holds, no trial is half done, and everything is recorded.
+        NothingLeft: The budget is used or `stop_when` holds, no trial is half done, and all is recorded.
     """
     attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
     if (where.files / "journal").exists() or any(trial.state.name == "RUNNING" for trial in trials):
@@ -91,19 +92,21 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
     has_ended = attributes["sweep_state"] in ("finished", "failed")  # else its driver died, or was stopped
     is_idle = has_ended and all(trial.state.is_finished() for trial in trials)
     if is_idle and (reason := stop_reason(trials, spec)):
-        raise UserError(
+        raise NothingLeft(
             f"{spec.name}: {reason}, so `stop_when` ended it; `--trials` asks for more all the same"
         )
     sampler = make_sampler(spec) if is_idle and grid_arguments(spec.sampler) is not None else None
     if sampler is not None and sampler.is_exhausted(study):  # type: ignore[attr-defined]
-        raise UserError(f"{spec.name}: each configuration of its grid was tried; there is nothing left to do")
+        raise NothingLeft(
+            f"{spec.name}: each configuration of its grid was tried; there is nothing left to do"
+        )
     if not has_time and hours_of_a_sweep.are_used(attributes, spec.budget):  # so what waits does not begin
         more = "`--hours N` asks for N more, `--trials +N` for N trials, however long they take"
-        raise UserError(f"{spec.name}: its budget of {spec.budget.hours:.3g} hours is used; {more}")
+        raise NothingLeft(f"{spec.name}: its budget of {spec.budget.hours:.3g} hours is used; {more}")
     budget = spec.budget.trials
     if is_idle and budget is not None and sum(map(is_in_budget, trials)) >= budget:
         used = f"{spec.name}: its budget of {budget} trials is used"
-        raise UserError(f"{used}; `--trials +{budget}` asks for more")
+        raise NothingLeft(f"{used}; `--trials +{budget}` asks for more")
 
 
 def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours: float | None) -> Budget:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from sweeps.errors import SweepFailed
+from sweeps.errors import CutShort
 
 DEFAULT_SECONDS = 60.0
 DRIVER_SECONDS = 300.0
@@ -21,14 +21,14 @@ VARIABLE = "SWEEPS_PATIENCE"
 """The environment variable with the seconds that a driver waits."""
 
 
-class StudyUnwritable(SweepFailed):
+class StudyUnwritable(CutShort):
     """The study database could not be read or written for as long as was to be waited."""
 
 
 class StudyGone(StudyUnwritable, KeyError):
     """Somebody deleted the study or its database while the sweep ran; to Optuna it is a `KeyError`."""
 
-    __str__ = SweepFailed.__str__  # a `KeyError` would show the text in quotes
+    __str__ = CutShort.__str__  # a `KeyError` would show the text in quotes
 
 
 @dataclass

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
-from sweeps.errors import UserError
+from sweeps.errors import ServerAway, UserError
 
 CONNECT_SECONDS = 10
 LOCK_KEY = 0x5EE9_5EE9
@@ -66,6 +66,23 @@ def check_driver(url: str, label: str) -> None:
     if named[1] == "postgresql":
         way = "pip install 'lightning-sweeps[postgres]', and begin the URL with postgresql://"
     raise UserError(f"{label}: its driver {named[2]} is not installed: {way}")
+
+
+def unusable(url: str, message: str) -> UserError:
+    """The error of a database that cannot be opened or read: `ServerAway` where nothing listens at all.
+
+    Its driver raises the same for a wrong password.
+    """
+    import sqlalchemy
+
+    with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, ValueError):  # no address
+        if is_postgres(url) and (host := (parts := sqlalchemy.make_url(url)).host):
+            try:
+                with socket.create_connection((host, parts.port or 5432), timeout=CONNECT_SECONDS):
+                    pass
+            except OSError:
+                return ServerAway(message)
+    return UserError(message)
 
 
 def engine_options(url: str) -> dict[str, Any]:

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sweeps.errors import UserError
 from sweeps.storages import sqlite
 from sweeps.storages.checks import check_storage
 from sweeps.storages.database_file import forget_logs
-from sweeps.storages.servers import advisory_lock, engine_options, has_table
+from sweeps.storages.servers import advisory_lock, engine_options, has_table, unusable
 from sweeps.storages.sqlite import folder_lock
 from sweeps.storages.uris import masked, sqlite_path
 
@@ -26,7 +25,7 @@ def database_lock(url: str) -> Iterator[None]:
     """Lets one process at a time make a database's tables, or claim a study in it.
 
     Raises:
-        UserError: The server cannot be reached.
+        ServerAway: The server cannot be reached.
     """
     import sqlalchemy
 
@@ -36,7 +35,7 @@ def database_lock(url: str) -> Iterator[None]:
         try:
             stack.enter_context(lock)
         except sqlalchemy.exc.SQLAlchemyError as error:
-            raise UserError(f"{masked(url)}: cannot be opened: {_reason(error)}") from None
+            raise unusable(url, f"{masked(url)}: cannot be opened: {_reason(error)}") from None
         yield
 
 
@@ -93,7 +92,7 @@ def study_names(url: str) -> list[str]:
             return []  # a server's database that no sweep has used
         return optuna.get_all_study_names(_connect(url, path, reads_only=True))
     except sqlalchemy.exc.SQLAlchemyError as error:
-        raise UserError(f"{masked(url)}: cannot be read: {_reason(error)}") from None
+        raise unusable(url, f"{masked(url)}: cannot be read: {_reason(error)}") from None
 
 
 def open_reading(url: str) -> "PatientStorage":
@@ -127,6 +126,6 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, ImportError,
             ValueError) as error:  # fmt: skip
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
-        raise UserError(f"{masked(url)}: cannot be opened: {_reason(cause or error)}") from None
+        raise unusable(url, f"{masked(url)}: cannot be opened: {_reason(cause or error)}") from None
     storage.label = str(path or masked(url))
     return storage

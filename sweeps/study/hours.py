@@ -4,9 +4,10 @@ Each driver's lease notes it with every beat, so that one that is killed loses s
 """
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sweeps.sweep_file.sections import Budget
+if TYPE_CHECKING:
+    from sweeps.sweep_file.sections import Budget
 
 
 def ran_seconds(attributes: Mapping[str, Any]) -> float:
@@ -23,7 +24,7 @@ def earlier_seconds(attributes: Mapping[str, Any]) -> float:
     return float((attributes.get("driver") or {}).get("earlier_seconds", 0.0))
 
 
-def are_used(attributes: Mapping[str, Any], budget: Budget) -> bool:
+def are_used(attributes: Mapping[str, Any], budget: "Budget") -> bool:
     """Whether no trial may begin any more for a budget's hours."""
     if budget.hours is None:
         return False
