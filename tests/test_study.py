@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from sweeps.study.persistence import (
     ensure_name_is_free,
     free_name,
     load_study,
+    loaded_spec,
     stored_spec,
 )
 from sweeps.study.study import Study
@@ -514,3 +516,30 @@ def test_a_study_of_somebody_else_is_not_removed(
     with pytest.raises(UserError, match="'test' is already in"):
         create_study(fakes.spec(), storage, validations=4)
     assert len(theirs.trials) == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        pytest.param({"later": {"a": 1}}, "later: is no key of this version, but got {'a': 1}", id="a key"),
+        pytest.param({"oom": {"policy": "grow"}},
+                     "oom.policy: input should be 'shrink' or 'fail', but got 'grow'", id="a new value"),
+        pytest.param({"concurrency": 0}, "concurrency: input should be greater than or equal to 1, but got 0",
+                     id="a rule"),
+        pytest.param({"name": "a/b"}, "name: a name must be usable as a file name, but got 'a/b' with '/'",
+                     id="a rule of ours"),
+        pytest.param({"search_space": None}, "search_space: is missing", id="nothing"),
+    ],
+)  # fmt: skip
+def test_a_specification_of_another_version_is_refused_with_what_is_wrong_and_whose_it_is(
+    changes: dict[str, Any], said: str
+) -> None:
+    inner = fakes.optuna_study(fakes.study())
+    spec = inner.user_attrs["spec"] | changes
+    inner.set_user_attr("spec", {key: value for key, value in spec.items() if value is not None})
+    mark = inner.user_attrs["lightning_sweeps"]
+    inner.set_user_attr("lightning_sweeps", mark | {"versions": {"lightning-sweeps": "9.8.7"}})
+    with pytest.raises(UserError) as caught:
+        loaded_spec(inner)
+    versions = f"lightning-sweeps 9.8.7 wrote it, this is {version('lightning-sweeps')}"
+    assert str(caught.value) == f"test: the stored specification cannot be read: {said}; {versions}"

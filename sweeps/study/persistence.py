@@ -10,20 +10,22 @@ import shlex
 import time
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from search_spaces.wording import did_you_mean
-from sweeps.errors import UserError
+from sweeps.errors import UserError, one_line
 from sweeps.preparing import check_it_is_not
-from sweeps.provenance import only_changes, run_with, sources_of
+from sweeps.provenance import PACKAGES, last_run_with, only_changes, run_with, sources_of
 from sweeps.samplers.algorithms import make_pruner, make_sampler
 from sweeps.samplers.warm_start import history
 from sweeps.storages.storage import open_reading, open_storage, study_names
 from sweeps.storages.uris import masked
 from sweeps.study.written import as_written
+from sweeps.sweep_file.loading import first_problem
 from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -175,12 +177,22 @@ def loaded_spec(study: "optuna.Study") -> SweepSpec:
         UserError: It is not one of this version's.
     """
     attributes = study.user_attrs
+    internal = {"file": attributes.get("file", ""), "start": attributes.get("start", "")}
     try:
-        internal = {"file": attributes.get("file", ""), "start": attributes.get("start", "")}
-        return SweepSpec.model_validate(attributes["spec"] | internal)
-    except (ValidationError, KeyError) as error:
-        first = str(error).splitlines()[0]
-        raise UserError(f"{study.study_name}: the stored specification cannot be read: {first}") from None
+        return SweepSpec.model_validate(attributes.get("spec", {}) | internal)
+    except ValidationError as error:
+        raise UserError(one_line(f"{study.study_name}: {_unreadable(error, attributes)}")) from None
+
+
+def _unreadable(error: ValidationError, attributes: Mapping[str, Any]) -> str:
+    """What of a stored specification is against the rules of this version, and which one wrote it."""
+    key, rule, value = first_problem(error)
+    if rule.startswith("unknown key"):
+        rule = f"is no key of this version, but got {value!r}"
+    got = "" if "but got" in rule or isinstance(value, dict | SweepSpec) else f", but got {value!r}"
+    wrote = last_run_with(attributes.get(MARK, {})).get("versions", {}).get(PACKAGES[0], "of another version")
+    versions = f"{PACKAGES[0]} {wrote} wrote it, this is {version(PACKAGES[0])}"
+    return f"the stored specification cannot be read: {key}: {rule}{got}; {versions}"
 
 
 def equip(study: "optuna.Study", spec: SweepSpec, validations: int | None) -> None:

@@ -111,7 +111,7 @@ def _checked(raw: dict[str, Any], file: str, notes: tuple[str, ...], folder: Pat
     try:
         spec = SweepSpec.model_validate({**raw, "file": file, "notes": notes})
     except ValidationError as error:
-        raise SpecError(file, *_first_problem(error)) from None
+        raise SpecError(file, *first_problem(error)[:2]) from None
     if spec.model is None and spec.cli is None:
         raise SpecError(file, "model", "is missing")
     _check_objectives(spec)
@@ -145,8 +145,8 @@ def _check_objectives(spec: SweepSpec) -> None:
         raise spec.error("pruner", f"{rule}, but got {pruner!r}")
 
 
-def _first_problem(error: ValidationError) -> tuple[str, str]:
-    """The key and the one-line rule of the first thing that pydantic found."""
+def first_problem(error: ValidationError) -> tuple[str, str, Any]:
+    """The key, the one-line rule and the value of the first thing that pydantic found."""
     # Where a key takes a name or a mapping, pydantic complains about both: the mapping's is the telling one.
     problems = error.errors(include_url=False)
     problem = max(problems, key=lambda p: (p["type"] == "extra_forbidden", len(p["loc"])))
@@ -155,7 +155,7 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
     tags = ("str", "bool", "int", "Component", "Objective", "tuple[Objective, ...]")
     location = [part for part in parents if part not in tags]
     if problem["type"] == "extra_forbidden":
-        return _unknown([*location, last])
+        return *_unknown([*location, last]), problem["input"]
     if last not in tags:
         location.append(last)
     message = problem["msg"].removeprefix("Value error, ")
@@ -173,7 +173,7 @@ def _first_problem(error: ValidationError) -> tuple[str, str]:
         message = f"must be a mapping of keys, but got {problem['input']!r}"
     elif problem["type"] != "value_error" and not isinstance(problem["input"], dict | SweepSpec):
         message = f"{message[0].lower()}{message[1:]}, but got {problem['input']!r}"
-    return ".".join(location), message
+    return ".".join(location), message, problem["input"]
 
 
 def _unknown(path: Sequence[str]) -> tuple[str, str]:
