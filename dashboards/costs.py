@@ -1,6 +1,7 @@
 """What a sweep cost, in seconds, validations and money. Plain values, nothing is drawn."""
 
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from dashboards.records import Sweep, Trial
@@ -23,7 +24,9 @@ class Cost:
     """What a sweep cost.
 
     Attributes:
-        wall_seconds: From the start of the first trial to the end of the last.
+        wall_seconds: From the start of the first trial to the end of the last, for each driver of the sweep:
+            the time between a stop and the resumption does not count.
+        booked_seconds: The same, times the slots that each driver used.
         slot_seconds: The trials' time, added up over all their attempts.
         fit_seconds: The part of it inside `Trainer.fit`, in the last attempts without waiting for answers.
         slots: How many slots there were: see `occupied`.
@@ -34,6 +37,7 @@ class Cost:
     """
 
     wall_seconds: float
+    booked_seconds: float
     slot_seconds: float
     fit_seconds: float
     slots: int
@@ -48,7 +52,7 @@ class Cost:
 
         The attempts before a trial's last one may lie outside of `wall_seconds`: they count all the same.
         """
-        return max(self.slots * self.wall_seconds, self.slot_seconds)
+        return max(self.booked_seconds, self.slot_seconds)
 
     @property
     def utilisation(self) -> float | None:
@@ -123,8 +127,10 @@ def cost(sweep: Sweep) -> Cost:
     found = occupied(sweep.trials)
     planned = planned_validations(sweep)
     missed = _missed(sweep) if planned is not None else []
+    stays = list(_stays(sweep, found))
     return Cost(
-        wall_seconds=max((stretch.end for stretch in found), default=0.0),
+        wall_seconds=sum(seconds for seconds, _ in stays),
+        booked_seconds=sum(seconds * slots for seconds, slots in stays),
         slot_seconds=sum(stretch.end - stretch.start for stretch in found) + sum(map(_earlier, sweep.trials)),
         fit_seconds=sum(_fit(trial) for trial in sweep.trials),
         slots=max((stretch.slot for stretch in found), default=0),
@@ -133,6 +139,17 @@ def cost(sweep: Sweep) -> Cost:
         seconds_saved=sum(count * _pace(trial) for trial, count in missed) if planned is not None else None,
         price_per_hour=_price(sweep),
     )
+
+
+def _stays(sweep: Sweep, found: Sequence[Occupied]) -> Iterator[tuple[float, int]]:
+    """Return for how many seconds each driver trained, and in how many slots."""
+    by_driver: dict[int, list[Occupied]] = defaultdict(list)
+    last_driver = {trial.number: trial.drivers[-1] for trial in sweep.trials if trial.drivers}
+    for stretch in found:
+        by_driver[last_driver.get(stretch.number, 0)].append(stretch)
+    for own in by_driver.values():
+        seconds = max(stretch.end for stretch in own) - min(stretch.start for stretch in own)
+        yield seconds, len({stretch.slot for stretch in own})
 
 
 def _pruned(sweep: Sweep) -> list[Trial]:

@@ -343,6 +343,8 @@ def test_a_trial_that_takes_too_long_is_ended_and_its_slot_goes_on() -> None:
     outcomes = {event.number: event for event in drain(executor) if isinstance(event, Outcome)}
     executor.close()
     assert outcomes[0].reason == "it ran longer than trial_timeout=1.5 seconds"
+    assert outcomes[0].timing.slot_seconds >= 1.5  # its GPU was paid for
+    assert outcomes[0].timing.started <= outcomes[1].timing.started - outcomes[0].timing.slot_seconds
     assert outcomes[1].state is State.COMPLETE
 
 

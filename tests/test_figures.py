@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Any
 
@@ -330,6 +331,17 @@ def test_costs_count_time_validations_saved_and_money() -> None:
     assert cost(sweep_record(trials)).money is None
     assert cost(sweep_record([])).utilisation is None
     assert cost(sweep_record(trials[1:])).validations_saved is None  # no full training is known
+
+
+def test_the_time_between_a_stop_and_the_resumption_costs_nothing() -> None:
+    week = 7 * 24 * 3600.0
+    begun = [timed(0, 0, 1800, "w0"), timed(1, 0, 900, "w1")]
+    later = [timed(2, week, 600, "w0"), timed(3, week + 600, 60, "w0")]
+    trials = [replace(t, drivers=(0,)) for t in begun] + [replace(t, drivers=(0, 1)) for t in later]
+    found = cost(sweep_record(trials, spec={"price_per_hour": 3}))
+    assert found.wall_seconds == 1800.0 + 660.0
+    assert found.paid_seconds == 2 * 1800.0 + 660.0  # the second driver had one slot
+    assert found.money == 3 * found.paid_seconds / 3600
 
 
 def test_no_more_validations_are_saved_than_the_training_would_have_had() -> None:

@@ -262,9 +262,8 @@ class RayExecutor:
                 self._workers.end(slot)
             elif self._waiting and slot.node and not self._is_held:
                 assignment = self._waiting.popleft()
-                slot.trial = assignment.number
                 grace = self._grace_seconds if assignment.attempt else 0.0
-                slot.deadline = time.monotonic() + self._timeout_seconds + grace
+                slot.begin(assignment.number, self._timeout_seconds + grace)
                 self._news.append(Started(assignment.number, time.time()))
                 slot.pending = slot.actor.exchange.remote(assignment)
         self._workers.grow(self._wanted)
@@ -272,4 +271,4 @@ class RayExecutor:
     def _give_up(self, slot: Slot, reason: str, *, lost: bool = False) -> Outcome:
         """Ends a worker and its trial, which fails for this reason."""
         self._workers.end(slot)
-        return Outcome(slot.trial or 0, State.FAILED, reason=reason, worker=slot.name, lost=lost)
+        return slot.failed(reason, lost=lost)

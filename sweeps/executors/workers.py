@@ -24,6 +24,7 @@ from sweeps.executors.orphans import called, guarded
 from sweeps.executors.resources import ACCELERATOR, Need, room
 from sweeps.executors.sources import Sources
 from sweeps.provenance import imported_sources
+from sweeps.records import Outcome, State, Timing
 from sweeps.training.worker import Worker
 
 LOOK_SECONDS = 1.0
@@ -61,6 +62,20 @@ class Slot:
     deadline: float = math.inf
     since: float = field(default_factory=time.monotonic)
     code: dict[str, str] | None = None
+    _began: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
+    """When its trial did, on the clocks that people read and that nobody sets."""
+
+    def begin(self, number: int, seconds: float) -> None:
+        """Notes a trial that it trains from now on, and how long that may take."""
+        self.trial, self._began = number, (time.time(), time.monotonic())
+        self.deadline = self._began[1] + seconds
+
+    def failed(self, reason: str, *, lost: bool) -> Outcome:
+        """The outcome of its trial, which fails for this reason; its worker itself says nothing any more."""
+        started, began = self._began
+        timing = Timing(started, slot_seconds=time.monotonic() - began)
+        return Outcome(self.trial or 0, State.FAILED, reason=reason, timing=timing, worker=self.name,
+                       lost=lost, code=self.code or {})  # fmt: skip
 
 
 class Workers:
