@@ -108,7 +108,7 @@ def test_while_mlflow_is_away_the_disk_has_events_within_seconds(
     monkeypatch.setattr("sweeps.tracking.recorder.INTERVAL_SECONDS", 60.0)
     monkeypatch.setattr(Writer, "connect", away)
     recorder = Recorder(INFO, journal)
-    wait_for(lambda: bool(recorder.trouble))  # the next try is a minute away
+    wait_for(lambda: bool(recorder._trouble))  # the next try is a minute away
     del steps[:]
     for number in range(2):
         recorder.record(Started(number, 1.0))

@@ -32,7 +32,7 @@ from sweeps.tracking.mlflow_setup import ENVIRONMENT, prepare_database, without_
 from sweeps.tracking.names import Text, batch_length, cut
 from sweeps.tracking.recorder import Recorder, pause_after
 from sweeps.tracking.refusals import is_final
-from sweeps.tracking.runs import Ledger, SweepInfo
+from sweeps.tracking.runs import Ending, Ledger, SweepInfo
 from sweeps.tracking.writer import Writer
 from tests.browser import wait_for
 
@@ -410,7 +410,7 @@ def test_a_journal_that_cannot_be_written_is_said_once_and_holds_up_nothing(
     recorder = Recorder(info, Journal(tmp_path / "file" / "journal"), said.append)
     recorder.record(assignment(0))
     recorder.record(Outcome(0, State.COMPLETE, 0.5))
-    assert "the journal cannot be written: NotADirectoryError" in recorder.trouble
+    assert "the journal cannot be written: NotADirectoryError" in recorder._journal_trouble
     assert recorder.close(status="finished", best=0) == []
     assert len([line for line in said if "the journal cannot be written" in line]) == 1
     assert runs_of(info)[1][0].info.status == "FINISHED"
@@ -553,7 +553,8 @@ def test_what_is_recorded_while_the_experiment_is_deleted_waits_for_it_and_is_sa
 
 @pytest.mark.parametrize("which", ["trial", "sweep"])
 def test_a_run_that_somebody_deletes_is_one_line_and_the_others_go_on(info: SweepInfo, which: str) -> None:
-    recorder = Recorder(info)
+    said: list[str] = []
+    recorder = Recorder(info, say=said.append)
     for number in range(2):
         recorder.record(assignment(number))
         recorder.record(Started(number, 1_700_000_000.0))
@@ -570,13 +571,30 @@ def test_a_run_that_somebody_deletes_is_one_line_and_the_others_go_on(info: Swee
     for number in range(2):
         recorder.record(Outcome(number, State.COMPLETE, number / 2, config=CONFIG))
     name = "trial-0" if which == "trial" else info.name
+    [at_once] = said
     [line] = recorder.close(status="finished", best=0)
     assert line.startswith(f"{name}: the rest of it is not written: MlflowException: The run ")
+    assert at_once == f"MLflow refuses something: {line}; others of this kind are listed at the end"
     there = MlflowClient(info.tracking_uri).get_run(children[1].info.run_id)
     assert (there.info.status, there.data.metrics["objective"]) == ("FINISHED", 0.5)
     assert len(history(info, there, "loss")) == 3
     with_deleted = MlflowClient(info.tracking_uri).get_run(deleted.info.run_id)
     assert with_deleted.info.lifecycle_stage == "deleted"
+
+
+def test_the_first_problem_of_a_kind_is_said_when_it_happens(info: SweepInfo) -> None:
+    said: list[str] = []
+    writer = Writer(info, said.append)
+    for number in range(3):
+        writer.note(f"trial-{number}: config.yaml", PermissionError(13, "Permission denied", f"/a/{number}"))
+        writer.note(f"trial-{number}: a value", ValueError("no"))
+    writer.ledger.add(Ending("finished", None), 0.0)
+    writer.note("the sweep: the best trial", LookupError("no"))
+    assert len(writer.problems) == 7
+    assert [line.split(" is not written")[0] for line in said] == [
+        "MLflow refuses something: trial-0: config.yaml",
+        "MLflow refuses something: trial-0: a value",
+    ]
 
 
 class Half(Journal):
@@ -837,7 +855,7 @@ def test_what_an_earlier_driver_left_waits_for_a_server_that_takes_no_request(
     recorder = Recorder(
         replace(resumed, tracking_uri=refusing(status)), journal := Journal(tmp_path / "journal")
     )
-    wait_until(lambda: str(status) in recorder.trouble, 60)
+    wait_until(lambda: str(status) in recorder._trouble, 60)
     [problem] = recorder.close(status="interrupted", best=None, timeout_seconds=0.0)
     assert str(status) in problem
     assert journal.is_left
@@ -862,14 +880,14 @@ def test_a_server_that_drops_requests_and_answers_gets_everything_once(
     info: SweepInfo, unreliable_uri: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recorder = Recorder(replace(info, tracking_uri=unreliable_uri, artifact_location=""))
-    wait_until(lambda: recorder.trouble != "")
+    wait_until(lambda: recorder._trouble != "")
     recorder.record(assignment(0))
     recorder.record(Report(0, 1, 0.5, points=points("loss", 1_500)))
     recorder.record(Outcome(0, State.COMPLETE, 0.5))
     recorder.record(assignment(1))
     recorder.record(Outcome(1, State.COMPLETE, 0.7))
     assert recorder.close(status="finished", best=0) == []
-    assert recorder.trouble == ""
+    assert recorder._trouble == ""
     parent, children = runs_of(info)
     assert history(info, children[0], "loss") == as_history(*points("loss", 1_500))
     client = MlflowClient(unreliable_uri)

@@ -68,8 +68,8 @@ class Recorder:
         info: What the parent run says about the sweep.
         journal: Where events are kept until they are written; what an earlier driver left there is written
             first.
-        say: Told, from this thread, when MLflow takes nothing any more, when it does again, and when its
-            database was put back.
+        say: Told, from this thread, when MLflow takes nothing any more, when it does again, when its
+            database was put back, and what it refuses for good, the first of each kind.
     """
 
     def __init__(
@@ -119,11 +119,6 @@ class Recorder:
     def _tell(self, line: str) -> None:
         if self._say:
             self._say(line)
-
-    @property
-    def trouble(self) -> str:
-        """Why MLflow takes nothing at the moment, or what it refused last, in one line; "" if all is well."""
-        return self._trouble or self._journal_trouble or next(reversed(self._writer.problems), "")
 
     def close(
         self,

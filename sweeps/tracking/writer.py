@@ -44,7 +44,7 @@ class Writer:
 
     Args:
         info: What the parent run says about the sweep.
-        say: Told what was mended meanwhile.
+        say: Told what was mended meanwhile, and the first problem of each kind.
     """
 
     def __init__(self, info: SweepInfo, say: Callable[[str], None] = lambda line: None) -> None:
@@ -57,12 +57,18 @@ class Writer:
         self._file: DatabaseFile | None = None
         self._experiment_id = ""
         self._is_crowned = False
+        self._said: set[tuple[type[Exception], str]] = set()
 
     def note(self, what: str, error: Exception) -> None:
-        """Adds a problem, once."""
+        """Adds a problem, once; the first of a kind is said at once, as the end may be weeks away."""
         line = f"{what} is not written: {one_line(error)}"
-        if line not in self.problems:
-            self.problems.append(line)
+        if line in self.problems:
+            return
+        self.problems.append(line)
+        kind = type(error), getattr(error, "error_code", "")
+        if kind not in self._said and not self.ledger.ending:  # which lists them all in a moment
+            self._said.add(kind)
+            self._say(f"MLflow refuses something: {line}; others of this kind are listed at the end")
 
     def connect(self) -> None:
         """Opens the tracking store, on the first call that succeeds."""
