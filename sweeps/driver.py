@@ -104,8 +104,7 @@ def drive(
         if resumed_with is not None:
             keep_moved(optuna_study, where)
             study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
-            for outcome in study.adopt(journal.left(), files.has_begun):
-                files.record(outcome)
+            files.adopt(study.adopt(journal.left(), files.has_begun))
         study.end("running")
         claimed()
         info = sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed=resumed_with is not None)
@@ -128,7 +127,7 @@ def drive(
             if lease.is_lost:  # nothing of it is ours any more
                 recorder.abandon()
             else:
-                problems = _end(state, study, where, recorder, files, observers)
+                problems = _end(state, study, where, recorder, observers)
             if where.store:
                 forget(where.files)
         best = optuna_study.get_trials(deepcopy=False)[study.best.number] if study.best else None
@@ -145,14 +144,12 @@ def _end(
     study: Study,
     where: Places,
     recorder: Recorder,
-    files: TrialFiles,
     observers: Sequence[Observer],
 ) -> list[str]:
     """Notes the end in the study and in MLflow; gives what MLflow did not take."""
     if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
         for outcome in study.abandon("the sweep ended before this trial did"):
             show([recorder, *observers], outcome)
-        files.close()
     front = [outcome.number for outcome in study.front.outcomes]
     if where.store:
         fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])

@@ -3,7 +3,7 @@
 import contextlib
 import heapq
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sweeps.errors import UserError
@@ -34,29 +34,42 @@ class TrialFiles:
         self._sign = -1.0 if objectives[0].direction == "minimize" else 1.0
         self._front = Front(objectives) if len(objectives) > 1 else None
         self._keep = keep
-        self._failed: set[int] = set()
         self._kept: list[tuple[float, int, int]] = []
         """A heap whose first is the worst kept: signed value, minus the number, the number."""
 
     def record(self, event: News) -> None:
         """Removes the checkpoints that an outcome makes superfluous."""
-        if not isinstance(event, Outcome):
-            return
-        if event.state is State.FAILED:
-            self._failed.add(event.number)
-            return
-        if event.state is not State.COMPLETE or event.value is None or self._keep == 0:
-            self._remove(event.number)
-            return
-        if self._front is not None:
-            before = {other.number for other in self._front.outcomes} | {event.number}
-            self._front.add(event)
-            for number in before - {other.number for other in self._front.outcomes}:
+        if isinstance(event, Outcome):
+            for number in self._superfluous(event):
                 self._remove(number)
-            return
-        heapq.heappush(self._kept, (self._sign * event.value, -event.number, event.number))
-        if len(self._kept) > self._keep:
-            self._remove(heapq.heappop(self._kept)[-1])
+
+    def adopt(self, outcomes: Iterable[Outcome]) -> None:
+        """Takes in how trials ended under earlier drivers, and removes what these have left of them.
+
+        The folder is listed once: a store that is asked for each of thousands of trials takes minutes.
+        """
+        superfluous = {number for outcome in outcomes for number in self._superfluous(outcome)}
+        for number in sorted(superfluous & self._with_checkpoints()):
+            self._remove(number)
+
+    def _superfluous(self, outcome: Outcome) -> set[int]:
+        """The trials whose checkpoints nobody needs any more after an outcome: that one, or others."""
+        if outcome.state is not State.COMPLETE or outcome.value is None or self._keep == 0:
+            return {outcome.number}
+        if self._front is not None:
+            before = {other.number for other in self._front.outcomes} | {outcome.number}
+            self._front.add(outcome)
+            return before - {other.number for other in self._front.outcomes}
+        heapq.heappush(self._kept, (self._sign * outcome.value, -outcome.number, outcome.number))
+        return {heapq.heappop(self._kept)[-1]} if len(self._kept) > self._keep else set()
+
+    def _with_checkpoints(self) -> set[int]:
+        places = [f"{path.parent.name}/" for path in self.folder.glob(f"trial-*/{CHECKPOINTS}")]
+        if self._store is not None:
+            with contextlib.suppress(Exception):  # each file system has errors of its own
+                places += self._store.names(CHECKPOINTS)
+        numbers = (place.partition("/")[0].removeprefix("trial-") for place in places)
+        return {int(number) for number in numbers if number.isdecimal()}
 
     def has_begun(self, number: int) -> bool:
         """Whether a worker has written anything of a trial, as far as can be seen."""
@@ -65,11 +78,6 @@ class TrialFiles:
         with contextlib.suppress(Exception):  # each file system has errors of its own
             return not (self._store / f"trial-{number}").is_empty()
         return True
-
-    def close(self) -> None:
-        """Removes the checkpoints of the failed trials: the sweep has ended."""
-        for number in self._failed:
-            self._remove(number)
 
     def _remove(self, number: int) -> None:
         with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep

@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Sequence
+from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -112,6 +113,13 @@ class RemoteFolder:
         system.invalidate_cache()
         for found in system.glob(f"{path}/{pattern}"):
             system.rm_file(found)
+
+    def names(self, pattern: str) -> list[str]:
+        """The files below it whose own names match, as `trial-7/best.ckpt`: with one listing."""
+        system, path = self._place
+        system.invalidate_cache()
+        found = (name.removeprefix(path).lstrip("/") for name in system.find(path))
+        return [name for name in found if fnmatch(name.rpartition("/")[2], pattern)]
 
     def is_empty(self) -> bool:
         """Whether there is nothing below it."""

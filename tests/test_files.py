@@ -143,13 +143,43 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
         sweep_folder(str(tmp_path), "test")
 
 
-def test_a_failed_trials_checkpoints_go_when_the_sweep_ends_and_those_of_one_tried_again_stay(
-    tmp_path: Path,
-) -> None:
+def test_a_failed_trials_checkpoints_go_at_once_and_those_of_one_tried_again_stay(tmp_path: Path) -> None:
     files = TrialFiles(tmp_path, fakes.spec().objectives, keep=5)
-    ended(files, 0, None, State.FAILED)
     written(tmp_path, 1)
     files.record(Again(1, 1, "", "gone"))
-    assert kept(tmp_path) == [0, 1]
-    files.close()
+    ended(files, 0, None, State.FAILED)
     assert kept(tmp_path) == [1]
+
+
+OUTCOMES = [
+    Outcome(0, State.COMPLETE, 3.0),
+    Outcome(1, State.COMPLETE, 1.0),
+    Outcome(2, State.PRUNED, 0.5),
+    Outcome(3, State.FAILED),
+]
+
+
+def test_what_an_earlier_driver_left_of_trials_that_ended_is_removed(tmp_path: Path) -> None:
+    for number in range(5):
+        written(tmp_path, number)
+    files = TrialFiles(tmp_path, fakes.spec().objectives)
+    files.adopt(OUTCOMES)
+    assert kept(tmp_path) == [1, 4]  # the last one goes on
+    files.record(Outcome(4, State.COMPLETE, 0.7))
+    assert kept(tmp_path) == [4]
+
+
+def test_a_store_is_listed_once_for_all_trials_that_ended(
+    tmp_path: Path, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for number in (1, 2, 4):
+        for name in ("best.ckpt", "log.txt"):
+            (RemoteFolder(bucket) / f"trial-{number}").send(tmp_path / "file", name)
+    removed: list[str] = []
+    remove = RemoteFolder.remove
+    monkeypatch.setattr(RemoteFolder, "remove", lambda s, p: (removed.append(s.uri), remove(s, p))[1])
+    TrialFiles(tmp_path, fakes.spec().objectives, store=bucket).adopt(OUTCOMES)
+    assert removed == [f"{bucket}/trial-2"]
+    left = ["trial-1/best.ckpt", "trial-4/best.ckpt"]
+    assert sorted(RemoteFolder(bucket).names("*.ckpt*")) == left
