@@ -36,28 +36,30 @@ def export(sweep: Sweep, format: str = "lightning", top: int = 1, *, number: int
             `LightningCLI fit`, quoted for a POSIX shell: `eval "python main.py fit $(sweeps export ...)"`).
         top: How many trials, the best first; fewer if fewer are complete. Of several objectives the Pareto
             set comes first, the best in the first objective before the others.
-        number: This complete trial instead of the best ones.
+        number: This trial instead of the best ones, in whatever state it is.
 
     Raises:
-        ResultsError: No trial is complete, or that one is not; the format is unknown; `top` is not positive.
+        ResultsError: No trial is complete, or that one has no configuration; the format is unknown; `top` is
+            not positive.
     """
     if format not in FORMATS:
         raise ResultsError(f"no export format {format!r}; there are: {', '.join(FORMATS)}")
     if top < 1:
         raise ResultsError(f"top: `top >= 1` must hold, but got top={top}")
-    trials = sweep.ranking()[:top]
+    trials = sweep.ranking()[:top] if number is None else [_numbered(sweep, number)]
     if not trials:
         raise ResultsError(_nothing_complete(sweep))
-    if number is not None:
-        trials = [trial for trial in sweep.ranking() if trial.number == number]
-        if not trials:
-            if all(trial.number != number for trial in sweep.trials):
-                raise ResultsError(
-                    f"{sweep.name} has no trial {number}; it has 0 to {sweep.trials[-1].number}"
-                )
-            there = ", ".join(str(trial.number) for trial in sweep.ranking()[:10])
-            raise ResultsError(f"{sweep.name}: trial {number} is not complete; the best ones are {there}")
     return FORMATS[format](sweep, trials, top > 1)
+
+
+def _numbered(sweep: Sweep, number: int) -> Trial:
+    trial = next((trial for trial in sweep.trials if trial.number == number), None)
+    if trial is None:
+        there = f"it has 0 to {sweep.trials[-1].number}" if sweep.trials else "it has none yet"
+        raise ResultsError(f"{sweep.name} has no trial {number}; {there}")
+    if not trial.config:
+        raise ResultsError(f"{sweep.name}: trial {number} is {trial.state} and has no configuration")
+    return trial
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -167,6 +169,13 @@ def _header(sweep: Sweep, trial: Trial) -> list[str]:
 
 
 def _values(sweep: Sweep, trial: Trial) -> str:
+    if trial.state != "complete":
+        said = f"{trial.state}: {trial.reason}" if trial.reason else trial.state
+        if not trial.intermediate:
+            return said
+        last = max(trial.intermediate)
+        value = f"{sweep.summary.metric} = {trial.intermediate[last]}"
+        return f"{said}; at validation {last}, its last, {value}"
     objectives = sweep.summary.objectives or ((sweep.summary.metric, sweep.summary.direction),)
     pairs = zip(objectives, trial.values or (trial.value,), strict=True)
     said = ", ".join(f"{metric} = {value} ({direction}d)" for (metric, direction), value in pairs)
@@ -197,6 +206,7 @@ def _json(sweep: Sweep, trials: list[Trial], several: bool) -> str:
             "number": trial.number,
             "value": trial.value,
             "metric": sweep.summary.metric,
+            **({} if trial.state == "complete" else {"state": trial.state, "reason": trial.reason}),
             **_all_values(sweep, trial),
             "params": trial.params,
             "config": script_config(trial),

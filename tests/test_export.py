@@ -218,6 +218,34 @@ def test_a_sweep_without_a_complete_trial_says_why(database: Path, name: str) ->
         export(load(database, "young"), name)
 
 
+def test_any_trial_that_has_a_configuration_can_be_exported(database: Path) -> None:
+    digits, hopeless = load(database, "digits"), load(database, "hopeless")
+    text = export(digits, number=2)
+    assert text.startswith("# sweep digits, trial 2: pruned\n")
+    assert yaml.safe_load(text) == as_trained(config())
+    assert export(hopeless, number=3).startswith("# sweep hopeless, trial 3: failed\n")
+    found = json.loads(export(hopeless, "json", number=2))
+    assert (found["number"], found["value"], found["state"]) == (2, None, "diverged")
+    assert all(export(hopeless, name, number=3) for name in FORMATS)
+    assert export(digits, number=0) == export(digits, number=0, top=1)
+
+
+def test_the_header_says_how_a_trial_ended_that_is_not_complete() -> None:
+    ended = trial_record(1, "pruned", 0.7, reason="worse than\nthe median", intermediate={1: 0.9, 2: 0.7},
+                         config=config())  # fmt: skip
+    drawn = trial_record(2, "waiting")
+    sweep = sweep_record([ended, drawn])
+    assert export(sweep, number=1).splitlines()[0] == (
+        "# sweep digits, trial 1: pruned: worse than the median; at validation 2, its last, val_loss = 0.7"
+    )
+    with pytest.raises(ResultsError, match=r"^digits: trial 2 is waiting and has no configuration$"):
+        export(sweep, number=2)
+    with pytest.raises(ResultsError, match=r"^digits has no trial 7; it has 0 to 2$"):
+        export(sweep, number=7)
+    with pytest.raises(ResultsError, match=r"^digits has no trial 0; it has none yet$"):
+        export(sweep_record([]), number=0)
+
+
 def test_wrong_arguments_name_the_right_ones(digits: Sweep) -> None:
     with pytest.raises(ResultsError, match="'yaml'; there are: lightning, params, json, args"):
         export(digits, "yaml")

@@ -71,7 +71,9 @@ def export(
         ),
     ] = "lightning",
     top: Annotated[int, typer.Option(help="How many trials, the best first.")] = 1,
-    number: Annotated[int | None, typer.Option("--trial", help="This trial instead of the best.")] = None,
+    number: Annotated[
+        int | None, typer.Option("--trial", help="This trial instead of the best, however it ended.")
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A file instead of stdout.")] = None,
     storage: Storage = None,
 ) -> None:
