@@ -6,16 +6,14 @@ Only Optuna's public interface is used: about 0.2 ms a trial.
 import difflib
 import gc
 import os
-import socket
-import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dashboards.driving import MARK, looked_at, sweep_state
 from dashboards.errors import ResultsError
 from dashboards.parameters import parameters
 from dashboards.pareto import pareto_set
@@ -27,12 +25,9 @@ if TYPE_CHECKING:
     from optuna.study import Study
     from optuna.trial import FrozenTrial
 
-# The study attribute that says "ours", and the newest layout of the attributes this reader knows.
-MARK = "lightning_sweeps"
+# The newest layout of the attributes that this reader knows.
 FORMAT = 1
 _NAMES_SHOWN = 10
-# A driver renews its lease, the attribute `driver`, every 2 s; one that was not renewed for so long is lost.
-LEASE_SECONDS = 15.0
 
 
 def list_sweeps(storage: str | os.PathLike[str]) -> list[SweepSummary]:
@@ -49,7 +44,8 @@ def list_sweeps(storage: str | os.PathLike[str]) -> list[SweepSummary]:
     with reading(storage) as store:
         names = [found.study_name for found in store.storage.get_all_studies() if MARK in found.user_attrs]
         studies = [optuna.load_study(study_name=name, storage=store.storage) for name in names]
-        return [_sweep(study, study.user_attrs).summary for study in studies]
+        found = zip(studies, looked_at(studies), strict=True)
+        return [_sweep(study, attrs).summary for study, attrs in found]
 
 
 def load(storage: str | os.PathLike[str], name: str | None = None) -> Sweep:
@@ -74,8 +70,8 @@ def load(storage: str | os.PathLike[str], name: str | None = None) -> Sweep:
             study = optuna.load_study(study_name=name, storage=store.storage)
         except KeyError:
             raise ResultsError(_unknown(store, name)) from None
-        attrs = study.user_attrs
-        _check_ours(store, name, attrs)
+        _check_ours(store, name, study.user_attrs)
+        [attrs] = looked_at([study])
         return _sweep(study, attrs)
 
 
@@ -173,7 +169,7 @@ def _as_begun(trials: tuple[Trial, ...], attrs: dict[str, Any]) -> tuple[Trial, 
     """
     running = [trial for trial in trials if trial.state == "running"]
     ahead = len(running) - attrs.get("driver", {}).get("training", len(running))
-    if ahead <= 0 or _sweep_state(attrs) not in ("running", "paused"):
+    if ahead <= 0 or sweep_state(attrs) not in ("running", "paused"):
         return trials
     drawn = [trial.number for trial in running if not trial.intermediate][-ahead:]
     return tuple(
@@ -203,7 +199,7 @@ def _summary(
     name: str, attrs: dict[str, Any], directions: Sequence[str], trials: tuple[Trial, ...]
 ) -> SweepSummary:
     spec = attrs.get("spec") or {}
-    state = _sweep_state(attrs)
+    state = sweep_state(attrs)
     metrics = _metrics(spec)
     best = next(iter(ranked(trials, directions[0])), None)
     front = pareto_set(trials, directions) if len(directions) > 1 else ()
@@ -241,50 +237,3 @@ def _metrics(spec: dict[str, Any]) -> list[str]:
     objective = spec.get("objective") or {}
     objectives = objective if isinstance(objective, list) else [objective]
     return [one.get("metric", "") for one in objectives]
-
-
-def _sweep_state(attrs: dict[str, Any]) -> str:
-    state = str(attrs.get("sweep_state") or "interrupted")
-    if state != "running":
-        return state
-    if not _is_driven(attrs.get("driver") or {}):
-        return "interrupted"
-    return "paused" if _is_paused(attrs) else "running"
-
-
-def _is_paused(attrs: dict[str, Any]) -> bool:
-    """Whether the latest request of the kind asks for it; those to an earlier driver are over."""
-    begun = [run.get("created") for run in (attrs[MARK], *attrs[MARK].get("resumed", ()))][-1]
-    since = datetime.fromisoformat(begun).timestamp() * 1e9 if begun else 0
-    requests = [value for key, value in attrs.items() if key.startswith("request:")]
-    asked = [(one["sent_ns"], one["command"]) for one in requests if one["sent_ns"] >= since]
-    steering = [command for _, command in sorted(asked) if command in ("pause", "resume", "stop")]
-    return steering[-1:] == ["pause"]
-
-
-def _is_driven(driver: dict[str, Any]) -> bool:
-    """Whether the driver's process lives, as far as its lease and this machine can say."""
-    if time.time() - driver.get("beat", 0.0) > LEASE_SECONDS:
-        return False
-    is_near = driver.get("host") == socket.gethostname() and driver.get("space", here := _space()) == here
-    return not is_near or _is_alive(driver.get("pid"))
-
-
-def _space() -> str:
-    """Return where a process has its number: this start of the machine and, on Linux, this container."""
-    with suppress(OSError):
-        start = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{start} {Path('/proc/self/ns/pid').readlink()}"
-    return ""
-
-
-def _is_alive(pid: int | None) -> bool:
-    if not pid or os.name != "posix":  # elsewhere signal 0 would end the process
-        return pid is not None
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

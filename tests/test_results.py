@@ -9,6 +9,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,26 @@ def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
     lease = driver and driver | {"beat": time.time() - driver["beat"]}
     add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state=written, driver=lease)
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
+
+
+@pytest.mark.parametrize("beats", [True, False])
+def test_a_driver_elsewhere_whose_clock_is_late_runs_as_long_as_it_renews_its_lease(
+    tmp_path: Path, beats: bool
+) -> None:
+    lease = {"host": "elsewhere", "pid": 7, "id": str(beats), "beat": time.time() - 3600}
+    study = add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state="running", driver=lease)
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(0.2):
+            study.set_user_attr("driver", lease | {"beat": time.time() - 3600})
+
+    if beats:
+        threading.Thread(target=renew, daemon=True).start()
+    state = "running" if beats else "interrupted"
+    assert list_sweeps(tmp_path / "sweeps.db")[0].state == state
+    assert load(tmp_path / "sweeps.db", "s").summary.state == state
+    over.set()
 
 
 @pytest.mark.parametrize(
