@@ -84,18 +84,23 @@ def test_the_hours_that_are_left_hold_unless_others_are_named(
     assert notes_of(study, spec, places_in(tmp_path)) == ([said] if is_lifted else [])
 
 
-@pytest.mark.parametrize("budget", [{"hours": 1}, {"hours": 1, "trials": 100}])
+@pytest.mark.parametrize(
+    ("budget", "named"),
+    [
+        ({"hours": 1}, "`--trials +N` for N trials"),
+        ({"hours": 1, "trials": 100}, "`--trials 100` for the rest of its trials"),
+    ],
+)
 @pytest.mark.parametrize("state", ["interrupted", "finished"])
 def test_used_hours_are_said_also_where_a_trial_waits_that_may_not_begin(
-    tmp_path: Path, budget: dict[str, Any], state: str
+    tmp_path: Path, budget: dict[str, Any], named: str, state: str
 ) -> None:
     study, url = a_study(tmp_path, budget, HOUR, state), places_in(tmp_path).storage
     study.enqueue_trial({"model.init_args.x": 0.5})
     with pytest.raises(UserError) as caught:
         continued(study, url, None, None, print)
     assert str(caught.value) == (
-        "test: its budget of 1 hours is used; `--hours N` asks for N more, `--trials +N` for N trials, "
-        "however long they take"
+        f"test: its budget of 1 hours is used; `--hours N` asks for N more, {named}, however long they take"
     )
     assert continued(study, url, None, 0.5, print)[0].budget.hours == 1.5
     assert continued(study, url, "+2", None, print)[0].budget.hours is None

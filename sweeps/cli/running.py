@@ -37,7 +37,9 @@ def pause(name: Name, storage: Storage = None) -> None:
 @running.command()
 def update(
     name: Name,
-    changes: Annotated[list[str], typer.Argument(metavar="KEY=VALUE", help="trials, hours or concurrency.")],
+    changes: Annotated[
+        list[str], typer.Argument(metavar="KEY=VALUE", help="trials, hours (in all) or concurrency.")
+    ],
     storage: Storage = None,
 ) -> None:
     """Change a running sweep: trials=200 concurrency=4 hours=12."""

@@ -123,7 +123,7 @@ def _files_of(study: "optuna.Study", spec: SweepSpec, url: str, store: str) -> P
     if is_there(stored):
         return stored
     root = LOCAL_FILES if store else spec.files
-    if database and is_there(beside := Path(database.parent, root, spec.name)):
+    if database and is_there(beside := database.parent.resolve() / root / spec.name):
         return beside
     if not store and (lost := _held(study, spec)):
         missing = [folder for folder in (stored, *stored.parents) if not is_there(folder)][-1]

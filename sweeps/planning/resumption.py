@@ -101,7 +101,13 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
             f"{spec.name}: each configuration of its grid was tried; there is nothing left to do"
         )
     if not has_time and hours_of_a_sweep.are_used(attributes, spec.budget):  # so what waits does not begin
-        more = "`--hours N` asks for N more, `--trials +N` for N trials, however long they take"
+        count = spec.budget.trials
+        named = (
+            "`--trials +N` for N trials"
+            if count is None
+            else f"`--trials {count}` for the rest of its trials"
+        )
+        more = f"`--hours N` asks for N more, {named}, however long they take"
         raise NothingLeft(f"{spec.name}: its budget of {spec.budget.hours:.3g} hours is used; {more}")
     budget = spec.budget.trials
     if is_idle and budget is not None and sum(map(is_in_budget, trials)) >= budget:
