@@ -299,7 +299,7 @@ def test_failed_trials_among_others_are_recorded_and_the_sweep_goes_on(
 
 
 def test_ctrl_c_ends_a_sweep_which_keeps_what_was_finished(tmp_path: Path) -> None:
-    endless(tmp_path, gpus=0)
+    endless(tmp_path, gpus=0, cpus=os.cpu_count() or 1)
     process = subprocess.Popen(
         [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml"],
         cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -41,7 +41,7 @@ from tests import fakes
 from tests.browser import wait_for
 from tests.chaos.checker import check
 from tests.chaos.instants import sweep_file
-from tests.conftest import sweeps, typed
+from tests.conftest import typed
 from tests.live_sweeps import places_in
 
 
@@ -141,15 +141,15 @@ def test_a_running_sweep_does_what_other_terminals_ask(
 
 
 def test_a_sweep_stopped_at_once_goes_on_where_it_was(
-    folder: Path, start: Callable[..., "subprocess.Popen[str]"]
+    ray_cluster: None, folder: Path, start: Callable[..., "subprocess.Popen[str]"]
 ) -> None:
-    process = start("launch", "chaos.yaml", "--trials", "1000", "--set", f"resources.cpus={os.cpu_count()}")
+    process = start("launch", "chaos.yaml", "--trials", "1000", "--set", "concurrency=1")
     wait_until_it_trains(process)
     typed("stop", "chaos", "--now", folder=folder)
     assert process.wait(30) == 0
     assert "interrupted, started" in last_report(folder)
     finished = finished_of(folder)
-    sweeps("resume", "chaos", "--trials", str(finished + 4), folder=folder)
+    typed("resume", "chaos", "--trials", str(finished + 4), folder=folder)
     check(folder, "chaos", trials=finished + 4, epochs=5, batches=8, log_every=4)
     nothing = typed("resume", "chaos", folder=folder)
     assert "its budget of" in nothing.stderr

@@ -328,12 +328,12 @@ def test_nothing_outlives_the_command(store: str, number: signal.Signals, says_g
         assert ("ended" in process.stdout.read()) is says_goodbye
 
 
-def test_a_server_that_ends_by_itself_is_an_error_with_its_last_words(store: str) -> None:
-    with server.start(store, "digits sweep", port=ports.free()) as started:
-        assert started._child is not None
-        guard = started._child.process.pid
-        os.kill(guard, signal.SIGKILL)
-        with pytest.raises(ResultsError, match="ended by itself"):
-            started.wait()
+def test_a_server_that_ends_by_itself_is_an_error_with_its_last_words(running: server.Server) -> None:
+    """The last test here: it is the server of all."""
+    assert running._child is not None
+    guard = running._child.process.pid
+    os.kill(guard, signal.SIGKILL)
+    with pytest.raises(ResultsError, match="ended by itself"):
+        running.wait()
+    running.stop()  # and again at the end
     assert gone(guard)
-    started.stop()  # again

@@ -1,4 +1,4 @@
-"""One local cluster a machine: who owns it, who has joined it, and what a dead process leaves behind."""
+"""One local cluster a machine: who owns it, who has joined it; real sweeps on one are in `tests.long`."""
 
 import contextlib
 import os
@@ -9,17 +9,13 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from dashboards import load
 from sweeps.errors import UserError
 from sweeps.executors import cluster
 from sweeps.executors.sharing import BATCH_JOBS, Place, Shared, have_gpu_in_common, runtime_folder
-from tests.conftest import sweeps, typed
-from tests.test_cli import sweep_file
-from tests.test_cluster import running, wait_for
+from tests.test_cluster import wait_for
 
 HERE = Shared("127.0.0.1:1", "token", 7, "", sys.executable)
 OWN = """
@@ -235,50 +231,3 @@ def test_the_owners_files_do_not_grow_old(tmp_path: Path, monkeypatch: pytest.Mo
         os.utime(path, (0, 0))
     wait_for(lambda: all(path.stat().st_mtime > 0 for path in files))
     owner.leave()
-
-
-def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
-    """Starts a sweep whose trials take the whole machine, a second each."""
-    folder.mkdir()
-    sweep_file(
-        folder, resources={"gpus": 0, "cpus": os.cpu_count()},
-        model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}}, **changes,
-    )  # fmt: skip
-    output = (folder / "output.txt").open("w")
-    return subprocess.Popen(
-        [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml"],
-        cwd=folder, stdout=output, stderr=output, text=True,
-        env=os.environ | {"COLUMNS": "200"},
-    )  # fmt: skip
-
-
-def test_a_second_sweep_joins_the_first_ones_cluster_until_it_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It waits for a place; when the first one is done, its process stays; then that is killed."""
-    (tmp_path / "runtime").mkdir(0o700)
-    monkeypatch.setenv("SWEEPS_RUNTIME_DIR", str(tmp_path / "runtime"))
-    first, second = tmp_path / "first", tmp_path / "second"
-    with launch(first, budget={"trials": 500}) as owner:
-        wait_for(lambda: bool(running(first)))
-        with launch(second, budget={"trials": 500}) as joined:
-            wait_for(lambda: "waiting for a free place" in (second / "output.txt").read_text())
-            typed("stop", "small", folder=first)
-            wait_for(lambda: bool(running(second)))
-            assert owner.poll() is None
-            said = (first / "output.txt").read_text()
-            assert "stopped; `sweeps resume small` goes on with it" in said  # before it waits for the other
-            assert "its process stays while other sweeps use the cluster" in said
-            owner.kill()
-            assert joined.wait(120) == 75
-    shown = (second / "output.txt").read_text()
-    assert f"joined the cluster of the sweep that runs on this machine already (process {owner.pid})" in shown
-    assert shown.splitlines()[-1] == (
-        f"sweeps: the sweep that had started the cluster (process {owner.pid}) was killed, and the cluster "
-        "has ended with it; `sweeps resume` goes on"
-    )
-    assert Place(tmp_path / "runtime").running() is None
-    done = sweeps("resume", "small", "--trials", "3", folder=second)
-    assert "Traceback" not in done.stderr
-    trials = load(second / "sweeps.db", "small").trials
-    assert [trial.state for trial in trials] == ["complete"] * len(trials)

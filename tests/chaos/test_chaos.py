@@ -1,4 +1,4 @@
-"""The short form of the kills; `make chaos` does 200 (`tests.chaos.campaign`)."""
+"""The short form of the kills; `make chaos` does 200, and `tests.long` has those with PostgreSQL."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -12,7 +12,6 @@ from tests.chaos.forked import Template
 from tests.chaos.kills import Kill
 from tests.chaos.points import Point
 from tests.chaos.workers import kill_workers
-from tests.postgres import Server
 
 OFTEN = Point("report", f"{points.STUDY}.should_stop", "before", 4)
 SHORT = {
@@ -28,8 +27,6 @@ SHORT = {
     "end": [Point("end", f"{points.TRACKING}._crown", "before")],
 }
 """Where the drivers of a sweep are killed: once, or twice in a row."""
-
-ON_POSTGRES = ("create", "tell", "resume")
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +51,6 @@ def survived(
 @pytest.mark.parametrize("name", SHORT)
 def test_a_driver_may_be_killed_at_any_step(name: str, survived: dict[str, "Future[list[Kill]]"]) -> None:
     assert len(survived[name].result()) == len(SHORT[name])
-
-
-def test_a_driver_whose_study_is_on_postgresql_may_be_killed_too(
-    tmp_path: Path, postgres: Server, templates: list[Template]
-) -> None:
-    yard = Yard(tmp_path, postgres.database("chaos"), templates)
-    with ThreadPoolExecutor(2) as pool:
-        for kills in pool.map(lambda name: yard.survive(name, *SHORT[name]), ON_POSTGRES):
-            assert kills
 
 
 def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path, templates: list[Template]) -> None:
