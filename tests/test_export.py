@@ -1,10 +1,13 @@
 """Exports go back into what reads them: a real LightningCLI, PyYAML, a shell."""
 
+import io
 import json
 import os
+import runpy
 import shlex
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -75,11 +78,15 @@ def rich(database: Path) -> Sweep:
 
 
 def parsed_by_lightning(flags: list[str]) -> Any:
-    """Return what a LightningCLI program makes of its command line."""
-    command = [sys.executable, str(CLI), "fit", *flags]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=CLI.parent)
-    lines = [line for line in done.stdout.splitlines() if line.startswith("PARSED ")]
-    assert lines, done.stderr[-3000:]
+    """Return what a LightningCLI program makes of its command line; here, where all is imported."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setitem(sys.modules, "cli_classes", None)  # the program's, and it is gone afterwards
+        patch.setattr(sys, "argv", [str(CLI), "fit", *flags])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(CLI), run_name="__main__")
+    lines = [line for line in out.getvalue().splitlines() if line.startswith("PARSED ")]
+    assert lines, err.getvalue()[-3000:]
     return json.loads(lines[0].removeprefix("PARSED "))
 
 
