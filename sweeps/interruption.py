@@ -10,7 +10,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 ENDING = b"\nsweeps: ending; trials that run can go on from their checkpoints; again ends at once\n"
 
+AT_ONCE = dict.fromkeys(SIGNALS, signal.SIG_DFL) | {signal.SIGINT: signal.default_int_handler}
+"""What a second signal does. Ctrl-C raises once more: the process may be a notebook's."""
+
 _came: list[int] = []
+
+
+def own_process() -> None:
+    """Says that there is nothing but a sweep in this process, so that a second Ctrl-C ends it at once."""
+    AT_ONCE[signal.SIGINT] = signal.SIG_DFL
 
 
 class Interrupted(KeyboardInterrupt):
@@ -29,15 +37,15 @@ class Interrupted(KeyboardInterrupt):
 def signals_raise() -> Iterator[None]:
     """Turns SIGINT and SIGTERM into `Interrupted` while the block runs; only the main thread may do so.
 
-    The second signal ends the process as if nothing had been set. Who started it with `nohup` wants the end
-    of the terminal to be none of the sweep.
+    The second signal is not held up; see `AT_ONCE`. Who started the process with `nohup` wants the end of the
+    terminal to be none of the sweep.
     """
     if not _is_main_thread():
         yield
         return
 
     def interrupt(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+        signal.signal(number, AT_ONCE[signal.Signals(number)])
         _came.append(number)
         with suppress(OSError):  # not `print`, within which the signal may have come
             os.write(2, ENDING)

@@ -9,6 +9,7 @@ import hashlib
 import os
 import shlex
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,9 @@ from sweeps.errors import UserError
 from sweeps.machine import process_space
 
 LAUNCHED, RESUMED = "launched", "resumed"
+
+WORKERS = threading.Event()
+"""Set in the process of a worker, which runs no sweep."""
 
 LOOK_SECONDS = 0.1
 LOOKS = 10
@@ -34,8 +38,12 @@ def preparing(name: str, url: str, what: str = LAUNCHED) -> Iterator[Callable[[]
         what: `LAUNCHED` or `RESUMED`.
 
     Raises:
-        UserError: Another process is doing so.
+        UserError: Another process is doing so, or this one is a worker that imports the user's script.
     """
+    if WORKERS.is_set():
+        raise UserError(
+            'put what runs the sweep under `if __name__ == "__main__":`: each worker imports this file'
+        )
     with ExitStack() as stack:
         path = _path(name, url)
         for _ in range(LOOKS if path else 0):

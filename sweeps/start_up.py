@@ -24,6 +24,7 @@ from sweeps.planning.plan import (
     slots_of,
     validations_of,
 )
+from sweeps.preparing import WORKERS
 from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def workers(
             raise_again()
         stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
         count, need = slots_of([node.total for node in nodes().values()], spec)
+        if not code.is_copy(folders):  # the last is the current folder
+            folders = (*folders[:-1], *code.own_places(folders), folders[-1])
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         environment = {} if code.is_copy(folders) else dict(os.environ)
         executor = RayExecutor(
@@ -96,11 +99,13 @@ def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -
         context: What all trials share.
         environment: The driver's, where the worker is on its machine: another sweep may have started that.
     """
+    WORKERS.set()
     if environment:
         code.take_over(environment)
     if context.gpus == 0:
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+        os.environ["DISABLE_MPS"] = "1"  # a Mac's GPU, for Lightning's `accelerator: auto`
     os.environ[code.HOME] = str(Path.cwd())  # where Ray put the copy of the code, if it got one
     made: TrialFunction = imported("sweeps.training.trial").make_trial_function(context)
     return made

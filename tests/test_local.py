@@ -15,6 +15,12 @@ from ray._private.accelerators import (
 
 from sweeps.executors import local
 
+
+@pytest.fixture(autouse=True)
+def _counts_anew() -> None:
+    local._all_gpus.cache_clear()
+
+
 STARTED = """
 import os, sys
 if sys.argv[1:]:

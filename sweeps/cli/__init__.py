@@ -32,6 +32,7 @@ from sweeps.cli.running import running
 from sweeps.cli.usage import one_line
 from sweeps.cli.version import root
 from sweeps.errors import TRY_AGAIN, CutShort, NothingLeft, ServerAway, SweepFailed, UserError
+from sweeps.interruption import own_process
 
 if TYPE_CHECKING:
     from sweeps.sweep_file.spec import SweepSpec
@@ -61,6 +62,7 @@ def main() -> None:
     that was cut short by what may pass 75.
     """
     atexit.register(gc.freeze)  # Python would search all that is left for cycles: up to a second
+    own_process()
     try:
         check_shell(sys.argv[1:])
         sys.exit(app(prog_name="sweeps", standalone_mode=False))

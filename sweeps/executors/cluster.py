@@ -6,7 +6,8 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,12 @@ from sweeps.executors.code import pack
 from sweeps.executors.life import AWAY_SECONDS, Life, asked, lives, watched
 from sweeps.executors.resources import NodeState
 from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_common, runtime_folder
+
+OF_RAY = ("RAY_", "PYTHONBREAKPOINT")
+"""How the names of environment variables begin that Ray sets."""
+
+_is_ours = threading.Lock()
+"""Held while this process is connected to a cluster for a sweep."""
 
 
 @contextlib.contextmanager
@@ -45,10 +52,14 @@ def cluster(
 
     Raises:
         UserError: There is no Ray cluster at that address, or none that this process can be part of, as it
-            is connected to one; or there is too much in the folders to be sent there.
+            is connected to one; or there is too much in the folders to be sent there; or another sweep
+            runs in this process.
     """
     if address is not None and not address.strip():  # such as a variable of a shell that is not set
         raise UserError("--address: is empty; give HOST:PORT, auto or local, or leave it out")
+    if _is_ours.locked():
+        raise UserError("this process runs a sweep already, and the one to end first would take Ray from the "
+                        "other: run them one after the other, or each in a process of its own")  # fmt: skip
     if ray.is_initialized():
         if address:  # to train elsewhere than asked would be worse
             place = f"--address {address}"
@@ -61,22 +72,35 @@ def cluster(
     logging.getLogger("ray").setLevel(logging.ERROR)
     source = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS") or ("local" if options else None)
-    try:
-        if address is None:
-            with _shared(say):
-                yield tuple(folders)
-        elif address == "local":
-            with local.started(**options), watched(Life(_head())):
-                yield tuple(folders)
-        else:
-            names = _join(address, source, folders)
-            with watched(Life(_head(), AWAY_SECONDS)):
-                yield names
-    finally:
-        ray.shutdown()
-        for name in [name for name in os.environ if name.startswith("RAY_")]:
-            del os.environ[name]
-        os.environ |= {name: value for name, value in before.items() if name.startswith("RAY_")}
+    with _is_ours:
+        try:
+            if address is None:
+                with _shared(say):
+                    yield tuple(folders)
+            elif address == "local":
+                with local.started(**options), watched(Life(_head())):
+                    yield tuple(folders)
+            else:
+                names = _join(address, source, folders)
+                with watched(Life(_head(), AWAY_SECONDS)):
+                    yield names
+        finally:
+            ray.shutdown()
+            _leave_environment(before)
+
+
+def _leave_environment(before: Mapping[str, str]) -> None:
+    """Puts back what Ray has set, for what this process does later, such as `ray.init` or `breakpoint`."""
+    for name in [name for name in os.environ if name.startswith(OF_RAY)]:
+        del os.environ[name]
+    os.environ |= {name: value for name, value in before.items() if name.startswith(OF_RAY)}
+    _forget_token()
+
+
+def _forget_token() -> None:
+    """Has Ray read again which token there is: it keeps what it has read for as long as the process lives."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 @contextlib.contextmanager
@@ -113,8 +137,7 @@ def _head() -> str:
 def _join_shared(there: Shared) -> None:
     has_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": there.token}
     os.environ |= has_token if there.token else {"RAY_AUTH_MODE": "disabled"}
-    Config.initialize("")  # Ray keeps what it has read
-    AuthenticationTokenLoader.instance().reset_cache()
+    _forget_token()
     environment = {} if there.python == sys.executable else {"py_executable": sys.executable}
     try:
         ray.init(address=there.address, runtime_env=environment or None, **local.QUIET)

@@ -4,6 +4,7 @@ import contextlib
 import os
 import stat
 import sys
+import sysconfig
 import zipfile
 from collections.abc import Container, Iterator, Mapping, Sequence
 from fnmatch import fnmatch
@@ -139,6 +140,19 @@ def _too_much(folder: Path) -> str:
         f"{folder}: more than {MOST_BYTES // 2**20} MiB would go to the cluster's nodes, most of it is in "
         f"{largest!r}; start the sweep in a folder of code only, or rename that to `data`"
     )
+
+
+def own_places(but: Container[str]) -> list[str]:
+    """Where this process finds modules that are not installed: a script's folder, what a notebook appends."""
+    installed = [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib", "scripts")]
+    found = [Path(place).resolve() for place in sys.path if Path(place).is_dir()]
+    own = [
+        str(place)
+        for place in found
+        if {"site-packages", "dist-packages"}.isdisjoint(place.parts)
+        and not any(place.is_relative_to(there) for there in installed)
+    ]
+    return [place for place in dict.fromkeys(own) if place not in but]
 
 
 def find_modules(folders: tuple[str, ...]) -> None:

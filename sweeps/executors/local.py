@@ -79,7 +79,7 @@ def start(**options: Any) -> None:
         "address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
         "num_cpus": int(there["CPU"]), "num_gpus": int(there["GPU"]), "_temp_dir": _folder(),
     }  # fmt: skip
-    with _spare():
+    with _spare(), _same_group():
         ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
 
 
@@ -95,7 +95,7 @@ def machine() -> dict[str, float]:
     """What this process has of the machine, as a local cluster of it counts that."""
     from sweeps.executors.resources import ACCELERATOR
 
-    count = _gpus().get_current_node_num_accelerators()
+    count = _all_gpus()
     if (visible := visible_gpus()) is not None:
         is_divided = any(name.startswith(MIG) for name in visible)
         count = len(visible) if is_divided else min(count, len(visible))
@@ -117,6 +117,12 @@ def _gpus() -> Any:
     from ray._private.accelerators import get_accelerator_manager_for_resource
 
     return get_accelerator_manager_for_resource("GPU")
+
+
+@functools.cache
+def _all_gpus() -> int:
+    """How many there are, visible or not: on a Mac Ray asks a program that may take seconds, or too long."""
+    return int(_gpus().get_current_node_num_accelerators())
 
 
 def _cpus() -> int:
@@ -145,6 +151,21 @@ def _folder() -> str:
 def _is_usable(folder: str) -> bool:
     there = folder if os.access(folder, os.F_OK) else Path(folder).parent
     return len(os.fsencode(folder)) <= LONGEST_FOLDER and os.access(there, os.W_OK | os.X_OK)
+
+
+@contextlib.contextmanager
+def _same_group() -> Iterator[None]:
+    """Stays in the terminal's group of processes, or Ctrl-C would not reach a sweep that `make` starts.
+
+    Where the system does not end Ray's processes with this one, as on a Mac, Ray makes a group of its own of
+    them, with this process in it (`ray._private.services.start_reaper`).
+    """
+    before = os.getpgrp()
+    try:
+        yield
+    finally:
+        if os.getpgrp() != before:
+            os.setpgid(0, before)
 
 
 @contextlib.contextmanager

@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from search_spaces import SpaceError, read_text, read_yaml
-from search_spaces.paths import unshared
 from search_spaces.wording import did_you_mean
 from sweeps.errors import SpecError, UserError
 from sweeps.lr.narrow import check_finder
 from sweeps.oom import problem
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
 from sweeps.sweep_file.existing import check_cli, take_config, take_group_files, take_includes, take_own_keys
+from sweeps.sweep_file.from_python import plain
 from sweeps.sweep_file.sections import (
     Budget,
     Component,
@@ -52,7 +52,7 @@ def load_spec(
     """Reads and checks a sweep file.
 
     Args:
-        source: The path of a YAML file, or its content as a mapping.
+        source: The path of a YAML file, or its content as a mapping; see `from_python.plain`.
         overrides: `key=value` items as `--set` takes them: a dotted path and a YAML value.
         fields: Dotted paths and values that win over the file, such as `**{"budget.trials": 8}`;
             None is ignored.
@@ -62,11 +62,11 @@ def load_spec(
         UserError: An override is not of the form `key=value`, or its value is not YAML.
     """
     file = "" if isinstance(source, Mapping) else str(source)
-    raw: Any = unshared(source) if isinstance(source, Mapping) else _read(Path(source), file)
+    raw: Any = plain(source) if isinstance(source, Mapping) else _read(Path(source), file)
     if file:
         raw.setdefault("name", Path(file).stem)
     changes = [_override(item) for item in overrides]
-    changes += [(key, value) for key, value in fields.items() if value is not None]
+    changes += [(key, plain(value, key)) for key, value in fields.items() if value is not None]
     for key, value in changes:
         if key in RESOLVED:
             raw[key] = value

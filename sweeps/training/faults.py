@@ -21,6 +21,8 @@ MEMORY = re.compile(
     r"|NVML_SUCCESS == [^\n]*CUDACachingAllocator"
     r"|unable to find a valid cuDNN algorithm to run convolution"
     r"|DefaultCPUAllocator: (can't allocate|not enough) memory"
+    # Of a Mac's GPU, of one tensor: https://github.com/pytorch/pytorch/issues/141909
+    r"|Invalid buffer size: [\d.]+ [KMGT]i?B"
     r"|nccl[^\n]*\n?[^\n]*out of memory|cudaErrorMemoryAllocation",
     re.IGNORECASE,
 )

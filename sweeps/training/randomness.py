@@ -18,18 +18,21 @@ def random_state() -> dict[str, Any]:
         "numpy": [name, torch.from_numpy(np.array(keys, np.int64)), position, has_gauss, cached],
         "torch": torch.get_rng_state(),
         "cuda": cuda,
+        "mps": [torch.mps.get_rng_state()] if torch.backends.mps.is_available() else [],
     }
 
 
 def set_random_state(state: dict[str, Any]) -> None:
     """Puts `random_state` back."""
-    version, numbers, gauss = state["python"]
-    random.setstate((version, tuple(numbers.tolist()), gauss))
+    version, words, gauss = state["python"]
+    random.setstate((version, tuple(words.tolist()), gauss))
     name, keys, *rest = state["numpy"]
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))
     torch.set_rng_state(state["torch"])
     if state["cuda"]:
         torch.cuda.set_rng_state_all(state["cuda"])
+    for numbers in state.get("mps", ()):
+        torch.mps.set_rng_state(numbers)
 
 
 def seed_from_nowhere() -> None:

@@ -151,8 +151,8 @@ class _Clock(StandIn):
             return
         is_first = self._batches == WARM_UP
         is_last = self._batches >= MOST_BATCHES + WARM_UP or time.perf_counter() - self._began > SECONDS
-        if (is_first or is_last) and pl_module.device.type == "cuda":
-            torch.cuda.synchronize(pl_module.device)  # it is behind by as much as it was told ahead
+        if (is_first or is_last) and pl_module.device.type != "cpu":
+            torch.accelerator.synchronize(pl_module.device)  # it is behind by as much as it was told ahead
         self._ended = time.perf_counter()
         if is_first:
             self._began = self._ended

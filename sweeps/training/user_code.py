@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import re
+import sysconfig
 import traceback
 from collections.abc import Hashable, Iterator, Sequence
 from pathlib import Path
@@ -90,6 +91,7 @@ def where(error: BaseException) -> str:
         text = ""
     _, rule = readable(text) if text else ("", "")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if "site-packages" not in f.filename]
+    frames = [f for f in frames if not f.filename.startswith(sysconfig.get_path("stdlib"))]
     ours = str(Path(__file__).parents[1])  # the whole engine
     frames = [f for f in frames if not f.filename.startswith(ours) or "/examples/" in f.filename]
     frames = [f for f in frames if not f.filename.startswith("<frozen ")]  # the import system

@@ -24,11 +24,14 @@ def test_the_path_through_the_readme_works_to_the_letter(tmp_path: Path) -> None
         done = subprocess.run(["bash", "-ec", script], cwd=tmp_path, env=environment,
                               capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
+    printed = ""
     for text in unnamed:
         done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, env=environment,
                               capture_output=True, text=True, timeout=240, check=False)  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
-        assert "Counter" in done.stdout
+        printed += done.stdout
+    assert "Counter" in printed
+    assert "class_path: moons.Net" in printed
     [moons, _] = list_sweeps(tmp_path / "sweeps.db")
     assert (moons.counts.finished, moons.counts.failed) == (12, 0)
     assert yaml.safe_load((tmp_path / "best.yaml").read_text())["model"]["class_path"] == "moons.Net"

@@ -1,0 +1,194 @@
+"""Sweeps from a script or a notebook: classes, numbers and folders of theirs, and the process afterwards."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from sweeps.errors import SpecError, UserError
+from sweeps.executors import code
+from sweeps.executors.cluster import cluster
+from sweeps.sweep_file.loading import load_spec
+
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+
+SWEEP: dict[str, Any] = {
+    "name": "t", "objective": {"metric": "val_loss", "direction": "minimize"}, "budget": {"trials": 2},
+    "data": "tests.modules.Data", "trainer": {"max_epochs": 1}, "resources": {"cpus": 1, "gpus": 0},
+    "search_space": {"model.init_args.lr": {"type": "float", "low": 0.01, "high": 0.1}},
+}  # fmt: skip
+
+
+def python(script: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Runs a script of this folder."""
+    (folder / "script.py").write_text(textwrap.dedent(script))
+    return subprocess.run([sys.executable, "script.py"], cwd=folder, capture_output=True, text=True,
+                          env=ENVIRONMENT, timeout=200, check=False)  # fmt: skip
+
+
+def test_numbers_paths_and_classes_of_python_are_what_yaml_would_say() -> None:
+    spec = load_spec(
+        SWEEP
+        | {
+            "model": Counter,
+            "files": Path("some") / "where",
+            "search_space": {
+                "model.init_args.width": {"type": "int", "low": np.int64(4), "high": np.int64(8)},
+                "model.init_args.rate": {"type": "categorical", "choices": np.logspace(-3, -1, 3)},
+                "model.init_args.depth": {"type": "categorical", "choices": range(1, 4)},
+            },
+        },
+        **{"budget.trials": np.int64(3)},
+    )
+    assert spec.budget.trials == 3
+    assert spec.base["model"] == {"class_path": "collections.Counter"}
+    assert spec.files == "some/where"
+    choices = [spec.search_space[f"model.init_args.{name}"]["choices"] for name in ("rate", "depth")]
+    assert choices == [pytest.approx([0.001, 0.01, 0.1]), [1, 2, 3]]
+    assert {type(value) for values in choices for value in values} == {float, int}
+
+
+def test_a_class_that_no_worker_can_import_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Net:
+        pass
+
+    monkeypatch.delattr(sys.modules["__main__"], "__file__", raising=False)  # as in a notebook
+    rule = r"no other process can import Net, .* `%%writefile my.py`\) and say 'my.Net'"
+    for given in (Net, "__main__.Net", {"class_path": Net}):
+        with pytest.raises(SpecError, match=rule) as caught:
+            load_spec(SWEEP | {"model": given})
+        assert caught.value.key.startswith("model")
+
+
+IN_A_SCRIPT = """
+    import os, sys
+    from sweeps import load_spec, run_sweep
+
+    sys.path.append(os.path.abspath("../elsewhere"))
+    from farther import Net
+
+    class Own(Net):
+        pass
+
+    if __name__ == "__main__":
+        before = dict(os.environ)
+        print(run_sweep(load_spec({SWEEP} | {{"model": Own}}), address="local").counts.total())
+        new = os.environ.keys() - before.keys() - {{"RAY_CLIENT_MODE", "_MLFLOW_TELEMETRY_SESSION_ID"}}
+        assert not new and os.environ.items() >= before.items(), new
+        import ray
+        ray.init(num_cpus=1, include_dashboard=False)
+        print(int(ray.cluster_resources()["CPU"]))
+        ray.shutdown()
+"""
+
+
+def test_a_script_has_its_class_in_itself_and_others_where_it_looks_for_them(tmp_path: Path) -> None:
+    """And afterwards its environment is as before, and it may start Ray for itself."""
+    (there := tmp_path / "here").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "farther.py").write_text("from tests.modules import Line as Net\n")
+    done = python(IN_A_SCRIPT.format(SWEEP=SWEEP), there)
+    assert done.stdout.split() == ["2", "1"], done.stderr
+
+
+WITHOUT_A_GUARD = """
+    from sweeps import load_spec, run_sweep
+    from tests.modules import Line
+
+    class Own(Line):
+        pass
+
+    run_sweep(load_spec({SWEEP} | {{"model": Own}}), address="local")
+"""
+
+
+def test_a_script_without_a_main_guard_is_one_line_and_starts_no_sweep_in_its_worker(tmp_path: Path) -> None:
+    done = python(WITHOUT_A_GUARD.format(SWEEP=SWEEP), tmp_path)
+    rule = 'put what runs the sweep under `if __name__ == "__main__":`: each worker imports this file'
+    assert f"importing 'script' failed: UserError: {rule} (script.py, line 8)" in done.stderr
+    assert not (tmp_path / "sweeps.db").exists()
+
+
+def test_the_folders_of_a_process_are_those_that_are_not_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (own := tmp_path / "src").mkdir()
+    monkeypatch.chdir(tmp_path)
+    installed = [path for path in sys.path if "site-packages" in path or "lib/python" in path]
+    scripts = str(Path(sys.executable).parent)
+    monkeypatch.setattr(sys, "path", [scripts, "src", str(own), *installed, str(tmp_path / "none"), "known"])
+    Path("known").mkdir()
+    assert code.own_places([str(tmp_path / "known")]) == [str(own)]
+
+
+def test_two_sweeps_at_once_in_one_process_are_one_line() -> None:
+    ready, done = threading.Event(), threading.Event()
+
+    def first() -> None:
+        with cluster("local", num_cpus=1, num_gpus=0):
+            ready.set()
+            done.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    try:
+        assert ready.wait(60)
+        with (
+            pytest.raises(UserError, match="this process runs a sweep already, and the one to end first"),
+            cluster("local"),
+        ):
+            pass
+    finally:
+        done.set()
+        thread.join()
+
+
+INTERRUPTED = """
+    import os, signal, time
+    from sweeps.interruption import Interrupted, own_process, signals_raise
+
+    if {owns}:
+        own_process()
+    try:
+        with signals_raise():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+            except Interrupted:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(10)
+    except KeyboardInterrupt:
+        print("goes on")
+"""
+
+
+@pytest.mark.parametrize(("owns", "ends"), [(False, (0, "goes on\n")), (True, (-signal.SIGINT, ""))])
+def test_a_second_ctrl_c_ends_the_sweep_and_of_processes_the_command_lines_only(
+    tmp_path: Path, owns: bool, ends: tuple[int, str]
+) -> None:
+    done = python(INTERRUPTED.format(owns=owns), tmp_path)
+    assert (done.returncode, done.stdout) == ends
+
+
+GROUP = """
+    import os
+    import ray._private.utils
+    ray._private.utils.detect_fate_sharing_support = lambda: None  # as on a Mac
+    from sweeps.executors import local
+
+    if __name__ == "__main__":
+        before = os.getpgrp()
+        with local.started(num_cpus=1, num_gpus=0):
+            print(os.getpgrp() == before)
+"""
+
+
+def test_a_sweep_stays_in_the_terminals_group_where_ray_would_make_one_of_its_own(tmp_path: Path) -> None:
+    assert python(GROUP, tmp_path).stdout == "True\n"
