@@ -27,9 +27,6 @@ from sweeps.executors.sharing import ALL, NONE, Place, Shared, have_gpu_in_commo
 OF_RAY = ("RAY_", "PYTHONBREAKPOINT")
 """How the names of environment variables begin that Ray sets."""
 
-_is_ours = threading.Lock()
-"""Held while this process is connected to a cluster for a sweep."""
-
 
 @contextlib.contextmanager
 def cluster(
@@ -52,45 +49,88 @@ def cluster(
 
     Raises:
         UserError: There is no Ray cluster at that address, or none that this process can be part of, as it
-            is connected to one; or there is too much in the folders to be sent there; or another sweep
-            runs in this process.
+            is connected to one; or there is too much in the folders to be sent there.
     """
     if address is not None and not address.strip():  # such as a variable of a shell that is not set
         raise UserError("--address: is empty; give HOST:PORT, auto or local, or leave it out")
-    if _is_ours.locked():
-        raise UserError("this process runs a sweep already, and the one to end first would take Ray from the "
-                        "other: run them one after the other, or each in a process of its own")  # fmt: skip
-    if ray.is_initialized():
-        if address:  # to train elsewhere than asked would be worse
-            place = f"--address {address}"
-            if address != "local":
-                reachable(address, place)
-            raise UserError(f"{place}: this process is connected to a Ray cluster already; leave it out")
-        yield tuple(folders)
-        return
+    with contextlib.ExitStack() as stack:
+        with _starting:
+            if ray.is_initialized():
+                _ensure_none_is_asked_for(address)
+                stack.enter_context(_users.one())
+                names = tuple(folders)
+            else:
+                names = stack.enter_context(_own(address, folders, say, options))
+        yield names
+
+
+def _ensure_none_is_asked_for(address: str | None) -> None:
+    if address:  # to train elsewhere than asked would be worse
+        place = f"--address {address}"
+        if address != "local":
+            reachable(address, place)
+        raise UserError(f"{place}: this process is connected to a Ray cluster already; leave it out")
+
+
+@contextlib.contextmanager
+def _own(
+    address: str | None, folders: Sequence[str], say: Callable[[str], None], options: dict[str, Any]
+) -> Iterator[tuple[str, ...]]:
+    """Connects this process to a cluster, until no other sweep of it uses that either."""
     before = dict(os.environ)
     logging.getLogger("ray").setLevel(logging.ERROR)
     source = "--address" if address else "RAY_ADDRESS"
     address = address or os.environ.get("RAY_ADDRESS") or ("local" if options else None)
-    with _is_ours:
+    with contextlib.ExitStack() as end, contextlib.ExitStack() as stack:
+        stack.callback(_leave, before)
+        names = tuple(folders)
+        if address is None:
+            stack.enter_context(_shared(say))
+        elif address == "local":
+            stack.enter_context(local.started(**options))
+            stack.enter_context(watched(Life(_head())))
+        else:
+            names = _join(address, source, folders)
+            stack.enter_context(watched(Life(_head(), AWAY_SECONDS)))
         try:
-            if address is None:
-                with _shared(say):
-                    yield tuple(folders)
-            elif address == "local":
-                with local.started(**options), watched(Life(_head())):
-                    yield tuple(folders)
-            else:
-                names = _join(address, source, folders)
-                with watched(Life(_head(), AWAY_SECONDS)):
-                    yield names
+            yield names
         finally:
-            ray.shutdown()
-            _leave_environment(before)
+            end.enter_context(_starting)  # who comes now starts one of its own afterwards
+            _users.wait_for_none()
 
 
-def _leave_environment(before: Mapping[str, str]) -> None:
-    """Puts back what Ray has set, for what this process does later, such as `ray.init` or `breakpoint`."""
+class _Users:
+    """The sweeps of other threads that use the cluster of one."""
+
+    def __init__(self) -> None:
+        self._count, self._changed = 0, threading.Condition()
+
+    @contextlib.contextmanager
+    def one(self) -> Iterator[None]:
+        self._add(1)
+        try:
+            yield
+        finally:
+            self._add(-1)
+
+    def _add(self, count: int) -> None:
+        with self._changed:
+            self._count += count
+            self._changed.notify_all()
+
+    def wait_for_none(self) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._count)
+
+
+_users = _Users()
+_starting = threading.RLock()
+"""Held while a thread connects this process to a cluster, or takes it from there."""
+
+
+def _leave(before: Mapping[str, str]) -> None:
+    """Leaves the cluster, and the environment as it was, for what this process does later."""
+    ray.shutdown()
     for name in [name for name in os.environ if name.startswith(OF_RAY)]:
         del os.environ[name]
     os.environ |= {name: value for name, value in before.items() if name.startswith(OF_RAY)}
