@@ -60,7 +60,7 @@ class Lease:
         self._training: set[int] = set()
         self._taken_by: dict[str, Any] | None = None
         self._gone: StudyGone | None = None
-        self._is_ending = False
+        self._is_ending = self._is_held = False
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
@@ -104,11 +104,13 @@ class Lease:
         return found
 
     def record(self, event: News) -> None:
-        """Counts the trials that train: the study has those that are only drawn as running, too."""
+        """Counts what trains (what is only drawn runs, too, for the study), and sees pauses."""
         if isinstance(event, Started):
             self._training.add(event.number)
         elif isinstance(event, Outcome | Again):
             self._training.discard(event.number)
+        elif isinstance(event, Request) and event.command in ("pause", "stop", "resume"):
+            self._is_held = event.command != "resume"
 
     def take_no_more(self) -> None:
         """Lets other terminals know that the sweep is ending: nobody would do what they ask for."""
@@ -148,7 +150,7 @@ class Lease:
 
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
-                "beat": time.time(), "is_ending": self._is_ending,
+                "beat": time.time(), "is_ending": self._is_ending, "is_held": self._is_held,
                 "training": len(self._training), "earlier_seconds": self._earlier,
                 "ran_seconds": self._earlier + time.monotonic() - self._since}  # fmt: skip
 

@@ -253,6 +253,21 @@ def test_a_sweep_that_runs_elsewhere_is_resumed_only_if_it_is_paused(tmp_path: P
             assert end_pause("s", url) == f"{runs}, which goes on with it"
 
 
+def test_a_pause_that_was_asked_for_where_the_clock_is_behind_is_one_all_the_same(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = create_study(fakes.spec(name="s"), open_storage(url), validations=4)
+    lease = Lease(study, url)
+    with lease.held():
+        long_ago = {"command": "pause", "arguments": {}, "sent_ns": 1}
+        study.set_user_attr("request:1", long_ago)
+        wait_for(lambda: bool(lease.requests()))
+        lease.record(Request("pause", {}))  # as the driver's loop does
+        wait_for(lambda: bool(study.user_attrs["driver"]["is_held"]))
+        assert "which goes on with it" in end_pause("s", url)
+        lease.record(Request("resume", {}))
+        wait_for(lambda: not study.user_attrs["driver"]["is_held"])
+
+
 def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_was_set_back(
     tmp_path: Path,
 ) -> None:

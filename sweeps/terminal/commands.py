@@ -143,7 +143,8 @@ def end_pause(name: str, storage: str | None, say: Callable[[str], None] | None 
     if driver is None:
         return ""
     runs = f"{name} is being run by process {driver['pid']} on {driver['host']}"
-    if not (_is_held(study.user_attrs) or driver.get("is_ending")):
+    # The clocks of two machines differ, and what was asked a moment ago is in no beat yet: either counts.
+    if not (driver.get("is_held") or driver.get("is_ending") or _is_held(study.user_attrs)):
         raise UserError(f"{runs} and is not paused, so there is nothing to resume; "
                         f"`sweeps status {shlex.quote(name)}` shows it")  # fmt: skip
     send(study, "resume")
