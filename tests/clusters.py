@@ -9,7 +9,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+from dashboards import load
 
 QUICK = {"RAY_health_check_period_ms": "500", "RAY_health_check_failure_threshold": "3"}
 """A dead node is found out after two seconds instead of fifteen."""
@@ -59,6 +64,23 @@ class Nodes:
         self._process.stdin.write(json.dumps([order, argument]) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
+
+
+def running(folder: Path) -> set[int]:
+    """The trials that have a slot: each has begun its log, and has not ended."""
+    if not (folder / "sweep-files").exists():
+        return set()
+    begun = {int(path.parent.name.removeprefix("trial-")) for path in folder.glob("sweep-files/*/*/log.txt")}
+    trials = load(folder / "sweeps.db", "small").trials
+    return begun & {trial.number for trial in trials if trial.state == "running"}
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
+    """Waits until it holds."""
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, "it did not come to pass"
+        time.sleep(0.5)  # a look reads the whole study
 
 
 def main() -> None:

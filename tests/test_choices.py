@@ -229,14 +229,6 @@ def test_check_and_launch_say_it_alike_and_resume_not_again(tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_choice_that_ends_the_workers_process_does_not_end_the_launch(tmp_path: Path) -> None:
-    written(tmp_path, of("nothing", "die_once"), resources={"gpus": 0, "cpus": 16})
-    done = one_line(typed("launch", "choosy.yaml", folder=tmp_path).stdout)
-    assert "note: search_space: building one of its choices ended the worker's process, so" in done
-    assert "2 complete" in done
-
-
-@pytest.mark.usefixtures("ray_cluster")
 def test_a_constructor_that_hangs_does_not_hold_up_a_launch_for_ever() -> None:
     spec: SweepSpec = load_spec(raw(of("nothing", "hang")))
     context = context_of(spec, Path("unused"), 0.0)

@@ -1,21 +1,17 @@
-"""Sweeps on a Ray cluster that others started; wrong addresses. Nodes come and go in `tests.long`."""
+"""Wrong addresses of a Ray cluster; sweeps on one that others started are in `tests.long`."""
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from dashboards import load
 from sweeps import load_spec, run_sweep
 from sweeps.errors import UserError
-from tests.clusters import Nodes
 from tests.test_cli import sweep_file
 
 
@@ -79,48 +75,3 @@ def test_the_environment_names_a_cluster_too() -> None:
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True,
                           check=False)  # fmt: skip
     assert "RAY_ADDRESS 127.0.0.1:1: no Ray cluster there" in done.stderr
-
-
-CLUSTER_SWEEP = {
-    "budget": {"trials": 500},
-    "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 4},
-}
-
-
-def test_a_sweep_ends_in_one_line_when_rays_process_on_its_machine_is_killed(tmp_path: Path) -> None:
-    """The rest of the cluster lives, but nothing that this process asks of it begins any more."""
-    cluster = Nodes({"num_cpus": 1})
-    [raylet] = cluster.raylets()
-    cluster.add(num_cpus=1)
-    sweep_file(tmp_path, model={"class_path": "tests.modules.Slow"}, **CLUSTER_SWEEP)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-    command = [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml", "--address", cluster.address]
-    with subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_for(lambda: len(running(tmp_path)) == 2)
-        os.kill(raylet, signal.SIGKILL)
-        _, error = process.communicate(timeout=120)
-    cluster.close()
-    assert process.returncode == 75
-    assert error == "sweeps: Ray's own process on this machine was killed; `sweeps resume` goes on\n"
-    sweep = load(tmp_path / "sweeps.db", "small")
-    assert sweep.summary.state == "interrupted"
-    assert "failed" not in [trial.state for trial in sweep.trials]
-
-
-def running(folder: Path) -> set[int]:
-    """The trials that have a slot: each has begun its log, and has not ended."""
-    if not (folder / "sweep-files").exists():
-        return set()
-    begun = {int(path.parent.name.removeprefix("trial-")) for path in folder.glob("sweep-files/*/*/log.txt")}
-    trials = load(folder / "sweeps.db", "small").trials
-    return begun & {trial.number for trial in trials if trial.state == "running"}
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
-    """Waits until it holds."""
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, "it did not come to pass"
-        time.sleep(0.5)  # a look reads the whole study

@@ -8,7 +8,7 @@ import pytest
 
 from sweeps.errors import ClusterLost
 from sweeps.executors.life import Life, asked, lives, watched
-from tests.test_cluster import wait_for
+from tests.clusters import wait_for
 
 
 def listens() -> tuple[socket.socket, str]:

@@ -28,7 +28,7 @@ from sweeps.study.persistence import create_study, load_study
 from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
-from tests.conftest import DIGITS, sweeps, typed
+from tests.conftest import DIGITS, typed
 from tests.live_sweeps import places_in
 
 MODULE = """
@@ -101,14 +101,14 @@ def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp
         for words in commands:
             refused = typed(*words, folder=tmp_path, code=2)
             assert f"sweeps: s is being launched by process {launch.pid}, which prepares it" in refused.stderr
-        assert sweeps("stop", "s", folder=tmp_path).stdout.startswith("s ends before its first trial")
+        assert typed("stop", "s", folder=tmp_path).stdout.startswith("s ends before its first trial")
         said = launch.communicate(timeout=60)[0]
     assert launch.returncode == 128 + signal.SIGTERM
     assert said.endswith(
         "s was interrupted before its first trial; nothing of it is left, so launch it again\n"
     )
     assert not list(tmp_path.glob("*.db*"))
-    assert "no sweep 's'" in sweeps("stop", "s", folder=tmp_path, code=2).stderr
+    assert "no sweep 's'" in typed("stop", "s", folder=tmp_path, code=2).stderr
 
 
 def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(

@@ -15,7 +15,7 @@ import pytest
 from sweeps.errors import UserError
 from sweeps.executors import cluster
 from sweeps.executors.sharing import BATCH_JOBS, Place, Shared, have_gpu_in_common, runtime_folder
-from tests.test_cluster import wait_for
+from tests.clusters import wait_for
 
 HERE = Shared("127.0.0.1:1", "token", 7, "", sys.executable)
 OWN = """

@@ -1,4 +1,4 @@
-"""The short form of the kills; `make chaos` does 200, and `tests.long` has those with PostgreSQL."""
+"""The short form of the kills; `make chaos` does 200, and `tests.long` has two forms on other ground."""
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -55,7 +55,3 @@ def test_a_driver_may_be_killed_at_any_step(name: str, survived: dict[str, "Futu
 
 def test_workers_may_be_killed_at_any_step_of_a_training(tmp_path: Path, templates: list[Template]) -> None:
     assert len(kill_workers(tmp_path, templates[0].run)) == 8
-
-
-def test_a_worker_of_rays_may_be_killed_while_it_writes_a_checkpoint(tmp_path: Path) -> None:
-    assert len(kill_workers(tmp_path, points=["write"])) == 1

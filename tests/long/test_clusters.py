@@ -16,11 +16,15 @@ import pytest
 from dashboards import load
 from sweeps.executors.sharing import Place
 from tests.chaos.instants import descendants, title
-from tests.clusters import Nodes
+from tests.clusters import Nodes, running, wait_for
 from tests.conftest import sweeps, typed
 from tests.test_cli import sweep_file
-from tests.test_cluster import CLUSTER_SWEEP, running, wait_for
 from tests.test_orphans import all_gone
+
+CLUSTER_SWEEP = {
+    "budget": {"trials": 500},
+    "trainer": {"max_epochs": 3, "accelerator": "cpu", "log_every_n_steps": 4},
+}
 
 
 def launch(folder: Path, **changes: Any) -> "subprocess.Popen[str]":
@@ -67,6 +71,28 @@ def test_slots_follow_the_nodes_that_come_and_go(nodes: Nodes, tmp_path: Path) -
     states = [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]
     assert "failed" not in states  # what ran on the third node went on, or will when the sweep does
     assert states.count("complete") >= 4
+
+
+def test_a_sweep_ends_in_one_line_when_rays_process_on_its_machine_is_killed(tmp_path: Path) -> None:
+    """The rest of the cluster lives, but nothing that this process asks of it begins any more."""
+    cluster = Nodes({"num_cpus": 1})
+    [raylet] = cluster.raylets()
+    cluster.add(num_cpus=1)
+    sweep_file(tmp_path, model={"class_path": "tests.modules.Slow"}, **CLUSTER_SWEEP)
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    command = [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml", "--address", cluster.address]
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_for(lambda: len(running(tmp_path)) == 2)
+        os.kill(raylet, signal.SIGKILL)
+        _, error = process.communicate(timeout=120)
+    cluster.close()
+    assert process.returncode == 75
+    assert error == "sweeps: Ray's own process on this machine was killed; `sweeps resume` goes on\n"
+    sweep = load(tmp_path / "sweeps.db", "small")
+    assert sweep.summary.state == "interrupted"
+    assert "failed" not in [trial.state for trial in sweep.trials]
 
 
 OWNER = """
