@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sweeps.executors import orphans
-from sweeps.executors.orphans import _belongs
+from sweeps.executors.orphans import _belongs, remove
 from sweeps.executors.scripted import Step
 from sweeps.records import Assignment, Report
 from tests import fakes
@@ -120,6 +120,7 @@ def test_a_worker_that_ray_lets_go_trains_no_further(ray_cluster: None, tmp_path
 
 CLUSTER = """
 import ctypes, time
+import ray
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
 from sweeps.records import Report
@@ -138,7 +139,7 @@ with cluster("local", num_cpus=2):
         while not isinstance(event := executor.next_event(), Report):
             pass
         executor.reply(event.number, stop=False)
-    print("ready", flush=True)
+    print(ray._private.worker._global_node.get_session_dir_path(), flush=True)
     time.sleep(600)
 """
 
@@ -148,12 +149,36 @@ def test_nothing_is_left_of_a_local_cluster_whose_driver_is_killed(
 ) -> None:
     driver = start(CLUSTER)
     assert driver.stdout is not None
-    assert driver.stdout.readline() == "ready\n"
+    folder = Path(driver.stdout.readline().strip())
+    assert (folder / "logs").is_dir()
     there = descendants(driver.pid)
     titles = sorted(title(pid).partition(".")[0].strip() for pid in there if title(pid).startswith("ray::"))
     assert titles == ["ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::Worker", "ray::Worker"]
     driver.kill()
     wait_for(all_gone(there), 30)
+    wait_for(lambda: not folder.exists(), 30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody knows whether its processes have ended")
+def test_the_folder_of_a_cluster_is_removed_and_no_other(tmp_path: Path) -> None:
+    ours, others = (
+        tmp_path / "session_2026-05-05_10-00-00_1_77",
+        tmp_path / "session_2026-05-05_10-00-00_2_78",
+    )
+    for folder in (ours, others):
+        (folder / "logs").mkdir(parents=True)
+    latest = tmp_path / "session_latest"
+    latest.symlink_to(others)
+    remove(str(others), 77)
+    remove(str(tmp_path), 77)
+    assert (others / "logs").is_dir()
+    remove(str(ours), 77)
+    assert sorted(tmp_path.iterdir()) == [others, latest]
+    ours.mkdir()
+    latest.unlink()
+    latest.symlink_to(ours)
+    remove(str(ours), 77)
+    assert list(tmp_path.iterdir()) == [others]
 
 
 OPENS = (

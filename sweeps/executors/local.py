@@ -52,6 +52,8 @@ def started(**options: Any) -> Iterator[None]:
     reaper = Reaper()
     try:
         start(**options)
+        node: Any = ray._private.worker._global_node
+        reaper.remove(node.get_session_dir_path())
         yield
     finally:
         ray.shutdown()

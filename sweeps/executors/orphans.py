@@ -30,6 +30,9 @@ FIRST_CALL_SECONDS = 20.0
 NAME = "session_%Y-%m-%d_%H-%M-%S"
 """How the name begins that Ray gives to the folder of a cluster, in local time."""
 
+NAMED = b"\0"
+"""What follows the name of a folder that is to be removed."""
+
 KILL_WITH_PARENT = 1
 """Linux's PR_SET_PDEATHSIG, in <sys/prctl.h>."""
 
@@ -87,7 +90,8 @@ class Reaper:
 
     Ray names the folder of a cluster's logs after the time and the process that started it; what belongs to
     the cluster, and what that forked, writes files there. The environment would not do: who sets a title
-    loses it. Only Linux tells who writes where; elsewhere nothing is killed.
+    loses it. Only Linux tells who writes where; elsewhere nothing is killed. Once all have ended, the folder
+    that `remove` named goes, too.
     """
 
     def __init__(self) -> None:
@@ -97,19 +101,53 @@ class Reaper:
             start_new_session=True,  # a closed terminal must not end it
         )  # fmt: skip
 
+    def remove(self, folder: str) -> None:
+        """Names the cluster's own folder, which nobody needs any more when its processes have ended."""
+        if self._process.stdin:
+            with contextlib.suppress(OSError):  # somebody has killed it
+                self._process.stdin.write(os.fsencode(folder) + NAMED)
+                self._process.stdin.flush()
+
     def close(self) -> None:
         """Ends what is left of the cluster; waits for it."""
         self._process.communicate(b"x")
 
 
-def wait_for(driver: int) -> None:
-    """Waits for the driver's word, or its end: a process that it forked may hold the pipe open."""
-    while os.getppid() == driver and not select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
-        pass
+def wait_for(driver: int) -> str:
+    """Waits for the driver's word, or its end: a process that it forked may hold the pipe open.
+
+    Returns:
+        The folder that it named before; "" if it did not come so far.
+    """
+    said = b""
+    while os.getppid() == driver:
+        if select.select([sys.stdin], [], [], LOOK_SECONDS)[0]:
+            got = os.read(sys.stdin.fileno(), 4096)
+            said += got
+            if not got or not said.endswith(NAMED):
+                break
+    return os.fsdecode(said.partition(NAMED)[0]) if NAMED in said else ""
 
 
-def reap(driver: int, since: str, until: str) -> None:
-    """Kills what is left of a cluster, if it does not end by itself in a short while.
+def remove(folder: str, driver: int) -> None:
+    """Removes the folder of a cluster that this driver had, and the link of Ray's that says it is the latest.
+
+    Ray puts no other link in the place of one whose folder is gone.
+    """
+    import shutil
+
+    path = Path(folder)
+    if sys.platform != "linux" or not path.match(f"session_*_{driver}"):
+        return  # its processes may live
+    latest = path.with_name("session_latest")
+    with contextlib.suppress(OSError):  # there is none
+        if latest.readlink().name == path.name:
+            latest.unlink()
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def reap(driver: int, since: str, until: str) -> bool:
+    """Kills what is left of a cluster, if it does not end by itself in a short while; whether it has ended.
 
     Args:
         driver: The process that started it.
@@ -121,11 +159,12 @@ def reap(driver: int, since: str, until: str) -> None:
     while left := [process for process in _processes() if _belongs(process, driver, since, until)]:
         elapsed = time.monotonic() - began
         if elapsed > END_SECONDS:
-            return
+            return False
         for process in left if elapsed > GRACE_SECONDS else ():
             with contextlib.suppress(OSError):
                 os.kill(int(process.name), signal.SIGKILL)
         time.sleep(0.1)
+    return True
 
 
 def _processes() -> list[Path]:
@@ -164,5 +203,6 @@ def _last(since: str, seconds: float) -> str:
 
 if __name__ == "__main__":
     began = time.monotonic()
-    wait_for(driver := int(sys.argv[1]))
-    reap(driver, sys.argv[2], _last(sys.argv[2], time.monotonic() - began))
+    named = wait_for(driver := int(sys.argv[1]))
+    if reap(driver, sys.argv[2], _last(sys.argv[2], time.monotonic() - began)) and named:
+        remove(named, driver)
