@@ -105,7 +105,7 @@ def sentences(sweep: Sweep) -> list[str]:
         own = [] if len(commits) == 1 else [f"commit {recipe.git_commit or 'unknown'}"]
         own += [f"{name} {version}" for name, version in recipe.versions.items() if name not in shared]
         own += _own_modules(recipe, all_of)
-        if all(recipe.sources != driver.sources for driver in sweep.drivers):
+        if not any(_is_same(recipe, driver) for driver in sweep.drivers):
             own.append("edited while the sweep ran")
         which = f"trial{'s'[: len(numbers) > 1]} {ranges(numbers)}"
         said += [f"{which} ran with {', '.join(own)}"] if own else []

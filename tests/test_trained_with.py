@@ -169,6 +169,18 @@ def test_numbers_are_ranges() -> None:
     assert ranges(range(0, 60, 2)).endswith(", 22 and 18 more")
 
 
+def test_what_was_edited_meanwhile_stays_so_though_it_is_committed_for_the_next_driver() -> None:
+    first = Driver(None, {}, "abc", {"net": "1"})
+    trials = [trial_record(0, drivers=(0,)), trial_record(1, drivers=(0,), code={"net": "2"}),
+              trial_record(2, drivers=(1,))]  # fmt: skip
+    both = sweep_record(trials, drivers=(first, replace(first, git_commit="def", sources={"net": "2"})))
+    assert sentences(both) == [
+        "trial 0 ran with commit abc, net 1",
+        "trial 1 ran with commit abc, net 2, edited while the sweep ran",
+        "trial 2 ran with commit def, net 2",
+    ]
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_module_that_is_edited_meanwhile_is_said_once_and_kept_with_the_trials_that_have_it(
     tmp_path: Path,
