@@ -7,11 +7,11 @@ import optuna
 import pytest
 
 from sweeps.driver import drive
-from sweeps.errors import UserError
+from sweeps.errors import NothingLeft, UserError
 from sweeps.executors.scripted import ScriptedExecutor
-from sweeps.planning.places import places_of_study
+from sweeps.planning.places import ensure_files, places_of_study
 from sweeps.planning.plan import context_of
-from sweeps.planning.resumption import notes_of
+from sweeps.planning.resumption import continued, notes_of
 from sweeps.provenance import run_with
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study, loaded_spec
@@ -80,20 +80,22 @@ def test_a_sweep_without_the_checkpoints_that_it_needs_says_so(
     monkeypatch.chdir(now)
     study, url = found(now)
     files = was / "sweep-files" / "test"
-    assert places_of_study(study, spec, url).files == files, "nothing of it is needed yet"
+    where = places_of_study(study, spec, url)
+    assert where.files == files
+    ensure_files(study, spec, where)  # nothing of it is needed yet
     trial = study.ask()
     trial.report(0.5, 1)
     if ended:
         study.tell(trial, 0.5)
     held = "the checkpoint of the best trial" if ended else "the checkpoint of trial 0, which is to go on"
     with pytest.raises(UserError) as caught:
-        places_of_study(study, spec, url)
+        continued(study, url, None, None, print)
     assert str(caught.value) == (
         f"test: {files}, which held {held}, is not there any more; put it back, or a link to what it is now, "
         f"such as: ln -s {now} {was}; without it the sweep goes on after: mkdir -p {files}"
     )
     files.mkdir(parents=True)
-    assert places_of_study(study, spec, url).files == files
+    assert continued(study, url, None, None, print)[1].files == files
 
 
 def test_what_keeps_no_checkpoint_of_the_best_lacks_none(
@@ -104,7 +106,23 @@ def test_what_keeps_no_checkpoint_of_the_best_lacks_none(
     (now / "sweep-files").rename(now / "others")
     study, url = found(now)
     study.tell(study.ask(), 0.5)
-    assert places_of_study(study, spec, url).files == was / "sweep-files" / "test"
+    assert continued(study, url, None, None, print)[1].files == was / "sweep-files" / "test"
+    assert spec.keep_checkpoints == 0
+
+
+def test_a_sweep_at_its_end_needs_no_checkpoints_to_say_so(
+    was: Path, now: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched(was, monkeypatch)
+    (was / "sweep-files").rename(now)
+    study, url = found(was)
+    for _ in range(3):
+        study.tell(study.ask(), 0.5)
+    study.set_user_attr("sweep_state", "finished")
+    with pytest.raises(NothingLeft, match="its budget of 3 trials is used"):
+        continued(study, url, None, None, print)
+    with pytest.raises(UserError, match=f"such as: ln -s WHAT-IT-IS-NOW {was}/sweep-files; without it"):
+        continued(study, url, "+1", None, print)
 
 
 def test_relative_paths_start_where_it_was_launched_while_that_is_there(

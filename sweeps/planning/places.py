@@ -93,8 +93,7 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
     """Where an earlier driver kept what.
 
     Raises:
-        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it;
-            or that of the checkpoints is not: trials would begin anew without a word.
+        UserError: The folder of MLflow's database is not there any more: a new one would have a part of it.
     """
     attributes = study.user_attrs
     mlflow = attributes["mlflow"]
@@ -114,26 +113,29 @@ def places_of_study(study: "optuna.Study", spec: SweepSpec, url: str) -> Places:
 
 
 def _files_of(study: "optuna.Study", spec: SweepSpec, url: str, store: str) -> Path:
-    """The sweep's own folder on this machine: where it was, or beside the study's database if both moved.
+    """The sweep's own folder on this machine: where it was, or beside the study's database if both moved."""
+    stored, database = Path(study.user_attrs["spool"]), sqlite_path(url)
+    root = LOCAL_FILES if store else spec.files
+    if database and not is_there(stored) and is_there(beside := database.parent.resolve() / root / spec.name):
+        return beside
+    return stored
+
+
+def ensure_files(study: "optuna.Study", spec: SweepSpec, where: Places) -> None:
+    """Checks that the checkpoints are there that a sweep goes on with, or trials would begin anew unsaid.
 
     Raises:
-        UserError: It is in neither place, and has checkpoints that the sweep is to go on with.
+        UserError: Their folder is not there any more.
     """
-    stored, database = Path(study.user_attrs["spool"]), sqlite_path(url)
-    if is_there(stored):
-        return stored
-    root = LOCAL_FILES if store else spec.files
-    if database and is_there(beside := database.parent.resolve() / root / spec.name):
-        return beside
-    if not store and (lost := _held(study, spec)):
-        missing = [folder for folder in (stored, *stored.parents) if not is_there(folder)][-1]
-        now = str(Path.cwd()) if str(missing) == study.user_attrs.get("start") else "WHAT-IT-IS-NOW"
-        link, new = shlex.join(["ln", "-s", now, str(missing)]), shlex.join(["mkdir", "-p", str(stored)])
-        raise UserError(
-            f"{spec.name}: {stored}, which held {lost}, is not there any more; put it back, or a link to "
-            f"what it is now, such as: {link}; without it the sweep goes on after: {new}"
-        )
-    return stored
+    if where.store or is_there(where.files) or not (lost := _held(study, spec)):
+        return
+    missing = [folder for folder in (where.files, *where.files.parents) if not is_there(folder)][-1]
+    now = str(Path.cwd()) if str(missing) == study.user_attrs.get("start") else "WHAT-IT-IS-NOW"
+    link, new = shlex.join(["ln", "-s", now, str(missing)]), shlex.join(["mkdir", "-p", str(where.files)])
+    raise UserError(
+        f"{spec.name}: {where.files}, which held {lost}, is not there any more; put it back, or a link to "
+        f"what it is now, such as: {link}; without it the sweep goes on after: {new}"
+    )
 
 
 def _held(study: "optuna.Study", spec: SweepSpec) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from sweeps.control import find_driver
 from sweeps.errors import NothingLeft, UserError
 from sweeps.lr import finder
-from sweeps.planning.places import Places, places_of_study
+from sweeps.planning.places import Places, ensure_files, places_of_study
 from sweeps.samplers.algorithms import make_sampler
 from sweeps.study import hours as hours_of_a_sweep
 from sweeps.study.outcomes import is_in_budget
@@ -42,6 +42,7 @@ def continued(
     spec = finder.applied(going_on(study, trials, hours), study.user_attrs)
     where = places_of_study(study, spec, url)
     _ensure_there_is_work(study, spec, where, has_time=hours is not None)
+    ensure_files(study, spec, where)
     return spec, where
 
 
