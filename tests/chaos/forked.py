@@ -21,7 +21,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Self
 
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 
 IMPORTED = (
     "mlflow", "optuna.storages", "lightning.pytorch.cli", "sweeps.training.trial",
@@ -102,13 +102,16 @@ class ForkedRay:
         return ready[:1], ready[1:]
 
     @staticmethod
-    def get(reference: Connection) -> Any:
+    def get(reference: Connection, timeout: float | None = None) -> Any:
         """Receives a result.
 
         Raises:
             RayActorError: The process of the actor is dead.
+            GetTimeoutError: There is none after so many seconds.
         """
         try:
+            if not reference.poll(timeout):
+                raise GetTimeoutError
             return reference.recv()
         except (EOFError, OSError):
             raise RayActorError from None
