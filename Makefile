@@ -15,7 +15,7 @@ READY := .venv/.ready
 $(READY): pyproject.toml requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$$($(PYTHON) --version) is too old: make $(MAKECMDGOALS) PYTHON=python3.12, or any from 3.11 on"; exit 1; }
-	$(PYTHON) -m venv --clear .venv
+	$(PYTHON) -m venv $(if $(wildcard $(READY)),,--clear) .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $(READY)

@@ -21,6 +21,8 @@ MARK = "lightning_sweeps"
 # A lease that was not renewed for so long is lost; for so long a driver is watched, at these times.
 LEASE_SECONDS = 15.0
 WATCH_SECONDS, LOOK_SECONDS = 3.0, 0.5
+# No clock is so far ahead of another.
+OLD_SECONDS = 86400.0
 
 _lost: set[tuple[str, float]] = set()
 
@@ -37,7 +39,9 @@ def looked_at(studies: "Sequence[Study]") -> list[dict[str, Any]]:
     while doubtful and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
         for index in list(doubtful):
-            now, before = studies[index].user_attrs, attributes[index]["driver"]
+            now, before = attributes[index], attributes[index]["driver"]
+            with suppress(KeyError):  # somebody has deleted it
+                now = studies[index].user_attrs
             if (driver := now.get("driver") or {}) != before:
                 attributes[index] = now | {"driver": driver | {"is_renewed": bool(driver.get("beat"))}}
                 doubtful.remove(index)
@@ -48,7 +52,8 @@ def looked_at(studies: "Sequence[Study]") -> list[dict[str, Any]]:
 def _is_doubtful(attrs: dict[str, Any]) -> bool:
     driver = attrs.get("driver") or {}
     is_running = attrs.get("sweep_state") == "running" and bool(driver.get("beat"))
-    return is_running and not (_is_near(driver) or _is_new(driver) or _lease(driver) in _lost)
+    is_old = time.time() - driver.get("beat", 0.0) > OLD_SECONDS
+    return is_running and not (_is_near(driver) or _is_new(driver) or is_old or _lease(driver) in _lost)
 
 
 def _lease(driver: dict[str, Any]) -> tuple[str, float]:
@@ -88,7 +93,8 @@ def _is_near(driver: dict[str, Any]) -> bool:
 
 
 def _is_new(driver: dict[str, Any]) -> bool:
-    return bool(time.time() - driver.get("beat", 0.0) <= LEASE_SECONDS)
+    age = time.time() - driver.get("beat", 0.0)
+    return bool(-LEASE_SECONDS <= age <= LEASE_SECONDS or (age < 0 and _is_near(driver)))
 
 
 def _space() -> str:

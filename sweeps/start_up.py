@@ -62,7 +62,8 @@ def workers(
         stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
         count, need = slots_of([node.total for node in nodes().values()], spec)
         if not code.is_copy(folders):  # the last is the current folder
-            folders = (*folders[:-1], *code.own_places(folders), folders[-1])
+            also = dict.fromkeys([*code.own_places(folders), *spec.places])
+            folders = (*folders[:-1], *also, folders[-1])
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         environment = {} if code.is_copy(folders) else dict(os.environ)
         executor = RayExecutor(

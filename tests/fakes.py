@@ -145,19 +145,20 @@ class AsAssigned(Scripted):
 
 
 class Importing(Scripted):
-    """Imports a module of the user's when it trains its first trial, as workers do.
+    """Imports a module of the user's when it trains a trial, as workers do.
 
     Args:
         folder: Where the module is.
         name: Its name.
+        first: The first trial that needs it.
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, first: int = 0) -> None:
         super().__init__(falling)
-        self.folder, self.name = folder, name
+        self.folder, self.name, self.first = folder, name, first
 
     def _run(self, assignment: Assignment, reporter: Reporter) -> Outcome:
-        if self.name not in sys.modules:
+        if self.name not in sys.modules and assignment.number >= self.first:
             sys.path.insert(0, str(self.folder))
             importlib.import_module(self.name)
         note_imports()

@@ -9,6 +9,7 @@ import optuna
 import pytest
 
 from sweeps.records import Outcome, State
+from sweeps.storages.patience import current, patient
 from sweeps.study.asking import Asker
 from sweeps.study.study import Study
 from tests import fakes
@@ -56,6 +57,25 @@ def test_it_does_not_wait_for_the_sampler(sampler: Slow) -> None:
     sampler.leave.set()
     assert next_one(ask).number == 0
     assert sampler.threads == {"asker_0"}
+
+
+class Waiting(optuna.samplers.RandomSampler):
+    """Notes how long the thread that asks it waits for a database."""
+
+    seconds = 0.0
+
+    def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+        self.seconds = current().seconds
+        return super().infer_relative_search_space(study, trial)
+
+
+def test_its_thread_waits_for_a_database_as_long_as_its_sweep_does() -> None:
+    study = Study(optuna.create_study(sampler=(sampler := Waiting())), fakes.spec())
+    with patient(7):
+        ask = Asker(study, in_background=True)
+    assert next_one(ask).number == 0
+    ask.close()
+    assert sampler.seconds == 7
 
 
 def test_it_draws_as_many_as_the_budget_has_and_keeps_one_ready(sampler: Slow) -> None:

@@ -1,6 +1,7 @@
 """What a script learns from how a command ended: to go on, to try again, or to call a person."""
 
 import importlib.util
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -37,6 +38,8 @@ def test_to_resume_what_is_at_its_end_is_no_mistake_unless_more_was_asked_for(fi
     done = typed("resume", "test", folder=finished)
     assert (done.stdout, done.stderr) == ("", USED)
     assert typed("resume", "test", "--quiet", folder=finished).stderr == ""
+    said = json.loads(typed("resume", "test", "--json", folder=finished).stdout)
+    assert said == {"name": "test", "nothing_left": USED.removeprefix("sweeps: ").strip()}
     assert typed("resume", "test", "--trials", "3", folder=finished, code=2).stderr == USED
 
 
@@ -80,10 +83,11 @@ sweeps() {{ local code=${{codes[0]}}; codes=("${{codes[@]:1}}"); echo "ends with
         pytest.param(0, "75 1", ["ends with 75", "sleeps", "ends with 1"], id="until it fails"),
         pytest.param(1, "75", ["ends with 75", "requeue"], id="requeued"),
         pytest.param(1, "0", ["ends with 0"], id="done"),
-        pytest.param(1, "1", ["ends with 1"], id="failed"),
+        pytest.param(1, "1", ["ends with 1"], id="failed, and so does the job"),
     ],
 )
 def test_the_readmes_loops_try_again_and_end(index: int, codes: str, said: list[str]) -> None:
     script = SCRIPT.format(codes=codes, line=LINE.findall(Path("README.md").read_text())[index])
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout.split("\n")[:-1] == said
+    assert index == 0 or done.returncode == int(codes)

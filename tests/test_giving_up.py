@@ -43,6 +43,15 @@ def test_what_fails_one_after_the_other_ends_a_sweep_though_trials_before_were_w
     )
 
 
+def test_at_the_end_of_its_budget_a_sweep_does_not_give_up() -> None:
+    failures(IN_A_ROW_BEFORE_GIVING_UP).check(is_any_well=True, is_at_end=True)
+    study = fakes.study(fakes.spec(budget={"trials": IN_A_ROW_BEFORE_GIVING_UP + 1}))
+    for number in range(IN_A_ROW_BEFORE_GIVING_UP + 1):
+        assert study.ask() is not None
+        study.tell(gone(number) if number else Outcome(0, State.COMPLETE, 0.5))
+    assert study.ask() is None
+
+
 @pytest.mark.parametrize(
     "outcome",
     [

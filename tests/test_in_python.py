@@ -14,6 +14,7 @@ import pytest
 
 from sweeps.errors import SpecError
 from sweeps.executors import code
+from sweeps.sweep_file.from_python import plain
 from sweeps.sweep_file.loading import load_spec
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
@@ -52,6 +53,12 @@ def test_numbers_paths_and_classes_of_python_are_what_yaml_would_say() -> None:
     choices = [spec.search_space[f"model.init_args.{name}"]["choices"] for name in ("rate", "depth")]
     assert choices == [pytest.approx([0.001, 0.01, 0.1]), [1, 2, 3]]
     assert {type(value) for values in choices for value in values} == {float, int}
+
+
+def test_numpys_arrays_of_anything_and_its_functions_are_no_matter() -> None:
+    mixed = np.array([np.float32(0.5), "a"], dtype=object)
+    assert plain({np.int64(1): mixed, "f": np.mean}) == {1: [0.5, "a"], "f": np.mean}
+    assert type(plain(mixed)[0]) is float
 
 
 def test_a_class_that_no_worker_can_import_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,6 +102,9 @@ def test_a_script_has_its_class_in_itself_and_others_where_it_looks_for_them(tmp
     (tmp_path / "elsewhere" / "farther.py").write_text("from tests.modules import Line as Net\n")
     done = python(IN_A_SCRIPT.format(SWEEP=SWEEP), there)
     assert done.stdout.split() == ["2", "1"], done.stderr
+    resume = [sys.executable, "-m", "sweeps.cli", "resume", "t", "--trials", "+1"]
+    again = subprocess.run(resume, cwd=there, capture_output=True, text=True, env=ENVIRONMENT, check=False)
+    assert "3 trials finished" in again.stderr + again.stdout
 
 
 WITHOUT_A_GUARD = """
@@ -133,12 +143,12 @@ TWO_AT_ONCE = """
     from sweeps.executors.cluster import cluster
 
     def first():
-        with cluster("local", num_cpus=1, num_gpus=0):
+        with cluster("local", say=said.append, num_cpus=1, num_gpus=0):
             ready.set()
             done.wait()
 
     if __name__ == "__main__":
-        ready, done = threading.Event(), threading.Event()
+        ready, done, said = threading.Event(), threading.Event(), []
         thread = threading.Thread(target=first)
         thread.start()
         ready.wait()
@@ -147,12 +157,13 @@ TWO_AT_ONCE = """
             time.sleep(0.5)
             print(thread.is_alive(), int(ray.cluster_resources()["CPU"]))
         thread.join()
-        print(ray.is_initialized())
+        print(ray.is_initialized(), said)
 """
 
 
 def test_of_two_sweeps_at_once_in_one_process_the_first_waits_for_the_other(tmp_path: Path) -> None:
-    assert python(TWO_AT_ONCE, tmp_path).stdout.split() == ["True", "1", "False"]
+    said = ["waiting for the other sweeps of this process, which use its cluster"]
+    assert python(TWO_AT_ONCE, tmp_path).stdout == f"True 1\nFalse {said}\n"
 
 
 INTERRUPTED = """

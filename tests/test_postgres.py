@@ -2,6 +2,7 @@
 
 import multiprocessing
 import signal
+import socket
 from multiprocessing.synchronize import Barrier
 
 import optuna
@@ -9,6 +10,7 @@ import psycopg
 import pytest
 
 from sweeps.errors import ServerAway, UserError
+from sweeps.storages.servers import unusable
 from sweeps.storages.storage import open_storage, study_names
 from sweeps.storages.uris import study_url
 from tests.postgres import PASSWORD, Server
@@ -43,6 +45,22 @@ def test_processes_that_open_an_empty_database_at_once_all_succeed(postgres: Ser
         process.join(60)
     assert [process.exitcode for process in processes] == [0] * 4
     assert sorted(study_names(study_url(url))) == ["s0", "s1", "s2", "s3"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "FATAL:  the database system is starting up",
+        "FATAL:  the database system is in recovery mode",
+        "FATAL:  sorry, too many clients already",
+        "server closed the connection unexpectedly",
+    ],
+)
+def test_a_server_that_listens_and_will_take_connections_again_is_away(said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"postgresql://me@127.0.0.1:{server.getsockname()[1]}/db"
+        assert isinstance(unusable(url, said), ServerAway)
+        assert not isinstance(unusable(url, 'FATAL:  role "me" does not exist'), ServerAway)
 
 
 @pytest.mark.parametrize(

@@ -920,6 +920,10 @@ def test_what_an_earlier_driver_left_has_the_commit_of_that_driver(info: SweepIn
     ledger.add(assignment(1), 3)
     assert Text("tag", "c", "new") in ledger.open[0].waiting
     assert ledger.open[1].tags["c"] == "new"
+    ledger.add(assignment(2), 4, is_replayed=True)  # it was only drawn
+    ledger.add(assignment(2), 5)
+    assert ledger.open[2].tags["c"] == "old"
+    assert Text("tag", "c", "new") in ledger.open[2].waiting
 
 
 @pytest.mark.parametrize("is_replayed", [False, True])

@@ -116,10 +116,14 @@ def test_the_json_form_is_plain_json_without_nan(copy: Path, url: bool) -> None:
     [
         pytest.param("running", {"host": HERE, "pid": os.getpid(), "beat": -3600}, "running", id="alive"),
         pytest.param("running", {"host": HERE, "pid": 2**22 - 3, "beat": -3600}, "interrupted", id="dead"),
-        pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": -3600}, "running", id="elsewhere"),
+        pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": -10}, "running", id="elsewhere"),
+        pytest.param(
+            "running", {"host": "elsewhere", "pid": 7, "beat": -3600}, "interrupted", id="its clock"
+        ),
+        pytest.param("running", {"host": "elsewhere", "pid": 7, "beat": 1e6}, "interrupted", id="long ago"),
         pytest.param(
             "running",
-            {"host": HERE, "space": "a container", "pid": 2**22 - 3, "beat": -3600},
+            {"host": HERE, "space": "a container", "pid": 2**22 - 3, "beat": -10},
             "running",
             id="in a container with this machine's name",
         ),
@@ -138,17 +142,17 @@ def test_a_sweep_whose_driver_lost_its_lease_was_interrupted(
     assert list_sweeps(tmp_path / "sweeps.db")[0].state == shown
 
 
-@pytest.mark.parametrize("beats", [True, False])
-def test_a_driver_elsewhere_whose_clock_is_late_runs_as_long_as_it_renews_its_lease(
-    tmp_path: Path, beats: bool
+@pytest.mark.parametrize(("beats", "late"), [(True, 3600), (True, -3600), (False, 3600)])
+def test_a_driver_elsewhere_whose_clock_is_another_runs_as_long_as_it_renews_its_lease(
+    tmp_path: Path, beats: bool, late: int
 ) -> None:
-    lease = {"host": "elsewhere", "pid": 7, "id": str(beats), "beat": time.time() - 3600}
+    lease = {"host": "elsewhere", "pid": 7, "id": f"{beats} {late}", "beat": time.time() - late}
     study = add_sweep(tmp_path / "sweeps.db", "s", [], sweep_state="running", driver=lease)
     over = threading.Event()
 
     def renew() -> None:
         while not over.wait(0.2):
-            study.set_user_attr("driver", lease | {"beat": time.time() - 3600})
+            study.set_user_attr("driver", lease | {"beat": time.time() - late})
 
     if beats:
         threading.Thread(target=renew, daemon=True).start()

@@ -130,6 +130,7 @@ def test_status_says_why_it_ended_and_resume_asks_for_more_by_name(tmp_path: Pat
     text = io.StringIO()
     Console(file=text, width=200).print(tables.status_table(sweep))
     assert "ended by `stop_when`: the objective reached 1" in text.getvalue()
+    fakes.optuna_study(study).enqueue_trial({"model.init_args.x": 0.5})  # as one that was drawn and put back
     with pytest.raises(UserError, match="test: the objective reached 1, so `stop_when` ended it; `--trials`"):
         resume_sweep("test", storage=url)
     assert isinstance(load_study("test", url), optuna.Study)

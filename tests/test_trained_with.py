@@ -181,6 +181,27 @@ def test_what_was_edited_meanwhile_stays_so_though_it_is_committed_for_the_next_
     ]
 
 
+def trained(executor: Any, number: int) -> dict[str, str]:
+    """What a trial's worker had otherwise."""
+    executor.submit(fakes.assignment(number))
+    while not isinstance(event := executor.next_event(), Outcome):
+        if isinstance(event, Report):
+            executor.reply(number, stop=False)
+    return event.code
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_what_only_a_later_trial_of_a_worker_imports_is_looked_at_too(tmp_path: Path) -> None:
+    from sweeps.executors.ray import RayExecutor
+
+    (module := tmp_path / "net_that_is_needed_later.py").write_text("WIDTH = 22\n")
+    executor = RayExecutor(fakes.Importing(tmp_path, module.stem, first=1), slots=1, say=lambda line: None)
+    executor.expect({module.stem: "of before"})
+    found = [trained(executor, number) for number in range(2)]
+    executor.close()
+    assert found == [{}, {module.stem: sha256(module.read_bytes()).hexdigest()[:16]}]
+
+
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_module_that_is_edited_meanwhile_is_said_once_and_kept_with_the_trials_that_have_it(
     tmp_path: Path,
@@ -190,23 +211,15 @@ def test_a_module_that_is_edited_meanwhile_is_said_once_and_kept_with_the_trials
     module, said = tmp_path / "net_that_is_edited.py", []
     module.write_text("WIDTH = 1\n")
     executor = RayExecutor(fakes.Importing(tmp_path, module.stem), slots=1, say=said.append)
-
-    def trained(number: int) -> dict[str, str]:
-        executor.submit(fakes.assignment(number))
-        while not isinstance(event := executor.next_event(), Outcome):
-            if isinstance(event, Report):
-                executor.reply(number, stop=False)
-        return event.code
-
     before = {module.stem: sha256(module.read_bytes()).hexdigest()[:16]}
     executor.expect(before)
-    assert trained(0) == {}
+    assert trained(executor, 0) == {}
     module.write_text("WIDTH = 22\n")
     after = {module.stem: sha256(module.read_bytes()).hexdigest()[:16]}
-    assert trained(1) == {}  # its worker has the old code in memory
+    assert trained(executor, 1) == {}  # its worker has the old code in memory
     for number in (2, 3):
         executor._workers.end(executor._workers.slots[0])
-        assert trained(number) == after
+        assert trained(executor, number) == after
     executor.close()
     assert len(said) == 1
     assert said[0].startswith(f"your code has changed while the sweep runs: {module.stem}; ")

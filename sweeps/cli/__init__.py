@@ -174,6 +174,8 @@ def resume(
             raise
         if not quiet:
             _complain(error, 0)
+        if as_json:
+            print_json({"name": name, "nothing_left": str(error)})
         return
     if as_json:
         print_json(plain(spec, result))

@@ -96,6 +96,8 @@ def _own(
             yield names
         finally:
             end.enter_context(_starting)  # who comes now starts one of its own afterwards
+            if _users.are_any:
+                say("waiting for the other sweeps of this process, which use its cluster")
             _users.wait_for_none()
 
 
@@ -112,6 +114,10 @@ class _Users:
             yield
         finally:
             self._add(-1)
+
+    @property
+    def are_any(self) -> bool:
+        return bool(self._count)
 
     def _add(self, count: int) -> None:
         with self._changed:

@@ -52,6 +52,7 @@ class Slot:
         deadline: When the trial has had its time, on the monotonic clock.
         since: When it was asked for, or became idle, on the same clock.
         code: The modules that it has otherwise than the sweep, see `Outcome.code`; None if that is not known.
+        looked_at: The trial at which that was asked last.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Slot:
     deadline: float = math.inf
     since: float = field(default_factory=time.monotonic)
     code: dict[str, str] | None = None
+    looked_at: int | None = None
     _began: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
     """When its trial did, on the clocks that people read and that nobody sets."""
 
@@ -192,11 +194,12 @@ class Workers:
             self.grow(wanted)
 
     def look_at_code(self, slot: Slot) -> None:
-        """Asks one what it has imported, once: at its first word on a trial."""
-        if slot.code is None:
+        """Asks one what it has imported, at its first word on each trial: any may have imported more."""
+        if slot.looked_at != slot.trial:
             with contextlib.suppress(RayError):  # it is gone, or too busy: asked again at its next word
                 reference = slot.actor.call.remote(imported_sources)
                 slot.code = self.sources.changed(ray.get(reference, timeout=ANSWER_SECONDS))
+                slot.looked_at = slot.trial
 
     def _rest(self) -> None:
         seconds = min(2.0 ** min(self._deaths, 10), LONGEST_REST_SECONDS)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.errors import UserError
+from sweeps.executors.code import own_places
 from sweeps.files import sweep_folder
 from sweeps.remote import is_remote, remote_folder
 from sweeps.samplers.warm_start import check_warm_start
@@ -85,6 +86,7 @@ def noted(where: Places, spec: SweepSpec) -> dict[str, Any]:
     return {
         "files": masked(where.store) or str(where.files),
         "spool": str(where.files),
+        "places": own_places(spec.folders),
         "mlflow": {"tracking_uri": uri, "experiment": spec.name, "artifacts": where.artifacts, "key": key},
     }
 

@@ -92,7 +92,7 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
         return
     has_ended = attributes["sweep_state"] in ("finished", "failed")  # else its driver died, or was stopped
     is_idle = has_ended and all(trial.state.is_finished() for trial in trials)
-    if is_idle and (reason := stop_reason(trials, spec)):
+    if has_ended and (reason := stop_reason(trials, spec)):  # what waits would not begin
         raise NothingLeft(
             f"{spec.name}: {reason}, so `stop_when` ended it; `--trials` asks for more all the same"
         )

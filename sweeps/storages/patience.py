@@ -82,6 +82,11 @@ def current() -> Patience:
     return _local.patience
 
 
+def share(patience: Patience) -> None:
+    """Gives this thread the patience of the one that started it, where another sweep may have begun since."""
+    _local.patience = patience
+
+
 def hurry(seconds: float = LAST_SECONDS) -> None:
     """Lets the block of `patient` wait no longer than this from now on; outside of one nothing changes."""
     if (patience := current()) is not _usual:

@@ -68,13 +68,22 @@ def check_driver(url: str, label: str) -> None:
     raise UserError(f"{label}: its driver {named[2]} is not installed: {way}")
 
 
+SOON = re.compile(
+    r"is starting up|is shutting down|in recovery mode|too many clients|remaining connection slots"
+    r"|closed the connection unexpectedly"
+)
+"""What PostgreSQL answers that will take connections again (its messages of class 53 and 57, and libpq's)."""
+
+
 def unusable(url: str, message: str) -> UserError:
-    """The error of a database that cannot be opened or read: `ServerAway` where nothing listens at all.
+    """The error of a database that cannot be opened or read: `ServerAway` where nothing listens, or not yet.
 
     Its driver raises the same for a wrong password.
     """
     import sqlalchemy
 
+    if is_postgres(url) and SOON.search(message):
+        return ServerAway(message)
     with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError, ValueError):  # no address
         if is_postgres(url) and (host := (parts := sqlalchemy.make_url(url)).host):
             try:

@@ -8,6 +8,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from sweeps.records import Assignment
+from sweeps.storages.patience import current, share
 from sweeps.study.study import Study
 
 MOST_AHEAD = 16
@@ -29,7 +30,9 @@ class Asker:
 
     def __init__(self, study: Study, *, in_background: bool) -> None:
         self._study = study
-        self._thread = ThreadPoolExecutor(1, "asker") if in_background else None
+        self._thread = None
+        if in_background:
+            self._thread = ThreadPoolExecutor(1, "asker", initializer=share, initargs=(current(),))
         self._drawing: Future[Assignment] | None = None
         self._ready: deque[Assignment] = deque()
         self._ahead, self._in_time = 1, 0

@@ -60,11 +60,12 @@ class Failures:
         if outcome.state in (State.FAILED, State.INVALID):
             self.last = f"trial {outcome.number}: {outcome.reason}"
 
-    def check(self, *, is_any_well: bool) -> None:
+    def check(self, *, is_any_well: bool, is_at_end: bool = False) -> None:
         """Gives up if that is right.
 
         Args:
             is_any_well: A trial that runs has come as far as a validation.
+            is_at_end: No further trial would be asked for anyway.
 
         Raises:
             SweepFailed: The first trials all failed, more failed than may, or too many in a row declared
@@ -79,7 +80,7 @@ class Failures:
             raise SweepFailed(
                 f"{failed} trials failed, more than max_failed_trials={self._most}; the last one: {self.last}"
             )
-        if (row := self._failed_in_a_row) >= IN_A_ROW_BEFORE_GIVING_UP:
+        if (row := self._failed_in_a_row) >= IN_A_ROW_BEFORE_GIVING_UP and not is_at_end:
             what = f"{row} trials in a row failed before their first validation"
             again = f"once that is mended, `sweeps resume {shlex.quote(self._name)}` goes on"
             raise TrialsFail(f"{what}; the last one: {self.last}; {again}")

@@ -107,6 +107,7 @@ def _is_half_made(study: "optuna.Study") -> bool:
         "spec",
         "file",
         "start",
+        "places",
         "written",
         "files",
         "spool",
@@ -177,7 +178,7 @@ def loaded_spec(study: "optuna.Study") -> SweepSpec:
         UserError: It is not one of this version's.
     """
     attributes = study.user_attrs
-    internal = {"file": attributes.get("file", ""), "start": attributes.get("start", "")}
+    internal = {key: attributes[key] for key in ("file", "start", "places") if key in attributes}
     try:
         return SweepSpec.model_validate(attributes.get("spec", {}) | internal)
     except ValidationError as error:

@@ -106,6 +106,11 @@ class Running:
         except optuna.exceptions.UpdateFinishedTrialError:
             self.is_taken = True
 
+    def note(self, outcome: Outcome) -> str:
+        """What a person should know of one that another program has ended."""
+        what = f"trial {outcome.number} was ended by another program and counts as {outcome.state}"
+        return f"{what}; only a sweep's driver may write its study, `sweeps trial kill` asks it"
+
     def as_it_ended(self, outcome: Outcome) -> Outcome:
         """The outcome with the end that another program gave the trial, which nobody can change."""
         there = outcome_of(self.trial.storage.get_trial(self.trial._trial_id))

@@ -116,7 +116,8 @@ class Study:
         Raises:
             SweepFailed: As `ask`.
         """
-        self.failures.check(is_any_well=any(running.known_step for running in list(self._running.values())))
+        is_any_well = any(running.known_step for running in list(self._running.values()))
+        self.failures.check(is_any_well=is_any_well, is_at_end=self.budget_is_used and not self._again)
         return not self.is_paused
 
     @property
@@ -277,8 +278,7 @@ class Study:
         running = self._running.pop(outcome.number)
         outcome = running.end(self._study, outcome)
         if running.is_taken:
-            self._say(f"trial {outcome.number} was ended by another program and counts as {outcome.state}; "
-                      "only a sweep's driver may write its study, `sweeps trial kill` asks it")  # fmt: skip
+            self._say(running.note(outcome))
         self._count(outcome)
         self.failures.count(outcome, has_validated=running.known_step > 0)
         return outcome

@@ -26,7 +26,10 @@ def plain(value: Any, key: str = "") -> Any:
     """
     match value:
         case Mapping():
-            return {name: plain(item, f"{key}.{name}" if key else str(name)) for name, item in value.items()}
+            return {
+                plain(name): plain(item, f"{key}.{name}" if key else str(name))
+                for name, item in value.items()
+            }
         case list() | tuple() | range():
             return [plain(item, f"{key}.{index}") for index, item in enumerate(value)]
         case os.PathLike():
@@ -35,15 +38,16 @@ def plain(value: Any, key: str = "") -> Any:
             return _class_path(value.__module__, value.__qualname__, key)
         case str() if value.startswith(f"{MAIN}."):
             return _class_path(MAIN, value.removeprefix(f"{MAIN}."), key)
-    if type(value).__module__ == "numpy":
-        return value.tolist()
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        found = value.tolist()
+        return plain(found, key) if isinstance(found, list) else found
     return unshared(value)
 
 
 def _class_path(module: str, name: str, key: str) -> str:
-    file = getattr(sys.modules[MAIN], "__file__", None)
-    if module == MAIN and file:
-        module = Path(file).stem
+    main = sys.modules[MAIN]
+    if module == MAIN and (file := getattr(main, "__file__", None)):
+        module = main.__spec__.name if main.__spec__ else Path(file).stem  # of `python -m` the whole name
     if module == MAIN or "<locals>" in name:
         own = name.rpartition(".")[2]
         rule = f"no other process can import {own}, and the workers are others: put the class into a file"

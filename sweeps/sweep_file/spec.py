@@ -38,7 +38,7 @@ LIGHTNING_KEYS = ("seed_everything", "trainer", "model", "data", "optimizer", "l
 CLASSES = ("model", "data", "optimizer", "lr_scheduler")
 """Of these, the keys that take a class: `{class_path, init_args}`, or its path alone."""
 
-INTERNAL = ("file", "notes", "start")
+INTERNAL = ("file", "notes", "start", "places")
 """Fields of a specification that no sweep file may have."""
 
 WANTED = {
@@ -101,6 +101,8 @@ class SweepSpec(Section):
     """What of the user's files was ignored, a line each; likewise."""
     start: Annotated[str, Field(exclude=True)] = ""
     """The folder that the sweep was launched in; "" for the current one. Likewise."""
+    places: Annotated[list[str], Field(exclude=True)] = []
+    """Where else the process that launched it found modules. Likewise."""
 
     @model_validator(mode="before")
     @classmethod

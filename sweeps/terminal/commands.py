@@ -112,11 +112,12 @@ def ask_of_trial(name: str, storage: str | None, command: str, number: int) -> s
 def _retry_at_next_resumption(study: "optuna.Study", url: str, number: int) -> str:
     check_it_is_not(study.study_name, url)
     spec, trials = loaded_spec(study), study.get_trials(deepcopy=False)
+    # What ended by `stop_when`, or has used its hours, goes on for trials that are asked for by name.
+    is_named = bool(stop_reason(trials, spec)) or are_used(study.user_attrs, spec.budget)
     with Lease(study, url).held():
         Study(study, spec).enqueue_again(number)
     resume = f"sweeps resume {shlex.quote(study.study_name)}"
-    # What ended by `stop_when`, or has used its hours, goes on for trials that are asked for by name.
-    if not (stop_reason(trials, spec) or are_used(study.user_attrs, spec.budget)):
+    if not is_named:
         return resume
     return f"{resume} --trials {1 + sum(is_in_budget(t) or not t.state.is_finished() for t in trials)}"
 

@@ -1,5 +1,6 @@
 """What MLflow's parent run says of a sweep as a whole."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -53,11 +54,13 @@ def sweep_info(
 
 
 def _trained_with(about: Mapping[str, Any]) -> dict[str, str]:
-    """The tags of the trials of the last driver: its commit, and the versions that are not the launch's."""
-    last = last_run_with(about)
-    versions = last.get("versions", {}).items()
-    other = {f"version.{name}": text for name, text in versions if about["versions"].get(name) != text}
-    return _commit(last) | other
+    """The tags of the trials of the last driver: its commit, and the versions that some had otherwise."""
+    last, drivers = last_run_with(about), [about, *about.get("resumed", ())]
+    had = {(name, text) for driver in drivers for name, text in driver.get("versions", {}).items()}
+    names = [name for name, count in Counter(name for name, _ in had).items() if count > 1]
+    return _commit(last) | {
+        f"version.{name}": last.get("versions", {}).get(name, "") for name in sorted(names)
+    }
 
 
 def _commit(about: Mapping[str, Any]) -> dict[str, str]:

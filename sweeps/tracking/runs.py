@@ -110,6 +110,8 @@ class Ledger:
         match event:
             case Assignment():
                 run = self._trial(event.number, at, attempt=event.attempt)
+                if self._info.is_resumed:  # an earlier driver may have drawn it, and none trained it
+                    run.tag(**self._trained_with)
                 run.is_held = event.attempt == 0  # until it gets its slot
                 if event.number in self._failed:  # it goes on after all
                     self._failed.discard(event.number)

@@ -70,8 +70,10 @@ def _train(assignment: Assignment, reporter: Reporter, context: TrialContext, fo
     saves = assignment.config.get("trainer", {}).get("enable_checkpointing") is not False
     callback = TrialCallback(assignment, reporter, context, points, folder if saves else None)
     checkpoint = usable(folder, callback.batching) if assignment.attempt else None
-    cli = build(assignment.config, Extras(str(folder), callback, points), context.cli)
-    note_imports()
+    try:
+        cli = build(assignment.config, Extras(str(folder), callback, points), context.cli)
+    finally:
+        note_imports()
     try:
         started = time.perf_counter()
         cli.trainer.fit(cli.model, datamodule=cli.datamodule, ckpt_path=checkpoint, weights_only=True)
