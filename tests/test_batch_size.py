@@ -246,7 +246,7 @@ def test_the_benchmark_of_mnist_1d_is_a_sweep() -> None:
 
 def test_a_speed_is_measured_when_the_gpu_is_through(monkeypatch: pytest.MonkeyPatch) -> None:
     device = torch.device("cuda")  # there is none here: this is one that is a fifth of a second behind
-    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: time.sleep(0.2))
+    monkeypatch.setattr(torch.accelerator, "synchronize", lambda device: time.sleep(0.2))
     monkeypatch.setattr(trying, "SECONDS", 0.01)
     clock, trainer = trying._Clock(measures=True), SimpleNamespace(should_stop=False)
     batches = 0

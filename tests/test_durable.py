@@ -9,6 +9,7 @@ from mlflow import MlflowClient
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.places import Places
+from sweeps.provenance import run_with
 from sweeps.records import Assignment, Point, Report, Started
 from sweeps.remote import RemoteFolder
 from sweeps.storages.storage import open_storage
@@ -137,7 +138,8 @@ def test_a_driver_records_nothing_of_trials_that_a_power_cut_took_from_the_study
     journal.append(Assignment(0, {"model.init_args.x": 7.0}, {}))
     journal.append(Report(0, 1, 0.5, points=(Point("earlier", 0.5, 1, 1),)))
     where = Places(url, uri, str(tmp_path / "artifacts"), tmp_path)
-    drive(study, spec, where, ScriptedExecutor(fakes.falling, slots=1, length=4), [], resumed_with={})
+    now = run_with(str(tmp_path))
+    drive(study, spec, where, ScriptedExecutor(fakes.falling, slots=1, length=4), [], resumed_with=now)
     client = MlflowClient(uri)
     experiment = client.get_experiment_by_name(spec.name)
     assert experiment is not None

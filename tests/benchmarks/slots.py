@@ -32,6 +32,7 @@ from sweeps.executors import Reporter, TrialFunction
 from sweeps.executors.cluster import cluster
 from sweeps.executors.ray import RayExecutor
 from sweeps.planning.places import places
+from sweeps.provenance import run_with
 from sweeps.records import Assignment, News, Outcome, Point, Report, State, Timing
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
@@ -104,7 +105,8 @@ def run(sleeper: Sleeper, *, slots: int, trials: int, held: int = 0) -> dict[str
     seen = Seen()
     executor = RayExecutor(sleeper, slots=slots)
     cpu = time.process_time()
-    result = drive(study, spec, where, executor, [seen], resumed_with={} if held else None, asks_ahead=True)
+    now = run_with(str(where.files)) if held else None
+    result = drive(study, spec, where, executor, [seen], resumed_with=now, asks_ahead=True)
     outcomes = seen.outcomes
     gaps = sorted(waits(outcomes))
     whole = ideal = 0.0
