@@ -13,14 +13,12 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 import dashboards
 from sweeps.context import TrialContext
 from sweeps.errors import SpecError
 from sweeps.interruption import Interrupted
 from sweeps.planning.batch_size import Largest, noted, search, settled
-from sweeps.planning.check import check
 from sweeps.planning.measure import Setting, advice
 from sweeps.planning.plan import context_of
 from sweeps.planning.processes import Died
@@ -198,26 +196,6 @@ def test_a_schedule_that_fits_the_length_of_the_training_only_does_not_end_a_try
     measured = speed(context, config)
     assert measured.problem == ""
     assert measured.samples_per_second > 0
-
-
-def test_check_measures_advises_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path.cwd()))
-    monkeypatch.setenv("PYTHONPATH", str(Path.cwd()))
-    monkeypatch.chdir(tmp_path)
-    console = Console(width=200, record=True)
-    of = spec(8, limit=64, oom={"most": 16})
-    found = check(of, None, console, measures=True)["measured"]
-    settings = {(one["num_workers"], one["batch_size"]): one for one in found["settings"]}
-    best = next(iter(workers for workers, batch in settings if batch == 16))
-    assert settings.keys() == {(0, 8), (1, 8), (2, 8), (best, 4), (best, 16), (best, 32)}
-    assert settings[best, 32]["problem"] == "does not fit into memory"
-    assert all(one["samples_per_second"] > 0 for place, one in settings.items() if place[1] != 32)
-    assert found["largest"]["size"] == 16
-    text = console.export_text()
-    assert "Throughput" in text
-    assert f"largest batch: {PATH}: 16, the most that `oom.most` allows" in text
-    assert json.loads(json.dumps(found))
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(

@@ -471,31 +471,6 @@ def test_a_worker_that_dies_on_its_way_is_replaced_also_before_the_first_trial(
     never.close()
 
 
-def test_workers_that_die_on_their_way_again_and_again_are_not_asked_for_all_the_time(
-    ray_cluster: None, tmp_path: Path
-) -> None:
-    """As where there is memory for one only: the others would take the CPUs from it."""
-    from sweeps.executors.ray import RayExecutor
-
-    executor = RayExecutor(fakes.Preempted(tmp_path, range(1, 1000)), slots=4, first=1)
-    executor.call(abs, -1)
-    for number in range(4):
-        executor.submit(assignment(number))
-
-    def go_on(is_over: Callable[[], bool]) -> None:
-        while not is_over():
-            event = executor.next_event(0.1)
-            if isinstance(event, Report):
-                executor.reply(event.number, stop=False)
-            elif isinstance(event, Outcome):
-                executor.submit(assignment(event.number + 4))
-
-    go_on(lambda: (tmp_path / "4").exists())
-    begun = [(tmp_path / str(number)).stat().st_mtime for number in range(5)]
-    assert begun[4] - max(begun[1:4]) >= 2.0**3 - 0.1  # three died, whatever the machine does besides
-    executor.close()
-
-
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_late_message_of_an_attempt_that_was_given_up_does_not_count(
     monkeypatch: pytest.MonkeyPatch,

@@ -21,7 +21,8 @@ ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.sta
 
 SWEEP: dict[str, Any] = {
     "name": "t", "objective": {"metric": "val_loss", "direction": "minimize"}, "budget": {"trials": 2},
-    "data": "tests.modules.Data", "trainer": {"max_epochs": 1}, "resources": {"cpus": 1, "gpus": 0},
+    "data": "tests.modules.Data", "trainer": {"max_epochs": 1},
+    "resources": {"cpus": 1, "gpus": 0}, "concurrency": 1,
     "search_space": {"model.init_args.lr": {"type": "float", "low": 0.01, "high": 0.1}},
 }  # fmt: skip
 
@@ -71,40 +72,6 @@ def test_a_class_that_no_worker_can_import_is_one_line(monkeypatch: pytest.Monke
         with pytest.raises(SpecError, match=rule) as caught:
             load_spec(SWEEP | {"model": given})
         assert caught.value.key.startswith("model")
-
-
-IN_A_SCRIPT = """
-    import os, sys
-    from sweeps import load_spec, run_sweep
-
-    sys.path.append(os.path.abspath("../elsewhere"))
-    from farther import Net
-
-    class Own(Net):
-        pass
-
-    if __name__ == "__main__":
-        before = dict(os.environ)
-        print(run_sweep(load_spec({SWEEP} | {{"model": Own}}), address="local").counts.total())
-        new = os.environ.keys() - before.keys() - {{"RAY_CLIENT_MODE", "_MLFLOW_TELEMETRY_SESSION_ID"}}
-        assert not new and os.environ.items() >= before.items(), new
-        import ray
-        ray.init(num_cpus=1, include_dashboard=False)
-        print(int(ray.cluster_resources()["CPU"]))
-        ray.shutdown()
-"""
-
-
-def test_a_script_has_its_class_in_itself_and_others_where_it_looks_for_them(tmp_path: Path) -> None:
-    """And afterwards its environment is as before, and it may start Ray for itself."""
-    (there := tmp_path / "here").mkdir()
-    (tmp_path / "elsewhere").mkdir()
-    (tmp_path / "elsewhere" / "farther.py").write_text("from tests.modules import Line as Net\n")
-    done = python(IN_A_SCRIPT.format(SWEEP=SWEEP), there)
-    assert done.stdout.split() == ["2", "1"], done.stderr
-    resume = [sys.executable, "-m", "sweeps.cli", "resume", "t", "--trials", "+1"]
-    again = subprocess.run(resume, cwd=there, capture_output=True, text=True, env=ENVIRONMENT, check=False)
-    assert "3 trials finished" in again.stderr + again.stdout
 
 
 WITHOUT_A_GUARD = """

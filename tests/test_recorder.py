@@ -55,6 +55,12 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The recorder writes five times a second."""
+    monkeypatch.setattr("sweeps.tracking.recorder.INTERVAL_SECONDS", 0.2)
+
+
+@pytest.fixture
 def info(template: Path, tmp_path: Path) -> SweepInfo:
     shutil.copy(template, tmp_path / "mlflow.db")
     return SweepInfo(
@@ -511,6 +517,7 @@ def test_what_is_recorded_once_another_file_has_mlflows_name_is_kept_for_the_nex
         assert there.execute("SELECT count(*) FROM runs").fetchone() == (2,)
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("is_restored", [True, False], ids=["restored meanwhile", "left to resume"])
 def test_what_is_recorded_while_the_experiment_is_deleted_waits_for_it_and_is_said_once(
     info: SweepInfo, tmp_path: Path, is_restored: bool
@@ -551,6 +558,7 @@ def test_what_is_recorded_while_the_experiment_is_deleted_waits_for_it_and_is_sa
     assert not (tmp_path / "journal").exists()
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("which", ["trial", "sweep"])
 def test_a_run_that_somebody_deletes_is_one_line_and_the_others_go_on(info: SweepInfo, which: str) -> None:
     said: list[str] = []
