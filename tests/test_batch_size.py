@@ -1,7 +1,6 @@
 """`batch_size: auto` and `sweeps check --measure`: the largest batch that fits, and what trains fastest."""
 
 import json
-import signal
 import subprocess
 import sys
 import time
@@ -14,17 +13,13 @@ import pytest
 import torch
 import yaml
 
-import dashboards
 from sweeps.context import TrialContext
 from sweeps.errors import SpecError
-from sweeps.interruption import Interrupted
 from sweeps.planning.batch_size import Largest, noted, search, settled
 from sweeps.planning.measure import Setting, advice
 from sweeps.planning.plan import context_of
 from sweeps.planning.processes import Died
-from sweeps.records import Event, Report
 from sweeps.study.persistence import stored_spec
-from sweeps.sweep import resume_sweep, run_sweep
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training import trying
@@ -145,43 +140,6 @@ def test_all_training_data_may_fit_and_nothing_may() -> None:
     assert ": 64, all training data: " in str(settled(Room(1000), context, of)[1])
     with pytest.raises(SpecError, match=r"no batch fits: a slot's .* is too little for one sample"):
         settled(Room(0), context, of)
-
-
-class CtrlC:
-    """Comes with the first report of a training."""
-
-    def record(self, event: Event) -> None:
-        if isinstance(event, Report):
-            raise Interrupted(signal.SIGINT)
-
-
-def test_a_sweep_looks_for_it_first_and_trains_records_and_keeps_it(
-    ray_cluster: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    said: list[str] = []
-    of = spec(trainer={"max_epochs": 2, "accelerator": "cpu"})
-    with pytest.raises(Interrupted):
-        run_sweep(of, observers=[CtrlC()], say=said.append)
-    assert said[0].startswith(f"{PATH}: 15, the largest that fits into a slot's ")
-    assert said[0].endswith("of this machine; tried 8, 16, 12, 14, 15")  # 16 ended its worker
-    said.clear()
-    result = resume_sweep("auto", say=said.append)
-    assert not any(PATH in line for line in said)  # it is not looked for again
-    sweep = dashboards.load("sweeps.db", "auto")
-    assert sweep.trials[0].config["data"]["init_args"]["batch_size"] == 15
-    assert sweep.trials[0].effective["batch_size"] == 15
-    assert sweep.spec["data"]["init_args"]["batch_size"] == 15  # what `resume` goes on with
-    assert len(sweep.trials[0].intermediate) == 2
-    assert result.best is not None
-    assert sweep.summary.state == "finished"
-
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    [experiment] = [e for e in client.search_experiments() if e.name == "auto"]
-    [parent] = client.search_runs([experiment.experiment_id], "tags.mlflow.runName = 'auto'")
-    assert parent.data.params["batch_size.auto"].startswith("15, the largest that fits")
 
 
 @pytest.mark.parametrize("name", ["tests.habits.WarmsUp", "tests.habits.WarmsUpByHand"])

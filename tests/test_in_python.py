@@ -74,24 +74,6 @@ def test_a_class_that_no_worker_can_import_is_one_line(monkeypatch: pytest.Monke
         assert caught.value.key.startswith("model")
 
 
-WITHOUT_A_GUARD = """
-    from sweeps import load_spec, run_sweep
-    from tests.modules import Line
-
-    class Own(Line):
-        pass
-
-    run_sweep(load_spec({SWEEP} | {{"model": Own}}), address="local")
-"""
-
-
-def test_a_script_without_a_main_guard_is_one_line_and_starts_no_sweep_in_its_worker(tmp_path: Path) -> None:
-    done = python(WITHOUT_A_GUARD.format(SWEEP=SWEEP), tmp_path)
-    rule = 'put what runs the sweep under `if __name__ == "__main__":`: each worker imports this file'
-    assert f"importing 'script' failed: UserError: {rule} (script.py, line 8)" in done.stderr
-    assert not (tmp_path / "sweeps.db").exists()
-
-
 def test_the_folders_of_a_process_are_those_that_are_not_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,18 +31,6 @@ from tests.browser import wait_for
 from tests.conftest import DIGITS, typed
 from tests.live_sweeps import places_in
 
-MODULE = """
-import time
-from pathlib import Path
-from tests.modules import Line
-
-class Slow(Line):
-    def training_step(self, batch, batch_idx):
-        size = len(batch[0] if isinstance(batch, (list, tuple)) else batch)
-        Path(f"{Path(__file__).parent}/size-{size}").touch()
-        time.sleep(20 if size > 8 else 0)
-        return super().training_step(batch, batch_idx)
-"""
 SLOW_TO_COME = """
 import os
 import time
@@ -91,24 +79,6 @@ def begun(folder: Path, *arguments: str, **environment: str) -> Iterator["subpro
             yield process
         finally:
             process.kill()
-
-
-def test_the_search_for_a_batch_size_is_seen_and_ended_from_another_terminal(tmp_path: Path) -> None:
-    write_sweep(tmp_path, MODULE, {"batch_size": "auto"})
-    with begun(tmp_path, "launch", "s.yaml") as launch:
-        wait_for(lambda: any(int(path.name[5:]) > 8 for path in tmp_path.glob("size-*")), 120)
-        commands = ["status", "s"], ["export", "s"], ["report", "s"], ["dashboard", "s"], ["launch", "s.yaml"]
-        for words in commands:
-            refused = typed(*words, folder=tmp_path, code=2)
-            assert f"sweeps: s is being launched by process {launch.pid}, which prepares it" in refused.stderr
-        assert typed("stop", "s", folder=tmp_path).stdout.startswith("s ends before its first trial")
-        said = launch.communicate(timeout=60)[0]
-    assert launch.returncode == 128 + signal.SIGTERM
-    assert said.endswith(
-        "s was interrupted before its first trial; nothing of it is left, so launch it again\n"
-    )
-    assert not list(tmp_path.glob("*.db*"))
-    assert "no sweep 's'" in typed("stop", "s", folder=tmp_path, code=2).stderr
 
 
 def test_a_sweep_that_is_about_to_go_on_is_seen_and_ended_from_another_terminal(

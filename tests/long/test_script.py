@@ -1,4 +1,4 @@
-"""A sweep from a script that has its class in itself; `tests/test_in_python.py` has the rest of Python."""
+"""Sweeps from a script that has its class in itself; `tests/test_in_python.py` has the rest of Python."""
 
 import subprocess
 import sys
@@ -38,3 +38,21 @@ def test_a_script_has_its_class_in_itself_and_others_where_it_looks_for_them(tmp
     resume = [sys.executable, "-m", "sweeps.cli", "resume", "t", "--trials", "+1"]
     again = subprocess.run(resume, cwd=there, capture_output=True, text=True, env=ENVIRONMENT, check=False)
     assert "3 trials finished" in again.stderr + again.stdout
+
+
+WITHOUT_A_GUARD = """
+    from sweeps import load_spec, run_sweep
+    from tests.modules import Line
+
+    class Own(Line):
+        pass
+
+    run_sweep(load_spec({SWEEP} | {{"model": Own}}), address="local")
+"""
+
+
+def test_a_script_without_a_main_guard_is_one_line_and_starts_no_sweep_in_its_worker(tmp_path: Path) -> None:
+    done = python(WITHOUT_A_GUARD.format(SWEEP=SWEEP), tmp_path)
+    rule = 'put what runs the sweep under `if __name__ == "__main__":`: each worker imports this file'
+    assert f"importing 'script' failed: UserError: {rule} (script.py, line 8)" in done.stderr
+    assert not (tmp_path / "sweeps.db").exists()
