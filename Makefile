@@ -1,5 +1,5 @@
 # make quickstart   set up .venv and sweep a small CNN on handwritten digits
-# make test         set up .venv if needed, then the test suite, about eight minutes on two cores
+# make test         set up .venv if needed, then the test suite, about nine minutes on two cores
 # make long         the tests that take a minute each: outages, kills, clusters that go, all elsewhere, the README
 # make check        ruff and mypy
 # make screenshots  pictures of every page, in screenshots/
