@@ -9,7 +9,6 @@ import socket
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,19 +64,10 @@ def sweep_state(attrs: dict[str, Any]) -> str:
     state = str(attrs.get("sweep_state") or "interrupted")
     if state != "running":
         return state
-    if not _is_driven(attrs.get("driver") or {}):
+    driver = attrs.get("driver") or {}
+    if not _is_driven(driver):
         return "interrupted"
-    return "paused" if _is_paused(attrs) else "running"
-
-
-def _is_paused(attrs: dict[str, Any]) -> bool:
-    """Whether the latest request of the kind asks for it; those to an earlier driver are over."""
-    begun = [run.get("created") for run in (attrs[MARK], *attrs[MARK].get("resumed", ()))][-1]
-    since = datetime.fromisoformat(begun).timestamp() * 1e9 if begun else 0
-    requests = [value for key, value in attrs.items() if key.startswith("request:")]
-    asked = [(one["sent_ns"], one["command"]) for one in requests if one["sent_ns"] >= since]
-    steering = [command for _, command in sorted(asked) if command in ("pause", "resume", "stop")]
-    return steering[-1:] == ["pause"]
+    return "paused" if driver.get("held_by") == "pause" else "running"
 
 
 def _is_driven(driver: dict[str, Any]) -> bool:

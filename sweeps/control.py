@@ -60,7 +60,7 @@ class Lease:
         self._training: set[int] = set()
         self._taken_by: dict[str, Any] | None = None
         self._gone: StudyGone | None = None
-        self._is_ending = self._is_held = False
+        self._is_ending, self._held_by = False, ""
         self._released = threading.Event()
         self._thread = threading.Thread(target=self._work, name="lease", daemon=True)
 
@@ -104,13 +104,11 @@ class Lease:
         return found
 
     def record(self, event: News) -> None:
-        """Counts what trains (what is only drawn runs, too, for the study), and sees pauses."""
+        """Counts what trains: what is only drawn runs, too, for the study."""
         if isinstance(event, Started):
             self._training.add(event.number)
         elif isinstance(event, Outcome | Again):
             self._training.discard(event.number)
-        elif isinstance(event, Request) and event.command in ("pause", "stop", "resume"):
-            self._is_held = event.command != "resume"
 
     def take_no_more(self) -> None:
         """Lets other terminals know that the sweep is ending: nobody would do what they ask for."""
@@ -150,7 +148,7 @@ class Lease:
 
     def _driver(self) -> dict[str, Any]:
         return {"host": platform.node(), "space": process_space(), "pid": os.getpid(), "id": self._id,
-                "beat": time.time(), "is_ending": self._is_ending, "is_held": self._is_held,
+                "beat": time.time(), "is_ending": self._is_ending, "held_by": self._held_by,
                 "training": len(self._training), "earlier_seconds": self._earlier,
                 "ran_seconds": self._earlier + time.monotonic() - self._since}  # fmt: skip
 
@@ -171,9 +169,9 @@ class Lease:
 
     def _renew(self) -> None:
         with self._if_ours() as attributes:
+            self._read_requests(attributes)  # first: the beat says what they ask for
             if attributes:
                 self._beat()
-        self._read_requests(attributes)
 
     @contextlib.contextmanager
     def _if_ours(self) -> Iterator[dict[str, Any]]:
@@ -193,7 +191,12 @@ class Lease:
         found = {key: value for key, value in attributes.items() if key.startswith(REQUEST)}
         for key in sorted(found.keys() - self._seen, key=lambda key: found[key]["sent_ns"]):
             self._seen.add(key)
-            self._requests.put(Request(found[key]["command"], found[key]["arguments"]))
+            command = found[key]["command"]
+            self._requests.put(Request(command, found[key]["arguments"]))
+            if command == "resume":
+                self._held_by = ""
+            elif command in ("pause", "stop") and self._held_by != "stop":
+                self._held_by = command
 
 
 def _clocks() -> tuple[float, float]:

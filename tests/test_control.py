@@ -195,9 +195,11 @@ def driver(folder: Path, ahead: float, host: str) -> Iterator["subprocess.Popen[
     command = [sys.executable, "-c", DRIVER, str(folder), str(ahead), host]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "claimed\n"
-        yield process
-        process.kill()
+        try:
+            assert process.stdout.readline() == "claimed\n"
+            yield process
+        finally:
+            process.kill()
 
 
 @pytest.mark.parametrize("ahead", [3600.0, -3600.0])
@@ -251,6 +253,7 @@ def test_a_sweep_that_runs_elsewhere_is_resumed_only_if_it_is_paused(tmp_path: P
                 end_pause("s", url)
             send(study, held)
             assert end_pause("s", url) == f"{runs}, which goes on with it"
+            wait_for(lambda: not study.user_attrs["driver"]["held_by"])
 
 
 def test_a_pause_that_was_asked_for_where_the_clock_is_behind_is_one_all_the_same(tmp_path: Path) -> None:
@@ -260,12 +263,12 @@ def test_a_pause_that_was_asked_for_where_the_clock_is_behind_is_one_all_the_sam
     with lease.held():
         long_ago = {"command": "pause", "arguments": {}, "sent_ns": 1}
         study.set_user_attr("request:1", long_ago)
-        wait_for(lambda: bool(lease.requests()))
-        lease.record(Request("pause", {}))  # as the driver's loop does
-        wait_for(lambda: bool(study.user_attrs["driver"]["is_held"]))
+        wait_for(lambda: study.user_attrs["driver"]["held_by"] == "pause")
         assert "which goes on with it" in end_pause("s", url)
-        lease.record(Request("resume", {}))
-        wait_for(lambda: not study.user_attrs["driver"]["is_held"])
+        wait_for(lambda: not study.user_attrs["driver"]["held_by"])
+        for command in ("stop", "pause"):  # a stop stays one
+            send(study, command)
+        wait_for(lambda: study.user_attrs["driver"]["held_by"] == "stop")
 
 
 def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_was_set_back(

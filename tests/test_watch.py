@@ -23,6 +23,7 @@ from sweeps.study.study import Study
 from sweeps.sweep_file.sections import Budget
 from sweeps.terminal.watch import watch
 from tests import fakes
+from tests.browser import wait_for
 
 
 class Driver:
@@ -115,7 +116,9 @@ def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(tmp_path
         if len(states) == 3:
             driver.study.end("finished")
             return
+        beat = driver.inner.user_attrs["driver"]["beat"]
         send(driver.inner, "pause" if len(states) == 1 else "resume")
+        wait_for(lambda: driver.inner.user_attrs["driver"]["beat"] != beat)
         states.append(load(tmp_path / "sweeps.db", "test").summary.state)
 
     text = watched(driver.url, drive)

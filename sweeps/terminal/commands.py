@@ -6,16 +6,14 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces.wording import did_you_mean
 from sweeps import remote
-from sweeps.control import REQUEST, Lease, find_driver, send
+from sweeps.control import LEASE_SECONDS, LOOK_SECONDS, Lease, find_driver, send
 from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import check_it_is_not, stopped
-from sweeps.provenance import last_run_with
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
 from sweeps.storages.sqlite import is_there
@@ -144,21 +142,22 @@ def end_pause(name: str, storage: str | None, say: Callable[[str], None] | None 
     if driver is None:
         return ""
     runs = f"{name} is being run by process {driver['pid']} on {driver['host']}"
-    # The clocks of two machines differ, and what was asked a moment ago is in no beat yet: either counts.
-    if not (driver.get("is_held") or driver.get("is_ending") or _is_held(study.user_attrs)):
+    if not _takes_resume(study, driver):
         raise UserError(f"{runs} and is not paused, so there is nothing to resume; "
                         f"`sweeps status {shlex.quote(name)}` shows it")  # fmt: skip
     send(study, "resume")
     return f"{runs}, which goes on with it"
 
 
-def _is_held(attributes: dict[str, Any]) -> bool:
-    """Whether the latest request of the kind asks for no further trial; those to a driver before are over."""
-    since = datetime.fromisoformat(last_run_with(attributes["lightning_sweeps"])["created"]).timestamp()
-    asked = [value for key, value in attributes.items() if key.startswith(REQUEST)]
-    asked = sorted((one for one in asked if one["sent_ns"] >= since * 1e9), key=lambda one: one["sent_ns"])
-    steering = [one["command"] for one in asked if one["command"] in ("pause", "stop", "resume")]
-    return steering[-1:] in (["pause"], ["stop"])
+def _takes_resume(study: "optuna.Study", driver: dict[str, Any]) -> bool:
+    """Whether it is held back, or ends; what was asked for a moment ago is in its next beat."""
+    until, beat = time.monotonic() + LEASE_SECONDS, driver["beat"]
+    while not (driver.get("held_by") or driver.get("is_ending")):
+        if driver.get("beat") != beat or time.monotonic() > until:
+            return False
+        time.sleep(LOOK_SECONDS)
+        driver = study.user_attrs.get("driver") or {}
+    return True
 
 
 def parse_changes(items: list[str]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.text import Text
 
-from sweeps.control import REQUEST, living_driver
+from sweeps.control import living_driver
 from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import preparation
 from sweeps.provenance import last_run_with
@@ -105,7 +105,7 @@ class _Eyes:
     def __init__(self, study: "optuna.Study") -> None:
         self._study = study
         self._ended: set[int] = set()
-        self._requests: set[str] = set()
+        self._is_paused = False
         self._running: set[int] = set()
 
     @property
@@ -122,8 +122,9 @@ class _Eyes:
 
     def news(self) -> Iterator[News]:
         """What happened since the last look, as the driver's own display is told it."""
-        yield from self._asked()
-        for trial in begun(self._trials(), self._study.user_attrs.get("driver") or {}):
+        driver = self._study.user_attrs.get("driver") or {}
+        yield from self._held(driver)
+        for trial in begun(self._trials(), driver):
             if trial.number not in self._running:
                 self._running.add(trial.number)
                 yield Started(trial.number, 0.0)
@@ -131,13 +132,11 @@ class _Eyes:
             yield Assignment(trial.number, trial.params, {})  # now that it has all of them
             yield outcome_of(trial)
 
-    def _asked(self) -> list[Request]:
-        """The pauses that were asked for and ended; requests to an earlier driver are over."""
-        found = {key: value for key, value in self._study.user_attrs.items() if key.startswith(REQUEST)}
-        new = sorted((found[key]["sent_ns"], found[key]["command"]) for key in found.keys() - self._requests)
-        self._requests |= found.keys()
-        commands = [command for sent, command in new if sent >= self.started * 1e9]
-        return [Request(command, {}) for command in commands if command in ("pause", "resume")]
+    def _held(self, driver: dict[str, Any]) -> Iterator[Request]:
+        """A pause that began or ended."""
+        if (is_paused := driver.get("held_by") == "pause") != self._is_paused:
+            self._is_paused = is_paused
+            yield Request("pause" if is_paused else "resume", {})
 
     def _trials(self) -> list["optuna.trial.FrozenTrial"]:
         return self._study.get_trials(deepcopy=False)
