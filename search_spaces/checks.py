@@ -2,11 +2,22 @@
 
 import math
 from fractions import Fraction
+from typing import TypeGuard
 
 from search_spaces.errors import SpaceError
 from search_spaces.wording import not_a, shown
 
 EXACT_LIMIT = 2**53  # Optuna's samplers keep integers as floats, which are exact up to here.
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is a number; true and false are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is an int; true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def number(field: str, value: object) -> float:
@@ -15,7 +26,7 @@ def number(field: str, value: object) -> float:
     Raises:
         SpaceError: If it is not a finite number; true and false are none.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise SpaceError("", not_a("number", field, value))
     try:
         as_float = float(value)

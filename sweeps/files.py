@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sweeps.errors import UserError
+from sweeps.layout import folder_of
 from sweeps.records import News, Outcome, State
 from sweeps.remote import RemoteFolder
 from sweeps.storages.sqlite import is_there
@@ -74,18 +75,18 @@ class TrialFiles:
     def has_begun(self, number: int) -> bool:
         """Whether a worker has written anything of a trial, as far as can be seen."""
         if self._store is None:
-            return (self.folder / f"trial-{number}").exists()
+            return (self.folder / folder_of(number)).exists()
         with contextlib.suppress(Exception):  # each file system has errors of its own
-            return not (self._store / f"trial-{number}").is_empty()
+            return not (self._store / folder_of(number)).is_empty()
         return True
 
     def _remove(self, number: int) -> None:
         with contextlib.suppress(OSError):  # a checkpoint too many is no reason to end a sweep
-            for path in (self.folder / f"trial-{number}").glob(CHECKPOINTS):
+            for path in (self.folder / folder_of(number)).glob(CHECKPOINTS):
                 path.unlink()
         if self._store is not None:
             with contextlib.suppress(Exception):  # each file system has errors of its own
-                (self._store / f"trial-{number}").remove(CHECKPOINTS)
+                (self._store / folder_of(number)).remove(CHECKPOINTS)
 
 
 def sweep_folder(root: str, name: str) -> Path:

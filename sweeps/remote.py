@@ -18,6 +18,7 @@ from typing import Any
 from search_spaces.wording import did_you_mean
 from sweeps.context import TrialContext
 from sweeps.errors import StoreAway, UserError
+from sweeps.layout import BEST, LAST, LOG, PREVIOUS, RATE, folder_of
 from sweeps.storages.uris import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
@@ -25,9 +26,6 @@ EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gc
 BUCKETS = {*EXTRAS}
 """The protocols of object stores, which have no folders."""
 
-LOG = "log.txt"
-RATE = "learning-rate.json"
-"""What a trial's range test found; see `sweeps.lr.in_trial`."""
 POLL_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 10.0
 
 
@@ -74,10 +72,10 @@ class RemoteFolder:
         self._put(source, "new.ckpt")
         if is_best:
             system, path = self._place
-            system.cp_file(f"{path}/new.ckpt", f"{path}/best.ckpt")
-        if replaces and self.has("last.ckpt"):
-            self.rename("last.ckpt", "previous.ckpt")
-        self.rename("new.ckpt", "last.ckpt")
+            system.cp_file(f"{path}/new.ckpt", f"{path}/{BEST}")
+        if replaces and self.has(LAST):
+            self.rename(LAST, PREVIOUS)
+        self.rename("new.ckpt", LAST)
         if (source.parent / LOG).exists():
             self.send(source.parent / LOG, LOG)
 
@@ -195,17 +193,16 @@ def trial_folder(context: TrialContext, number: int, *, goes_on: bool) -> Iterat
         StoreAway: The store could not be reached for as long as the context says.
     """
     if not context.store:
-        yield context.files / f"trial-{number}"
+        yield context.files / folder_of(number)
         return
-    there = RemoteFolder(context.store) / f"trial-{number}"
+    there = RemoteFolder(context.store) / folder_of(number)
     with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
-        folder = Path(scratch, context.store.rstrip("/").rpartition("/")[2], f"trial-{number}")
-        folder.mkdir(
-            parents=True
-        )  # named as elsewhere: callbacks and loggers of the user's have names after it
+        # Named as elsewhere: callbacks and loggers of the user's have names after it.
+        folder = Path(scratch, context.store.rstrip("/").rpartition("/")[2], folder_of(number))
+        folder.mkdir(parents=True)
         if goes_on:
             until = time.monotonic() + context.patience
-            for name in (LOG, RATE, "last.ckpt", "previous.ckpt"):
+            for name in (LOG, RATE, LAST, PREVIOUS):
                 _fetch_patiently(there, name, folder, until)
         try:
             yield folder
@@ -239,12 +236,12 @@ def fetch_best(store: str, files: Path, numbers: Sequence[int]) -> None:
     """Brings the best trials' checkpoints to this machine, for MLflow; what cannot be read stays away."""
     for number in set(numbers):
         with contextlib.suppress(Exception):  # the store has it all the same
-            (RemoteFolder(store) / f"trial-{number}").fetch("best.ckpt", files / f"trial-{number}")
+            (RemoteFolder(store) / folder_of(number)).fetch(BEST, files / folder_of(number))
 
 
 def forget(files: Path) -> None:
     """Removes what `fetch_best` brought, and the folders that are empty then."""
-    for path in files.glob("trial-*/best.ckpt"):
+    for path in files.glob(f"trial-*/{BEST}"):
         path.unlink()
     for folder in [*files.glob("trial-*"), files, files.parent]:
         with contextlib.suppress(OSError):  # events wait there for MLflow

@@ -8,6 +8,7 @@ from mlflow import MlflowClient
 
 from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
+from sweeps.layout import BEST, LAST, PREVIOUS
 from sweeps.planning.places import Places
 from sweeps.provenance import run_with
 from sweeps.records import Assignment, Point, Report, Started
@@ -19,7 +20,7 @@ from sweeps.tracking.journal import Journal
 from sweeps.tracking.recorder import Recorder
 from sweeps.tracking.runs import SweepInfo
 from sweeps.tracking.writer import Writer
-from sweeps.training.checkpoints import BEST, LAST, PREVIOUS, Saver
+from sweeps.training.checkpoints import Saver
 from tests import fakes
 from tests.browser import wait_for
 from tests.test_resume import curve, train

@@ -16,10 +16,10 @@ from dashboards import report
 from dashboards.export import export
 from sweeps.errors import SpecError
 from sweeps.executors.ray import RayExecutor
+from sweeps.layout import RATE
 from sweeps.lr.each import advice, outlook
 from sweeps.planning.plan import context_of
 from sweeps.records import Answer, Assignment, Outcome, Report, State
-from sweeps.remote import RATE
 from sweeps.study.study import Study
 from sweeps.sweep import run_sweep
 from sweeps.sweep_file.loading import load_spec

@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from sweeps.errors import SpecError
+from sweeps.layout import LAST, PREVIOUS
 from sweeps.sweep_file.loading import load_spec
-from sweeps.training.checkpoints import DAMAGED, LAST, PREVIOUS, usable
+from sweeps.training.checkpoints import DAMAGED, usable
 from tests import fakes
 from tests.chaos.instants import sweep_file
 from tests.conftest import typed

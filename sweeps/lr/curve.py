@@ -61,6 +61,13 @@ class Curve:
     optimizer: str = ""
     problem: str = ""
 
+    def plain(self) -> dict[str, list[float | None]]:
+        """Rates and losses as the study keeps them, in five digits."""
+        return {
+            "rates": [float(f"{rate:.5g}") for rate in self.rates],
+            "losses": [None if loss is None else float(f"{loss:.5g}") for loss in self.losses],
+        }
+
 
 @dataclass(frozen=True)
 class Finding:

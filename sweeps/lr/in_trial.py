@@ -22,11 +22,12 @@ from typing import Any
 
 from search_spaces.paths import get, put, unshared
 from sweeps.context import RateSearch, TrialContext
+from sweeps.layout import RATE, folder_of
 from sweeps.lr.curve import Curve, read
 from sweeps.lr.narrow import has_place
 from sweeps.lr.range_test import range_test
 from sweeps.records import Assignment, Outcome
-from sweeps.remote import RATE, RemoteFolder
+from sweeps.remote import RemoteFolder
 from sweeps.sweep_file.sections import MULTIPLIER
 from sweeps.training.points import Points
 
@@ -51,7 +52,7 @@ def with_rate(
     found = _kept(folder) if assignment.attempt else None
     if found is None:
         found = _find(assignment, context, search)
-        _keep(found, folder, context.store and f"{context.store}/trial-{assignment.number}")
+        _keep(found, folder, context.store and f"{context.store}/{folder_of(assignment.number)}")
     for step, (rate, loss) in enumerate(zip(found["curve"]["rates"], found["curve"]["losses"], strict=True)):
         points.log_metrics({"lr_finder/lr": rate, **({} if loss is None else {"lr_finder/loss": loss})}, step)
     config: Any = assignment.config
@@ -99,10 +100,7 @@ def _find(assignment: Assignment, context: TrialContext, search: RateSearch) -> 
         "multiplier": multiplier,
         "rate": rate,
         "notes": notes,
-        "curve": {
-            "rates": [float(f"{rate:.5g}") for rate in curve.rates],
-            "losses": [None if loss is None else float(f"{loss:.5g}") for loss in curve.losses],
-        },
+        "curve": curve.plain(),
     }
 
 

@@ -9,9 +9,7 @@ to a temporary folder, the process's random numbers and settings are put back.
 """
 
 import math
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,10 +21,11 @@ from lightning.pytorch.callbacks import (
     GradientAccumulationScheduler,
 )
 
+from search_spaces.checks import is_number
 from search_spaces.paths import get
 from sweeps.context import TrialContext
 from sweeps.lr.curve import FEWEST, Curve, rates_between
-from sweeps.training.apart import apart
+from sweeps.training.apart import apart_in_scratch
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.faults import fault_of
 from sweeps.training.lightning import build
@@ -78,9 +77,9 @@ def range_test(
             until there. Nothing more should run in this process.
     """
     config = {**config, **({} if seed is None else {"seed_everything": seed})}
-    rates = rates_between(low, high, steps)
-    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
-        rising = _Rising(rates, _number(get(config, tuple(parameter.split(".")))), folder)
+    rates, configured = rates_between(low, high, steps), get(config, tuple(parameter.split(".")))
+    with apart_in_scratch(context, config) as folder:
+        rising = _Rising(rates, float(configured) if is_number(configured) else None, folder)
         try:
             _fit(context, config, folder, rising)
         except _NotPossible as reason:
@@ -245,8 +244,3 @@ def has_diverged(losses: list[float | None]) -> bool:
     best = min(known)
     limit = best + 3 * max(abs(start), start - best)
     return min(known[-3:]) > limit
-
-
-def _number(value: Any) -> float | None:
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number else None

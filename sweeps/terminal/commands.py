@@ -13,6 +13,7 @@ from search_spaces.wording import did_you_mean
 from sweeps import remote
 from sweeps.control import LEASE_SECONDS, LOOK_SECONDS, Lease, find_driver, send
 from sweeps.errors import SweepFailed, UserError
+from sweeps.layout import LOG, folder_of
 from sweeps.preparing import check_it_is_not, stopped
 from sweeps.remote import RemoteFolder, is_remote
 from sweeps.storages.patience import patient
@@ -202,9 +203,9 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
         begun = (n for n in reversed(numbers) if _has_log(files, store, n))
         number = next(begun, numbers[-1])
     if store is not None:
-        remote.show_log(store / f"trial-{number}", follow=follow)
+        remote.show_log(store / folder_of(number), follow=follow)
         return
-    path = files / f"trial-{number}" / "log.txt"
+    path = files / folder_of(number) / LOG
     if not is_there(path):
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
     with path.open(encoding="utf-8", errors="replace") as file:
@@ -218,7 +219,7 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
 
 def _has_log(files: Path, store: RemoteFolder | None, number: int) -> bool:
     if store is None:
-        return is_there(files / f"trial-{number}" / remote.LOG)
+        return is_there(files / folder_of(number) / LOG)
     with contextlib.suppress(Exception):  # whoever reads it says what is wrong
-        return (store / f"trial-{number}").has(remote.LOG)
+        return (store / folder_of(number)).has(LOG)
     return True

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from sweeps.driver import SweepResult
 from sweeps.errors import SweepFailed
+from sweeps.layout import folder_of
 from sweeps.planning.advice import advice
 from sweeps.planning.plan import schedule_of
 from sweeps.planning.resumption import continued
@@ -181,5 +182,5 @@ def _next_steps(spec: SweepSpec, storage: str | None, result: SweepResult) -> li
     ]
     width = max(len(command) for command, _ in steps)
     lines = [Text.assemble((command.ljust(width), "cyan"), f"  {what}") for command, what in steps]
-    best = f"{result.files}/trial-{result.best.number}" if result.best else result.files
+    best = f"{result.files}/{folder_of(result.best.number)}" if result.best else result.files
     return [*lines, Text(f"logs and checkpoints: {best}", "dim")]

@@ -8,6 +8,7 @@ choice.
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from search_spaces import CategoricalParameter, Choice, SearchSpace
 from sweeps.context import CliCall, TrialContext
 from sweeps.executors import code
+from sweeps.layout import LOG
 from sweeps.training.isolation import isolated, output_to
 from sweeps.training.lightning import CLASS_KEYWORDS
 from sweeps.training.user_code import ImportProblem, import_object
@@ -38,6 +40,15 @@ def apart(
             _import_classes(context.cli, config, space)
         with isolated():
             yield
+
+
+@contextlib.contextmanager
+def apart_in_scratch(
+    context: TrialContext, config: Mapping[str, Any], space: SearchSpace | None = None
+) -> Iterator[str]:
+    """The same for a training that leaves nothing behind: gives a folder that is removed, the log in it."""
+    with tempfile.TemporaryDirectory() as folder, apart(Path(folder, LOG), context, config, space):
+        yield folder
 
 
 @contextlib.contextmanager

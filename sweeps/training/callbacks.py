@@ -10,10 +10,11 @@ from lightning.pytorch import LightningModule, Trainer
 
 from sweeps.context import TrialContext
 from sweeps.executors import Reporter
+from sweeps.layout import BEST, LAST, folder_of
 from sweeps.records import Assignment, Outcome, Point, Report, State
 from sweeps.remote import RemoteFolder
 from sweeps.training import going_on, kept_metrics
-from sweeps.training.checkpoints import BEST, LAST, Saver
+from sweeps.training.checkpoints import Saver
 from sweeps.training.points import Points, numbers, objective
 from sweeps.training.randomness import random_state, set_random_state
 from sweeps.training.schedule import Schedule
@@ -55,7 +56,7 @@ class TrialCallback(StandIn):
         self.batching = assignment.config.get("trainer", {}).get("accumulate_grad_batches")
         self.earlier_seconds, self._began = 0.0, time.monotonic()
         self._points = points
-        store = RemoteFolder(context.store) / f"trial-{self._number}" if context.store else None
+        store = RemoteFolder(context.store) / folder_of(self._number) if context.store else None
         self._saver = Saver(folder, store) if folder else None
         self._validations = 0
         self._total: int | None = None

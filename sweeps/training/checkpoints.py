@@ -25,9 +25,10 @@ from lightning.pytorch.plugins.io import AsyncCheckpointIO, TorchCheckpointIO
 from typing_extensions import override
 
 from sweeps.durable import sync, sync_names
+from sweeps.layout import BEST, LAST, PREVIOUS
 from sweeps.remote import RemoteFolder, reason_of
 
-BEST, LAST, PREVIOUS, NEW = "best.ckpt", "last.ckpt", "previous.ckpt", f"new-{secrets.token_hex(8)}.ckpt"
+NEW = f"new-{secrets.token_hex(8)}.ckpt"
 DAMAGED = "new-damaged.ckpt"  # `tidy` removes it with the new ones
 
 

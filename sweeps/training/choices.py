@@ -7,10 +7,8 @@ need a Trainer in a fit, so they are left to the trials.
 """
 
 import gc
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,7 +18,7 @@ from search_spaces import CategoricalParameter, Choice, Params, Scalar
 from search_spaces.wording import shown
 from sweeps.context import TrialContext
 from sweeps.sweep_file.spec import SweepSpec
-from sweeps.training.apart import apart
+from sweeps.training.apart import apart_in_scratch
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.invalid import declared
 from sweeps.training.isolation import isolated
@@ -56,10 +54,7 @@ def unbuildable(
         built_seconds: How long the building of the first of them took; None if it was not built.
         seconds: What the choices may take together, but for the first.
     """
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        apart(Path(folder) / "log.txt", context, spec.base, spec.space),
-    ):
+    with apart_in_scratch(context, spec.base, spec.space) as folder:
         # Collecting after each of them need not look at what is imported, nor here: the inspection just did.
         gc.freeze()
         builder, point = _Builder(context, spec, folder, seconds), points[0]

@@ -6,11 +6,9 @@ nothing behind.
 
 import argparse
 import functools
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -22,7 +20,7 @@ from search_spaces.wording import did_you_mean
 from sweeps.context import CliCall, Inspection, TrialContext
 from sweeps.provenance import imported_sources, note_imports
 from sweeps.sweep_file.devices import of_several_devices
-from sweeps.training.apart import apart
+from sweeps.training.apart import apart_in_scratch
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
 from sweeps.training.isolation import torch_without_gpu
@@ -61,7 +59,7 @@ def inspect(
         probe: Also train and validate one batch with these.
         count: Without a probe, set up the data all the same to count its batches.
     """
-    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, base, space):
+    with apart_in_scratch(context, base, space) as folder:
         try:
             outline = _outline(context.cli)
             _check_links(outline, space)

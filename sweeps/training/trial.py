@@ -14,6 +14,7 @@ import torch
 
 from sweeps.context import TrialContext
 from sweeps.executors import Reporter, TrialFunction, code
+from sweeps.layout import LOG
 from sweeps.lr.in_trial import with_found, with_rate
 from sweeps.provenance import note_imports
 from sweeps.records import Assignment, Outcome, Timing
@@ -38,7 +39,7 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
     def train(assignment: Assignment, reporter: Reporter) -> Outcome:
         nonlocal is_warm
         there = trial_folder(context, assignment.number, goes_on=assignment.attempt > 0)
-        with there as folder, apart(folder / "log.txt", context, assignment.config):
+        with there as folder, apart(folder / LOG, context, assignment.config):
             outcome = _train(assignment, reporter, context, folder)
         if not is_warm:
             is_warm = True

@@ -7,10 +7,8 @@ ran out of memory is ended at once, since nobody knows what it still holds: who 
 import contextlib
 import copy
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +17,7 @@ from lightning.pytorch.callbacks import Checkpoint, EarlyStopping
 
 from search_spaces.paths import get, put
 from sweeps.context import TrialContext
-from sweeps.training.apart import apart
+from sweeps.training.apart import apart_in_scratch
 from sweeps.training.command_line import CliProblem, Extras
 from sweeps.training.faults import fault_of
 from sweeps.training.isolation import isolated
@@ -82,7 +80,7 @@ def accepted(context: TrialContext, config: Mapping[str, Any], paths: Sequence[s
 def _tried(
     context: TrialContext, config: Mapping[str, Any], limits: Mapping[str, Any], clock: "_Clock"
 ) -> Tried:
-    with tempfile.TemporaryDirectory() as folder, apart(Path(folder) / "log.txt", context, config):
+    with apart_in_scratch(context, config) as folder:
         try:
             clock.dirpath = folder
             extras = Extras(folder, clock, Points(folder), limits)

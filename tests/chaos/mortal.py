@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from sweeps.training.checkpoints import BEST, LAST
+from sweeps.layout import BEST, LAST
 from tests.modules import Line
 
 POINTS = ("build", "start", "fit", "validation", "save", "write", "best", "rename")
