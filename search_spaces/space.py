@@ -12,6 +12,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
+from search_spaces.checks import is_number
 from search_spaces.choices import Choice, Site, Slot
 from search_spaces.conditions import Condition, combined
 from search_spaces.errors import SpaceError
@@ -167,8 +168,7 @@ class SearchSpace:
         """
         path = tuple(config_path.split("."))
         found = [value for site in self.sites for value in possible(site, path)]
-        numbers = [v for v in found if isinstance(v, int | float) and not isinstance(v, bool)]
-        return max(numbers, default=None)
+        return max(filter(is_number, found), default=None)
 
     def _decide(self, decide: Callable[[Site], Scalar], pinned: Mapping[str, Scalar] = NOTHING) -> Params:
         """Collect a value for each site whose conditions hold, in file order."""

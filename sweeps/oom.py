@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import SearchSpace
+from search_spaces.checks import is_whole
 from search_spaces.paths import get, put
 from sweeps.sweep_file.sections import Oom
 
@@ -197,7 +198,7 @@ class Shrinking:
             path = self._space.config_path(name)
             if path in (batch_path, "trainer.precision") or isinstance(value, float):
                 continue
-            if isinstance(value, bool) or not isinstance(value, int):
+            if not is_whole(value):
                 kinds[name] = value
             elif path.startswith(("model", "data")):
                 sizes[name] = value
@@ -216,4 +217,4 @@ def _accumulates_by_epochs(trainer: Mapping[str, Any]) -> bool:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return is_whole(value) and value > 0

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from search_spaces.checks import is_number
 from search_spaces.space import possible
 from search_spaces.wording import did_you_mean
 from sweeps.context import Inspection, TrialContext
@@ -59,8 +60,7 @@ def schedule_of(spec: SweepSpec, inspection: Inspection | None = None) -> Schedu
     trainer = (inspection.trainer if inspection else {}) | spec.trainer
     for key in ("max_epochs", "max_steps", "accumulate_grad_batches", "check_val_every_n_epoch"):
         value = trainer.get(key)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if value is not None and not (is_number and float(value).is_integer()):
+        if value is not None and not (is_number(value) and float(value).is_integer()):
             raise spec.error(f"trainer.{key}", f"must be a whole number, but got {value!r}")
     for key in ("max_epochs", "max_steps"):
         if (highest := spec.space.max_of(f"trainer.{key}")) is not None:

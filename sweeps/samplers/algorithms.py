@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from search_spaces.checks import is_whole
 from search_spaces.wording import did_you_mean, near_algorithm
 from sweeps.errors import SpecError
 from sweeps.sweep_file.cells import grid_arguments
@@ -167,7 +168,7 @@ def _check_rungs(spec: SweepSpec, key: str, settings: Mapping[str, Any], may_be_
         value = settings.get(name, least)
         if value == "auto" and name == may_be_auto:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        if not is_whole(value) or value < least:
             raise spec.error(
                 f"{key}.init_args.{name}", f"must be a whole number from {least} on, but got {value!r}"
             )

@@ -18,6 +18,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import ndtri
 
+from search_spaces.checks import is_whole
 from sweeps.samplers.columns import Columns, Params
 from sweeps.samplers.gaussian_process import GaussianProcess
 
@@ -55,7 +56,7 @@ class AutoSampler(BaseSampler):
         history: Sequence[tuple[Params, float]] = (),
     ) -> None:
         for name, number in (("n_startup_trials", n_startup_trials), ("n_gp_trials", n_gp_trials)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            if not is_whole(number) or number < 1:
                 raise ValueError(f"`{name}` must be a whole number from 1 on, but got {number!r}")
         self._columns, self._history = columns, history
         self._n_startup_trials, self._n_gp_trials = n_startup_trials, n_gp_trials

@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.trial import FixedTrial
 
 from search_spaces import SearchSpace
+from search_spaces.checks import is_number
 
 Array = NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -113,8 +114,7 @@ class Column:
         value = params[self.name]
         if isinstance(distribution, CategoricalDistribution):
             return value in distribution.choices
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and distribution.low <= value <= distribution.high
+        return is_number(value) and bool(distribution.low <= value <= distribution.high)
 
 
 @dataclass(frozen=True)

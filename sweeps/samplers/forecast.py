@@ -17,6 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from scipy.special import stdtr
 
+from search_spaces.checks import is_number, is_whole
+
 if TYPE_CHECKING:
     from optuna.study import Study
 
@@ -73,11 +75,11 @@ class ForecastPruner(BasePruner):
         self, *, n_startup_trials: int, n_warmup_steps: int, fraction: float = 1.0, keep: float = 0.25
     ) -> None:
         for name, number in (("n_startup_trials", n_startup_trials), ("n_warmup_steps", n_warmup_steps)):
-            if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            if not is_whole(number) or number < 0:
                 raise ValueError(f"`{name}` must be a whole number from 0 on, but got {number!r}")
-        if not _is_number(fraction) or not 0 < fraction < math.inf:
+        if not is_number(fraction) or not 0 < fraction < math.inf:
             raise ValueError(f"`fraction` must be a number above 0, but got {fraction!r}")
-        if not _is_number(keep) or not 0 <= keep < 1:
+        if not is_number(keep) or not 0 <= keep < 1:
             raise ValueError(f"`keep` must be a number from 0 to below 1, but got {keep!r}")
         self._n_startup_trials, self._n_warmup_steps = n_startup_trials, n_warmup_steps
         self._fraction, self._keep = fraction, keep
@@ -114,10 +116,6 @@ class ForecastPruner(BasePruner):
             if any(math.isfinite(curve.end) for curve in new.values()):
                 self._forecasts = {}
             self._curves |= new
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True)

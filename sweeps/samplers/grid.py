@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from search_spaces.checks import is_whole
 from sweeps.sweep_file.cells import cells_of
 from sweeps.sweep_file.sections import written_out
 from sweeps.sweep_file.spec import SweepSpec
@@ -112,7 +113,7 @@ def grid_sampler(spec: SweepSpec, given: Mapping[str, Any]) -> GridSampler:
         accepted = "points and seed" if name == "grid" else "seed; `grid` takes `points` of a range"
         raise spec.error(f"sampler.init_args.{key}", f"{name} does not accept it; it accepts {accepted}")
     seed = given.get("seed", int(spec.seed_everything))
-    if isinstance(seed, bool) or not isinstance(seed, int):
+    if not is_whole(seed):
         raise spec.error("sampler.init_args.seed", f"must be a whole number, but got {seed!r}")
     return GridSampler(cells_of(spec), seed)
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from search_spaces import Params, SpaceError, grid_of
+from search_spaces.checks import is_whole
 from sweeps.sweep_file.sections import Component
 from sweeps.sweep_file.spec import SweepSpec
 
@@ -27,7 +28,7 @@ def cells_of(spec: SweepSpec) -> list[Params]:
     """
     arguments = grid_arguments(spec.sampler) or {}
     points = arguments.get("points")
-    if points is not None and (isinstance(points, bool) or not isinstance(points, int) or points < 2):
+    if points is not None and not (is_whole(points) and points >= 2):
         raise spec.error("sampler.init_args.points", f"must be a whole number from 2 on, but got {points!r}")
     try:
         cells = grid_of(spec.space, points)

@@ -226,6 +226,11 @@ class SweepSpec(Section):
         beside = Path(self.file).resolve().parent if self.file else here
         return list(dict.fromkeys([str(beside), str(here)]))
 
+    def changed(self, **values: Any) -> "SweepSpec":
+        """The specification with other values of some keys, checked once more."""
+        plain = {key: getattr(self, key) for key in type(self).model_fields}
+        return type(self).model_validate(plain | values)
+
     def error(self, key: str, rule: str) -> SpecError:
         """An error about `key` of this file."""
         return SpecError(self.file, key, rule)
