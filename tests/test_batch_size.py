@@ -1,6 +1,7 @@
 """`batch_size: auto` and `sweeps check --measure`: the largest batch that fits, and what trains fastest."""
 
 import json
+import math
 import subprocess
 import sys
 import time
@@ -115,7 +116,12 @@ class Room:
     def __init__(self, most: int, samples: int = 64) -> None:
         self.most, self.samples = most, samples
 
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
         sizes = [config["data"]["init_args"]["batch_size"] for _, config, _ in arguments]
         return [Tried(self.samples, 2) if size <= self.most else Died("gone") for size in sizes]
 

@@ -16,6 +16,7 @@ from search_spaces import read_yaml
 from sweeps.cli import app
 from sweeps.context import TrialContext
 from sweeps.errors import SpecError
+from sweeps.executors import Crew
 from sweeps.lr import finder
 from sweeps.lr.curve import Curve, Finding, rates_between, read
 from sweeps.lr.narrow import configurations, narrowed, within
@@ -55,14 +56,24 @@ def choice() -> dict[str, Any]:
 class Here:
     """Runs range tests in this process, as a worker would."""
 
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
         return [function(*given) for given in arguments]
 
 
 class Broken:
     """All workers die."""
 
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
         return [RuntimeError("gone")] * len(arguments)
 
 
@@ -255,7 +266,7 @@ def test_within_gives_none_for_nothing() -> None:
 
 
 @pytest.mark.parametrize("workers", [Here(), Broken()])
-def test_where_it_cannot_be_used_the_sweep_goes_on_with_the_users_range(workers: finder.Workers) -> None:
+def test_where_it_cannot_be_used_the_sweep_goes_on_with_the_users_range(workers: Crew) -> None:
     of = spec(
         model={"class_path": "tests.lr_modules.Adversarial"}, optimizer=None,
         search_space={"model.init_args.lr": RANGE},

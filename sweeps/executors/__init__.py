@@ -1,4 +1,4 @@
-"""Who runs the trials: the contract that every executor keeps.
+"""Who runs the trials: the contract that every executor keeps, and that of workers before the first trial.
 
 `ray` runs them on warm Ray workers, `scripted` plays them in simulated time for tests and studies of
 search quality. One conformance suite (`tests/test_executors.py`) holds for both.
@@ -6,8 +6,8 @@ search quality. One conformance suite (`tests/test_executors.py`) holds for both
 
 import math
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 from sweeps.records import Assignment, Event, Outcome, Report
 
@@ -59,6 +59,27 @@ class Executor(Protocol):
 
     def close(self) -> None:
         """Ends all workers, running trials included; may be called twice."""
+
+
+class Crew(Protocol):
+    """Processes like a worker's, before the first trial: one that dies, or takes too long, is replaced."""
+
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
+        """Runs a function for each of the arguments, one after the other in each process.
+
+        Args:
+            function: What they run.
+            arguments: Of each call.
+            timeout_seconds: How long a call may take, where that is less than a trial may.
+
+        Returns:
+            The results in order; where a call raised, took too long or lost its process, the exception.
+        """
 
 
 def taken_back(waiting: deque[Assignment]) -> list[Assignment]:

@@ -68,10 +68,8 @@ def ensure_admission(address: str, place: str) -> None:
     from ray._private.authentication.authentication_token_setup import (
         maybe_enable_token_auth_if_token_available,
     )
-    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
-    Config.initialize("")  # Ray keeps what it has read, for an earlier cluster of this process
-    AuthenticationTokenLoader.instance().reset_cache()
+    forget_token()  # of an earlier cluster of this process
     is_admitted = _admits(address)
     if not is_admitted and address == _noted() and maybe_enable_token_auth_if_token_available(False):
         is_admitted = _admits(address)
@@ -80,6 +78,14 @@ def ensure_admission(address: str, place: str) -> None:
             f"{place}: the Ray cluster asks for its token: set RAY_AUTH_MODE=token, "
             "and RAY_AUTH_TOKEN to that of its head node unless ~/.ray/auth_token holds it"
         )
+
+
+def forget_token() -> None:
+    """Has Ray read again which token there is: it keeps what it has read for as long as the process lives."""
+    from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
+
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _admits(address: str) -> bool:

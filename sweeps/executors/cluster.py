@@ -13,12 +13,11 @@ from typing import Any
 
 import ray
 from ray._private.state import available_resources_per_node
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import ClusterLost, UserError
 from sweeps.executors import local
-from sweeps.executors.address import ensure_admission, reachable
+from sweeps.executors.address import ensure_admission, forget_token, reachable
 from sweeps.executors.code import pack
 from sweeps.executors.life import AWAY_SECONDS, Life, asked, lives, watched
 from sweeps.executors.resources import NodeState
@@ -140,13 +139,7 @@ def _leave(before: Mapping[str, str]) -> None:
     for name in [name for name in os.environ if name.startswith(OF_RAY)]:
         del os.environ[name]
     os.environ |= {name: value for name, value in before.items() if name.startswith(OF_RAY)}
-    _forget_token()
-
-
-def _forget_token() -> None:
-    """Has Ray read again which token there is: it keeps what it has read for as long as the process lives."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    forget_token()
 
 
 @contextlib.contextmanager
@@ -183,7 +176,7 @@ def _head() -> str:
 def _join_shared(there: Shared) -> None:
     has_token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": there.token}
     os.environ |= has_token if there.token else {"RAY_AUTH_MODE": "disabled"}
-    _forget_token()
+    forget_token()
     environment = {} if there.python == sys.executable else {"py_executable": sys.executable}
     try:
         ray.init(address=there.address, runtime_env=environment or None, **local.QUIET)
@@ -247,7 +240,7 @@ def nodes() -> dict[str, NodeState]:
     }
 
 
-def one_line(error: BaseException) -> str:
+def ray_reason(error: BaseException) -> str:
     """Ray's message in one line: of a traceback the last one, without the terminal's colours."""
     lines = [line.strip() for line in re.sub(r"\x1b\[[0-9;]*m", "", str(error)).splitlines() if line.strip()]
     if not lines:

@@ -13,7 +13,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction, taken_back
-from sweeps.executors.cluster import one_line
+from sweeps.executors.cluster import ray_reason
 from sweeps.executors.each import map_on
 from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
 from sweeps.executors.resources import Need
@@ -107,7 +107,7 @@ class RayExecutor:
                 result = asked(functools.partial(ray.get, slot.actor.call.remote(function, *arguments)))
             except RayError as error:
                 if attempt == MOST_STARTS - 1:
-                    raise UserError(f"the worker process dies: {one_line(error)}") from error
+                    raise UserError(f"the worker process dies: {ray_reason(error)}") from error
                 self._workers.end(slot)
             else:
                 for there in self._workers.slots:
@@ -121,16 +121,7 @@ class RayExecutor:
         arguments: Sequence[tuple[Any, ...]],
         timeout_seconds: float = math.inf,
     ) -> list[Any]:
-        """Runs a function for each of the arguments, on all workers; for use before the first trial.
-
-        Args:
-            function: What they run.
-            arguments: Of each call.
-            timeout_seconds: How long a call may take, where that is less than a trial may.
-
-        Returns:
-            The results in order; where a call raised, took too long or lost its worker, the exception.
-        """
+        """Runs a function for each of the arguments, on all workers; see `sweeps.executors.Crew`."""
         seconds = min(timeout_seconds, self._timeout_seconds)
         ready = functools.partial(self._workers.first_ready, self._first)
         return map_on(self._workers, ready, function, arguments, seconds)
@@ -214,9 +205,9 @@ class RayExecutor:
         try:
             event: Event = ray.get(reference)
         except RayTaskError as error:  # our code there raised; the process lives, but who knows how
-            event = self._give_up(slot, f"the worker failed: {one_line(error)}")
+            event = self._give_up(slot, f"the worker failed: {ray_reason(error)}")
         except RayError as error:
-            event = self._give_up(slot, f"the worker process died: {one_line(error)}", lost=True)
+            event = self._give_up(slot, f"the worker process died: {ray_reason(error)}", lost=True)
         else:
             self._workers.look_at_code(slot)
         if isinstance(event, Outcome):
@@ -234,7 +225,7 @@ class RayExecutor:
         except RayError as error:
             if any(other.node for other in self._workers.slots) or not self._waiting or self._is_held:
                 return None
-            reason = f"the worker process died: {one_line(error)}"
+            reason = f"the worker process died: {ray_reason(error)}"
             number = self._waiting.popleft().number
             return Outcome(number, State.FAILED, reason=reason, worker=slot.name, lost=True)
         self._fill()

@@ -18,7 +18,7 @@ from ray.exceptions import RayError
 
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import nodes, one_line
+from sweeps.executors.cluster import nodes, ray_reason
 from sweeps.executors.life import lives
 from sweeps.executors.orphans import called, guarded
 from sweeps.executors.resources import ACCELERATOR, Need, room
@@ -187,7 +187,7 @@ class Workers:
                     except RayError as error:
                         deaths += 1
                         if deaths == MOST_STARTS:
-                            raise UserError(f"the worker process dies: {one_line(error)}") from error
+                            raise UserError(f"the worker process dies: {ray_reason(error)}") from error
             else:
                 time.sleep(LOOK_SECONDS)
             self.look()

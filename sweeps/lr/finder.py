@@ -19,12 +19,13 @@ import importlib
 import itertools
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from search_spaces import FloatParameter, Site
 from sweeps.context import TrialContext
+from sweeps.executors import Crew
 from sweeps.lr.curve import Curve, Finding, read
 from sweeps.lr.narrow import configurations, narrowed, starts, within
 from sweeps.records import Point
@@ -37,13 +38,6 @@ STARTS = 10
 
 REPEATS = 4
 """Range tests of a single configuration, each with another seed: one curve alone says little."""
-
-
-class Workers(Protocol):
-    """What runs range tests: one after the other on each worker."""
-
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Gives each result, or the exception in its place."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +68,7 @@ def sites_of(spec: SweepSpec, finder: LrFinder) -> list[Site | None]:
     return [s for s in spec.space.sites if s.config_path == finder.parameter] or [None]
 
 
-def find(workers: Workers, context: TrialContext, spec: SweepSpec, finder: LrFinder) -> list[Found]:
+def find(workers: Crew, context: TrialContext, spec: SweepSpec, finder: LrFinder) -> list[Found]:
     """Runs the range tests of all places that set the learning rate, and reads their curves.
 
     Args:
@@ -141,17 +135,13 @@ def _stored(spec: SweepSpec, found: Found) -> dict[str, Any]:
         "confidence": finding.confidence,
         "notes": notes,
         "curves": [
-            {
-                "rates": [float(f"{rate:.5g}") for rate in curve.rates],
-                "losses": [None if loss is None else float(f"{loss:.5g}") for loss in curve.losses],
-                "suggestion": own,
-            }
+            {**curve.plain(), "suggestion": own}
             for curve, own in zip(finding.curves, finding.suggestions, strict=True)
         ],
     }
 
 
-def prepare(workers: Workers, context: TrialContext, spec: SweepSpec) -> dict[str, Any]:
+def prepare(workers: Crew, context: TrialContext, spec: SweepSpec) -> dict[str, Any]:
     """What a new sweep notes in its study: the findings, where its file asks for them."""
     finder = spec.lr_finder
     if finder is None or finder.mode == "trial":
@@ -159,10 +149,16 @@ def prepare(workers: Workers, context: TrialContext, spec: SweepSpec) -> dict[st
     return {"lr_finder": stored(spec, finder, find(workers, context, spec, finder))}
 
 
+def findings(attributes: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """What was found, from the attributes of a study; nothing where the finder was not asked for."""
+    kept: Sequence[Mapping[str, Any]] = attributes.get("lr_finder", {}).get("findings", [])
+    return kept
+
+
 def applied(spec: SweepSpec, attributes: Mapping[str, Any]) -> SweepSpec:
     """The sweep with the ranges that the study notes."""
-    findings = attributes.get("lr_finder", {}).get("findings", [])
-    narrow = {f["parameter"]: tuple(f["searched"]) for f in findings if f["searched"] != f["allowed"]}
+    found = findings(attributes)
+    narrow = {f["parameter"]: tuple(f["searched"]) for f in found if f["searched"] != f["allowed"]}
     return narrowed(spec, narrow) if narrow else spec
 
 
@@ -175,8 +171,9 @@ def suggested(attributes: Mapping[str, Any], spec: SweepSpec) -> list[dict[str, 
     most half of the trials, and at most `STARTS`, but never fewer than the suggestions; a grid, which has
     configurations of its own, gets only these.
     """
-    findings = attributes.get("lr_finder", {}).get("findings", [])
-    places = [_starts(finding, findings, spec) for finding in findings if finding["suggestion"] is not None]
+    found = [finding for finding in findings(attributes) if finding["suggestion"] is not None]
+    known = {finding["parameter"]: finding["suggestion"] for finding in found}
+    places = [_starts(finding, known, spec) for finding in found]
     if grid_arguments(spec.sampler) is not None:
         most = len(places)
     else:
@@ -186,14 +183,11 @@ def suggested(attributes: Mapping[str, Any], spec: SweepSpec) -> list[dict[str, 
     return in_turn[:most]
 
 
-def _starts(
-    finding: Mapping[str, Any], findings: Sequence[Mapping[str, Any]], spec: SweepSpec
-) -> list[dict[str, Any]]:
-    """What is begun with at one place, best known first."""
+def _starts(finding: Mapping[str, Any], known: Mapping[str, float], spec: SweepSpec) -> list[dict[str, Any]]:
+    """What is begun with at one place, best known first; `known` are the suggestions of all places."""
     [site] = [site for site in spec.space.sites if site.name == finding["parameter"]]
     if grid_arguments(spec.sampler) is not None or spec.lr_finder is None:
         return [starts(site, finding["suggestion"])]
-    known = {other["parameter"]: other["suggestion"] for other in findings if other["suggestion"] is not None}
     low, high = finding["searched"]
     found = []
     tested = configurations(spec, site, spec.lr_finder.configs)
@@ -207,8 +201,7 @@ def _starts(
 
 def lines(attributes: Mapping[str, Any]) -> list[str]:
     """What was found, a line each, for people."""
-    kept = attributes.get("lr_finder", {})
-    return [_line(finding) for finding in kept.get("findings", [])]
+    return [_line(finding) for finding in findings(attributes)]
 
 
 def _line(finding: Mapping[str, Any]) -> str:
@@ -225,7 +218,7 @@ def _line(finding: Mapping[str, Any]) -> str:
 def params(attributes: Mapping[str, Any]) -> dict[str, str]:
     """Suggestions and intervals as MLflow's parent run has them."""
     said = {}
-    for finding in attributes.get("lr_finder", {}).get("findings", []):
+    for finding in findings(attributes):
         if finding["suggestion"] is not None:
             name = f"lr_finder.{finding['parameter']}"
             said[f"{name}.suggestion"] = f"{finding['suggestion']:.4g}"
@@ -239,7 +232,7 @@ def points(attributes: Mapping[str, Any]) -> tuple[Point, ...]:
     """The curves as MLflow keeps them: rate and loss at each step of each range test."""
     found = []
     now = time.time_ns() // 1_000_000
-    for finding in attributes.get("lr_finder", {}).get("findings", []):
+    for finding in findings(attributes):
         for number, curve in enumerate(finding["curves"]):
             key = f"lr_finder/{finding['parameter']}/{number}"
             for step, (rate, loss) in enumerate(zip(curve["rates"], curve["losses"], strict=False)):

@@ -1,12 +1,13 @@
 """What the finder needs of a search space, and what it does to one."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from search_spaces import FloatParameter, Scalar, Site
+from search_spaces.checks import is_number
 from search_spaces.draws import Draws
-from search_spaces.paths import get
+from search_spaces.paths import get, unshared
 from search_spaces.wording import nearest
 from sweeps.sweep_file.sections import MULTIPLIER, LrFinder
 from sweeps.sweep_file.spec import SweepSpec
@@ -59,13 +60,12 @@ def has_rate(spec: SweepSpec, parameter: str) -> bool:
 def has_place(config: Mapping[str, Any], parameter: str) -> bool:
     """Whether a configuration has a number there, or an optimizer whose default it is."""
     value = get(config, parameter)
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number or (parameter == LrFinder().parameter and config.get("optimizer") is not None)
+    return is_number(value) or (parameter == LrFinder().parameter and config.get("optimizer") is not None)
 
 
 def _check_multiplier(spec: SweepSpec) -> None:
     for content in [site.content for site in spec.space.sites if site.name == MULTIPLIER]:
-        if not all(isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in content.edges):
+        if not all(is_number(edge) and edge > 0 for edge in content.edges):
             raise spec.error(MULTIPLIER, f"must be numbers above 0, but got {content.describe()}")
 
 
@@ -129,35 +129,24 @@ def within(
 
 def narrowed(spec: SweepSpec, intervals: Mapping[str, tuple[float, float]]) -> SweepSpec:
     """The sweep with narrower ranges of some parameters, by their Optuna names."""
-    space = spec.search_space
+    space: Any = unshared(spec.search_space)
+    written = dict(_mappings(space))
     for name, (low, high) in intervals.items():
-        space = _replaced(space, name, {"low": low, "high": high})
-    plain = {key: getattr(spec, key) for key in type(spec).model_fields}
-    return type(spec).model_validate(plain | {"search_space": space})
+        written[name].update(low=low, high=high)
+    return spec.changed(search_space=space)
 
 
-def _replaced(raw: Any, rest: str, bounds: Mapping[str, float]) -> Any:
-    """A copy of a search space as written, with other bounds at the place of a parameter's name."""
-    if not rest:
-        return {**raw, **bounds}
-    if isinstance(raw, list):
-        head, _, tail = rest.partition(".")
-        return [_replaced(item, tail, bounds) if str(i) == head else item for i, item in enumerate(raw)]
-    if raw.get("type") == "choice" and isinstance(raw.get("choices"), Mapping):
-        return {**raw, "choices": _replaced(raw["choices"], rest, bounds)}
-    for key, value in raw.items():
-        if isinstance(value, Mapping | list) and (rest == str(key) or rest.startswith(f"{key}.")):
-            changed = _try(value, rest.removeprefix(str(key)).removeprefix("."), bounds)
-            if changed is not None:
-                return {**raw, key: changed}
-    raise LookupError(rest)
-
-
-def _try(raw: Any, rest: str, bounds: Mapping[str, float]) -> Any:
-    try:
-        return _replaced(raw, rest, bounds)
-    except (LookupError, AttributeError, TypeError):
-        return None
+def _mappings(raw: Any, name: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    """The mappings of a search space as it is written, by Optuna's names of the parameters there."""
+    items: Iterable[tuple[Any, Any]] = ()
+    if isinstance(raw, dict):
+        yield name, raw
+        is_choice = raw.get("type") == "choice" and isinstance(raw.get("choices"), dict)
+        items = (raw["choices"] if is_choice else raw).items()
+    elif isinstance(raw, list):
+        items = enumerate(raw)
+    for key, value in items:
+        yield from _mappings(value, f"{name}.{key}" if name else str(key))
 
 
 def starts(site: Site, suggestion: float) -> dict[str, Scalar]:

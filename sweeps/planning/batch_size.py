@@ -7,24 +7,18 @@ is the slot's share of the machine's memory.
 
 import copy
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from search_spaces.paths import get, put
 from sweeps.context import TrialContext
+from sweeps.executors import Crew
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.memory import share_of_machine
 
 FINE = 8
 """The gap is halved until it is at most this part of what fits."""
-
-
-class Workers(Protocol):
-    """What runs trainings: a worker that dies is replaced."""
-
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Gives each result, or the exception in its place."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +69,7 @@ def search(fits: Callable[[int], bool], start: int, most: Callable[[], float]) -
     return size
 
 
-def find(workers: Workers, context: TrialContext, spec: SweepSpec, path: str) -> Largest:
+def find(workers: Crew, context: TrialContext, spec: SweepSpec, path: str) -> Largest:
     """Looks for the largest batch of the configuration at the centre of the space.
 
     Args:
@@ -124,7 +118,7 @@ def _fits(*arguments: Any) -> Any:
     return importlib.import_module("sweeps.training.trying").fits(*arguments)
 
 
-def settled(workers: Workers, context: TrialContext, spec: SweepSpec) -> tuple[SweepSpec, Largest | None]:
+def settled(workers: Crew, context: TrialContext, spec: SweepSpec) -> tuple[SweepSpec, Largest | None]:
     """The sweep with the batch size in place of `auto`; as it is, and None, where it names one.
 
     Raises:
@@ -139,8 +133,7 @@ def settled(workers: Workers, context: TrialContext, spec: SweepSpec) -> tuple[S
     changed: dict[str, Any] = copy.deepcopy({key: getattr(spec, key) for key in ("data", "model", "config")})
     head = path.partition(".")[0]
     put(changed if changed.get(head) is not None else changed["config"], path, found.size)
-    plain = {key: getattr(spec, key) for key in type(spec).model_fields}
-    return type(spec).model_validate(plain | changed), found
+    return spec.changed(**changed), found
 
 
 def noted(found: Largest | None) -> dict[str, Any]:

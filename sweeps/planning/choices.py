@@ -5,10 +5,9 @@ would find out later, another one takes its place.
 """
 
 import importlib
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from sweeps.context import Inspection, TrialContext
+from sweeps.executors import Crew
 from sweeps.planning.plan import PROBES
 from sweeps.sweep_file.spec import SweepSpec
 
@@ -17,15 +16,6 @@ SECONDS = 1.0
 
 MOST_SECONDS = 60.0
 """How long one constructor may hang."""
-
-
-class Workers(Protocol):
-    """What builds them: a worker that dies, or takes longer, is replaced."""
-
-    def map(
-        self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]], timeout_seconds: float
-    ) -> list[Any]:
-        """Gives each result, or the exception in its place."""
 
 
 def choice_notes(
@@ -49,7 +39,7 @@ def choice_notes(
 
 
 def choice_notes_of(
-    workers: Workers, context: TrialContext, spec: SweepSpec, inspection: Inspection
+    workers: Crew, context: TrialContext, spec: SweepSpec, inspection: Inspection
 ) -> list[str]:
     """The same in a worker; see `choice_notes`."""
     [found] = workers.map(choice_notes, [(context, spec, inspection)], MOST_SECONDS)

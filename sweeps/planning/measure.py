@@ -7,6 +7,7 @@ is another training.
 
 import copy
 import importlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -17,8 +18,9 @@ from rich.text import Text
 
 from search_spaces.paths import get, put
 from sweeps.context import TrialContext
+from sweeps.executors import Crew
 from sweeps.oom import batch_size_path
-from sweeps.planning.batch_size import Largest, Workers, find
+from sweeps.planning.batch_size import Largest, find
 from sweeps.planning.processes import FreshProcess
 from sweeps.sweep_file.spec import SweepSpec
 from sweeps.training.tried import Tried
@@ -83,7 +85,7 @@ def measure(spec: SweepSpec, context: TrialContext) -> Measured:
         context: What its trials share.
     """
     config = spec.space.configure(spec.base, spec.checked_constraints.points(1)[0])
-    with FreshProcess(context, spec.trial_timeout) as process:
+    with FreshProcess(context, spec.trial_timeout or math.inf) as process:
         bench = Bench(process, context, config, batch_size_path(spec.oom.batch_size, config))
         settings = bench.run(max(2, context.cpus))
         lines = [*bench.notes, *advice(settings)]
@@ -110,7 +112,7 @@ class Bench:
     """
 
     def __init__(
-        self, process: Workers, context: TrialContext, config: Mapping[str, Any], batch_path: str | None
+        self, process: Crew, context: TrialContext, config: Mapping[str, Any], batch_path: str | None
     ) -> None:
         self._process, self._context, self._config = process, context, config
         self.batch_path = batch_path

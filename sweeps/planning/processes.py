@@ -1,6 +1,7 @@
 """A process of its own for what may not come back: it is made when it is needed, and again after it died."""
 
 import contextlib
+import math
 import multiprocessing
 from collections.abc import Callable, Sequence
 from types import TracebackType
@@ -24,7 +25,7 @@ class FreshProcess:
         timeout_seconds: How long a call may take.
     """
 
-    def __init__(self, context: TrialContext, timeout_seconds: float | None = None) -> None:
+    def __init__(self, context: TrialContext, timeout_seconds: float = math.inf) -> None:
         self._context, self._timeout_seconds = context, timeout_seconds
         self._system = multiprocessing.get_context("spawn")
         self._process: Any = None
@@ -38,11 +39,17 @@ class FreshProcess:
     ) -> None:
         self._stop()
 
-    def map(self, function: Callable[..., Any], arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
-        """Gives each result, or the exception in its place: `Died` where the process did not survive it."""
-        return [self._call(function, given) for given in arguments]
+    def map(
+        self,
+        function: Callable[..., Any],
+        arguments: Sequence[tuple[Any, ...]],
+        timeout_seconds: float = math.inf,
+    ) -> list[Any]:
+        """See `sweeps.executors.Crew`; the exception is `Died` where the process did not survive a call."""
+        seconds = min(timeout_seconds, self._timeout_seconds)
+        return [self._call(function, given, seconds) for given in arguments]
 
-    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    def _call(self, function: Callable[..., Any], arguments: tuple[Any, ...], seconds: float) -> Any:
         if self._process is None:
             self._end, theirs = self._system.Pipe()
             self._process = self._system.Process(target=_serve, args=(theirs, self._context))
@@ -50,9 +57,9 @@ class FreshProcess:
             theirs.close()
         try:
             self._end.send((function, arguments))
-            if not self._end.poll(self._timeout_seconds):
+            if not self._end.poll(None if math.isinf(seconds) else seconds):
                 self._stop()
-                return TimeoutError(f"it ran longer than trial_timeout={self._timeout_seconds:g} seconds")
+                return TimeoutError(f"it ran longer than trial_timeout={seconds:g} seconds")
             return self._end.recv()
         except (EOFError, OSError):
             self._stop()

@@ -220,7 +220,9 @@ SECTIONS: dict[str, dict[str, Any] | None] = {
 class Here:
     """Runs range tests in this process."""
 
-    def map(self, function: Any, arguments: Sequence[tuple[Any, ...]]) -> list[Any]:
+    def map(
+        self, function: Any, arguments: Sequence[tuple[Any, ...]], timeout_seconds: float = math.inf
+    ) -> list[Any]:
         """One after the other."""
         return [function(*given) for given in arguments]
 
