@@ -19,7 +19,7 @@ from typing import Any
 PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
 OURS = ("sweeps", "search_spaces", "dashboards")
 NAMED = 5
-"""How many modules a note names."""
+"""How many modules, or keys, a note names."""
 
 
 def run_with(folder: str, sources: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -123,10 +123,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     return notes
 
 
-def named(modules: Sequence[str]) -> str:
-    """The first few modules of a list, and how many more there are."""
-    more = f" and {len(modules) - NAMED} more" if len(modules) > NAMED else ""
-    return f"{', '.join(modules[:NAMED])}{more}"
+def named(names: Sequence[str]) -> str:
+    """The first few names of a list, and how many more there are."""
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return f"{', '.join(names[:NAMED])}{more}"
 
 
 def last_run_with(mark: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -29,7 +29,7 @@ from sweeps.cli.options import (
 )
 from sweeps.cli.reading import print_json, reading
 from sweeps.cli.running import running
-from sweeps.cli.usage import one_line
+from sweeps.cli.usage import usage_problem
 from sweeps.cli.version import root
 from sweeps.errors import TRY_AGAIN, CutShort, NothingLeft, ServerAway, SweepFailed, UserError
 from sweeps.interruption import own_process
@@ -68,7 +68,7 @@ def main() -> None:
         sys.exit(app(prog_name="sweeps", standalone_mode=False))
     except TyperException as error:
         is_only_help = type(error).__name__ == "NoArgsIsHelpError"  # which is printed already
-        sys.exit(2 if is_only_help else _complain(one_line(error), 2))
+        sys.exit(2 if is_only_help else _complain(usage_problem(error), 2))
     except typer.Abort:  # Ctrl-C where no command takes it
         sys.exit(130)
     except (UserError, ResultsError) as error:

@@ -44,5 +44,5 @@ def lr_find(
     # Only now: where it cannot be written, what was found is not lost.
     write_text(output, build(spec.name, found["lr_finder"]))
     typer.echo(f"{output}: the curves")
-    if all(finding["suggestion"] is None for finding in found["lr_finder"]["findings"]):
+    if all(finding["suggestion"] is None for finding in finder.findings(found)):
         raise SweepFailed(f"{spec.name}: no learning rate was found")

@@ -5,7 +5,7 @@ import re
 from typing import Any
 
 
-def one_line(error: Any) -> str:
+def usage_problem(error: Any) -> str:
     """What is wrong, where, and the nearest right answer.
 
     Args:

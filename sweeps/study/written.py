@@ -13,12 +13,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from sweeps.errors import UserError
+from sweeps.provenance import named
 from sweeps.storages.uris import masked
 from sweeps.sweep_file.loading import load_spec
 from sweeps.sweep_file.spec import SweepSpec
-
-NAMED = 5
-"""How many keys a note names."""
 
 
 def as_written(file: str) -> dict[str, Any] | None:
@@ -48,11 +46,9 @@ def note_of_changes(file: str, written: Mapping[str, Any]) -> str:
     changed = list(_changed(before, now))
     if not changed:
         return ""
-    more = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
-    keys = f"{', '.join(changed[:NAMED])}{more}"
     return (
-        f"{Path(file).name} has changed since the launch ({keys}): the stored one holds; launch it under "
-        "another `--name`"
+        f"{Path(file).name} has changed since the launch ({named(changed)}): the stored one holds; launch it "
+        "under another `--name`"
     )
 
 
