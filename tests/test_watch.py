@@ -104,7 +104,10 @@ def test_a_resumed_sweep_is_watched_with_what_ended_before_and_its_new_budget(tm
     assert "best loss 0.25  trial 1" in text
 
 
-def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(tmp_path: Path) -> None:
+def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.BEAT_SECONDS", 0.2)
     driver = Driver(tmp_path)
     early = {"command": "pause", "arguments": {}, "sent_ns": time.time_ns() - 3600 * 10**9}
     driver.inner.set_user_attr("request:early", early)
