@@ -8,7 +8,9 @@ epochs (three rungs of three), one seed:
 - `mnist1d`: two 1-D convolutions on MNIST-1D (Greydanus and Kobak 2024, arxiv.org/abs/2011.14439), 4,000
   sequences to train and 1,000 to validate;
 - `moons`, `friedman`, `diabetes`, `cancer`, `wine`: one hidden layer on scikit-learn's data, four fifths of
-  600, 1,500, 442, 569 and 178 rows to train.
+  600, 1,500, 442, 569 and 178 rows to train;
+- `digits_annealed`, `mnist1d_annealed`: the first two with schedules that end at a rate of 0, AdamW's falls
+  like a cosine, SGD's rises and falls (OneCycleLR): what a high rate is worth shows at the end only.
 
 The optimizer is a choice with a learning rate of its own in each branch. A table holds the validation
 losses, one line a configuration; after a loss that is not finite, training ends. The loss is cross-entropy,
@@ -31,6 +33,7 @@ RATE_LEVELS = 8
 HIDDEN = (8, 16, 32, 64, 128)
 CHANNELS = (4, 8, 16, 24, 32)
 BATCHES = {"digits": (16, 32, 64), "mnist1d": (64, 128, 256)}
+ANNEALED = ("digits_annealed", "mnist1d_annealed")
 SMALL = ("moons", "friedman", "diabetes", "cancer", "wine")
 GRID = [(o, r, w, b) for o, r, w, b in itertools.product(RATES, range(RATE_LEVELS), range(5), range(3))]
 """Every configuration: the optimizer's name and the levels of learning rate, width and batch size."""
@@ -75,6 +78,12 @@ def late(curves: dict[Any, list[float]]) -> dict[Any, list[float]]:
     return found
 
 
+def mixed(task: str) -> dict[tuple[str, int, int, int], list[float]]:
+    """Curves of AdamW at a constant rate and of SGD with a schedule, so that they cross by their kind."""
+    annealed = load(f"{task}_annealed")
+    return {key: curve if key[0] == "adamw" else annealed[key] for key, curve in load(task).items()}
+
+
 def train(task: str, data: Any, optimizer: str, rate: int, width: int, batch: int) -> list[float]:
     """Trains one configuration.
 
@@ -86,6 +95,7 @@ def train(task: str, data: Any, optimizer: str, rate: int, width: int, batch: in
 
     torch.manual_seed(0)
     x, y, x_val, y_val = data
+    task, is_annealed = task.removesuffix("_annealed"), task in ANNEALED
     if task == "mnist1d":
         c = CHANNELS[width]
         model = nn.Sequential(
@@ -103,12 +113,19 @@ def train(task: str, data: Any, optimizer: str, rate: int, width: int, batch: in
     if optimizer == "adamw":
         made = torch.optim.AdamW(weights, lr)
     size, losses = BATCHES.get(task, BATCHES["digits"])[batch], []
+    steps = EPOCHS * math.ceil(len(x) / size)
+    schedule: Any = torch.optim.lr_scheduler.ConstantLR(made, 1.0, 0)
+    if is_annealed and optimizer == "adamw":
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(made, steps)
+    elif is_annealed:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(made, lr, total_steps=steps)
     for _ in range(EPOCHS):
         order = torch.randperm(len(x))
         for chosen in order.split(size):
             made.zero_grad()
             loss_of(model(x[chosen]), y[chosen]).backward()
             made.step()
+            schedule.step()
         with torch.no_grad():
             unit = y_val.var(correction=0) if y_val.is_floating_point() else 1.0
             losses.append(float(loss_of(model(x_val), y_val) / unit))
@@ -130,6 +147,7 @@ def data_of(task: str) -> Any:
     """Training inputs and targets, then those for validation, as tensors."""
     import torch
 
+    task = task.removesuffix("_annealed")
     if task == "mnist1d":
         from mnist1d.data import get_dataset_args, make_dataset
 
@@ -169,7 +187,7 @@ def main() -> None:
     import torch
 
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tasks", nargs="*", default=[*BATCHES, *SMALL])
+    parser.add_argument("tasks", nargs="*", default=[*BATCHES, *SMALL, *ANNEALED])
     torch.set_num_threads(1)
     for task in parser.parse_args().tasks:
         data = data_of(task)

@@ -133,9 +133,10 @@ def tabular(contender: str, task: str, *, kind: str, noise: bool, slots: int, se
 
 
 def curve_table(task: str) -> dict[Any, list[float]]:
-    """The learning curves of a task; of one that is called `NAME, late`, up to 8 epochs late."""
+    """The learning curves of a task, or of one that is called `NAME, late` or `NAME, mixed`; see there."""
     name, _, kind = task.partition(", ")
-    return curves.late(curves.load(name)) if kind == "late" else curves.load(name)
+    made = {"late": lambda: curves.late(curves.load(name)), "mixed": lambda: curves.mixed(name)}
+    return made.get(kind, lambda: curves.load(name))()
 
 
 def pruned(contender: str, task: str, *, trials: int, slots: int, seed: int) -> dict[str, Any]:
