@@ -107,14 +107,8 @@ def _mode(target: Path) -> int:
 
 def _nothing_complete(sweep: Sweep) -> str:
     counts = sweep.summary.counts
-    states = {
-        "pruned": counts.pruned,
-        "diverged": counts.diverged,
-        "failed": counts.failed,
-        "invalid": counts.invalid,
-        "running": counts.running,
-    }
-    found = ", ".join(f"{count} {state}" for state, count in states.items() if count) or "none at all"
+    states = ("pruned", "diverged", "failed", "invalid", "running")
+    found = ", ".join(f"{n} {state}" for state in states if (n := getattr(counts, state))) or "none at all"
     advice = (
         "look at the reasons in `sweeps status`"
         if counts.finished or counts.invalid

@@ -147,7 +147,7 @@ def _configuration(trial: Trial) -> str:
 
 def progress(sweep: Sweep) -> Progress | None:
     """Return what the last third of the trials brought; None with fewer than six, or none complete."""
-    ended = [trial for trial in sweep.trials if trial.state not in ("running", "waiting")]
+    ended = [trial for trial in sweep.trials if trial.has_ended]
     ranked = sweep.ranking()
     if len(ended) < _FEWEST_FOR_PROGRESS or not ranked:
         return None

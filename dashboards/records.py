@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime
 from typing import Any
 
+from dashboards.wording import short_names
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -152,6 +154,11 @@ class Trial:
     code: dict[str, str] = field(default_factory=dict)
 
     @property
+    def has_ended(self) -> bool:
+        """Whether it has, however it did."""
+        return self.state not in ("running", "waiting")
+
+    @property
     def seconds(self) -> float | None:
         """What the trial took, all its attempts together; None while it is not known."""
         ended = self.timing.get("slot_seconds")
@@ -192,6 +199,11 @@ class Sweep:
     def name(self) -> str:
         """The sweep's name."""
         return self.summary.name
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What figures and tables call each parameter, by Optuna's name."""
+        return short_names(parameter.name for parameter in self.space)
 
     @property
     def best(self) -> Trial | None:

@@ -3,8 +3,6 @@
 The client takes seconds to import and would create or migrate a database that is only to be looked at.
 """
 
-import http.client
-import json
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,13 +50,6 @@ class Runs:
     experiment_id: str = ""
     run_ids: dict[int, str] = field(default_factory=dict)
 
-    def page(self, number: int) -> str | None:
-        """Return the address of a trial's page; None if the trial has no run."""
-        run_id = self.run_ids.get(number)
-        # Without the last part MLflow shows its pages for language models around it.
-        path = f"/#/experiments/{self.experiment_id}/runs/{run_id}?workflowType=machine_learning"
-        return f"{self.address}{path}" if run_id else None
-
 
 @dataclass(frozen=True, slots=True)
 class Parent:
@@ -93,7 +84,7 @@ def find_parent(sweep: Sweep) -> Parent:
     if tracking.is_server(address := expand(uri)):
         experiment = tracking.find_experiment(address, sweep.mlflow["experiment"], hide_password(uri))
         body = {"experiment_ids": [experiment], "filter": f"tags.`sweeps.key` = '{key}'"}
-        runs = _ask(address, "/api/2.0/mlflow/runs/search", body).get("runs", [])
+        runs = tracking.ask(address, "/api/2.0/mlflow/runs/search", body).get("runs", [])
         found = [(run["info"]["run_id"], run["info"]["artifact_uri"]) for run in runs]
     else:
         with tracking.connected(uri) as connection:
@@ -158,7 +149,7 @@ def _server_runs(server: str, experiment_id: str) -> dict[int, str]:
     while True:
         body = {"experiment_ids": [experiment_id], "max_results": _PAGE, "order_by": ["start_time ASC"],
                 "filter": "tags.trial_number LIKE '%'", "page_token": token}  # fmt: skip
-        answer = _ask(server, "/api/2.0/mlflow/runs/search", body)
+        answer = tracking.ask(server, "/api/2.0/mlflow/runs/search", body)
         for run in answer.get("runs", []):
             tags = {tag["key"]: tag["value"] for tag in run["data"].get("tags", [])}
             if tags.get("trial_number", "").isdigit():
@@ -169,23 +160,11 @@ def _server_runs(server: str, experiment_id: str) -> dict[int, str]:
 
 
 def _server_histories(server: str, run_id: str) -> dict[str, list[tuple[int, float]]]:
-    run = _ask(server, f"/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}")["run"]
+    run = tracking.ask(server, f"/api/2.0/mlflow/runs/get?{urlencode({'run_id': run_id})}")["run"]
     names = [metric["key"] for metric in run["data"].get("metrics", [])]
     found: dict[str, list[tuple[int, float]]] = {}
     for name in names:
         query = urlencode({"run_id": run_id, "metric_key": name})
-        points = _ask(server, f"/api/2.0/mlflow/metrics/get-history?{query}").get("metrics", [])
+        points = tracking.ask(server, f"/api/2.0/mlflow/metrics/get-history?{query}").get("metrics", [])
         found[name] = [(int(point.get("step", 0)), float(point["value"])) for point in points]
-    return found
-
-
-def _ask(server: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    label = hide_password(server)
-    try:
-        status, answer = tracking.get(server, path, body)
-        if status != http.HTTPStatus.OK:
-            raise ResultsError(f"{label}: the MLflow server refused with status {status}")
-        found: dict[str, Any] = json.loads(answer)
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ResultsError(f"{label}: the MLflow server does not answer: {error}") from None
     return found

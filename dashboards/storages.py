@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,28 +53,41 @@ def reading(address: str | os.PathLike[str]) -> Iterator[Store]:
         ResultsError: There is no such database, it is not Optuna's, another version of Optuna wrote it, or
             it cannot be reached.
     """
-    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
-
     text = os.fspath(address)
     label = hide_password(text)
-    engine: Engine | None = None
-    try:
+    with in_one_line(label, "; name one that `sweeps launch` wrote"), ExitStack() as stack:
         url, options = _engine_options(expand(text), label)
         engine = _checked_engine(url, options, label)
+        stack.callback(engine.dispose)
         yield Store(label, engine, _storage(url, options, label))
+
+
+@contextmanager
+def in_one_line(label: str, hint: str = "") -> Iterator[None]:
+    """Turn whatever a database complains about into one line.
+
+    Args:
+        label: The address as the user gave it, without passwords.
+        hint: What may be right where the file is no database.
+
+    Raises:
+        ResultsError: The block raised something of SQLAlchemy's, or for want of a driver.
+    """
+    from sqlalchemy.exc import ArgumentError, SQLAlchemyError
+
+    try:
+        yield
     except ArgumentError:
         raise ResultsError(f"{label}: not a database URL; such as sqlite:///sweeps.db") from None
     except ImportError as error:
-        raise ResultsError(f"{label}: this database needs a driver: {_first_line(error)}") from None
+        raise ResultsError(f"{label}: this database needs a driver: {first_line(error)}") from None
     except SQLAlchemyError as error:
-        if is_no_database(error):
-            raise ResultsError(
-                f"{label}: not an SQLite database; name one that `sweeps launch` wrote"
-            ) from None
-        raise ResultsError(f"{label}: {_first_line(getattr(error, 'orig', None) or error)}") from None
-    finally:
-        if engine is not None:
-            engine.dispose()
+        said = getattr(error, "orig", None) or error
+        # Nobody but SQLite may look into the file: the system drops all locks that a process has on one when
+        # the process closes it once, also those of a sweep that it runs (sqlite.org/howtocorrupt.html, 2.2).
+        if getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB:
+            raise ResultsError(f"{label}: not an SQLite database{hint}") from None
+        raise ResultsError(f"{label}: {first_line(said)}") from None
 
 
 def sqlite_path(url: str) -> Path | None:
@@ -113,16 +126,6 @@ def connect_readonly(path: Path) -> sqlite3.Connection:
         log = path.with_name(path.name + "-wal")
         return _copied(path, log) if log.exists() else _connect(path, "mode=ro&immutable=1")
     return connection
-
-
-def is_no_database(error: BaseException) -> bool:
-    """Tell whether SQLite says of a file that it is not one of its own.
-
-    Nobody but SQLite may look into the file: the system drops all locks that a process has on a file when
-    the process closes it once, also those of a sweep that it runs (sqlite.org/howtocorrupt.html, 2.2).
-    """
-    said = getattr(error, "orig", None) or error
-    return getattr(said, "sqlite_errorcode", None) == sqlite3.SQLITE_NOTADB
 
 
 def _copied(path: Path, log: Path) -> sqlite3.Connection:
@@ -191,6 +194,7 @@ def _storage(url: str, options: dict[str, Any], label: str) -> "RDBStorage":
         raise ResultsError(f"{label}: written by another version of Optuna; {advice}") from None
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says, without passwords."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return hide_password(lines[0])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from dashboards.errors import ResultsError
-from dashboards.storages import connect_readonly, is_no_database, sqlite_path
+from dashboards.storages import connect_readonly, first_line, in_one_line, sqlite_path
 from dashboards.uris import expand, hide_password, is_url
 
 if TYPE_CHECKING:
@@ -39,11 +39,10 @@ def connected(uri: str) -> Iterator["Connection"]:
         ResultsError: There is none, or it cannot be read.
     """
     from sqlalchemy import NullPool, create_engine
-    from sqlalchemy.exc import SQLAlchemyError
 
     label, address = hide_password(uri), expand(uri)
     options: dict[str, Any] = {"poolclass": NullPool}
-    try:
+    with in_one_line(label):
         path = sqlite_path(address)
         if path is not None:
             if not path.is_file():
@@ -55,13 +54,6 @@ def connected(uri: str) -> Iterator["Connection"]:
                 yield connection
         finally:
             engine.dispose()
-    except ImportError as error:
-        raise ResultsError(f"{label}: this database needs a driver: {error}") from None
-    except SQLAlchemyError as error:
-        if is_no_database(error):
-            raise ResultsError(f"{label}: not an SQLite database") from None
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        raise ResultsError(f"{label}: {hide_password(reason)}") from None
 
 
 def check_database(tracking_uri: str) -> str:
@@ -108,17 +100,36 @@ def find_experiment(server: str, name: str, label: str) -> str:
         ResultsError: The server does not answer, refuses, or has no such experiment.
     """
     path = f"/api/2.0/mlflow/experiments/get-by-name?experiment_name={quote(name, safe='')}"
+    missing = f"no experiment {name!r}; was the sweep recorded in another MLflow store?"
+    return str(ask(server, path, label=label, missing=missing)["experiment"]["experiment_id"])
+
+
+def ask(
+    server: str, path: str, body: Mapping[str, Any] | None = None, *, label: str = "", missing: str = ""
+) -> dict[str, Any]:
+    """Ask an MLflow server something; see `get`.
+
+    Args:
+        server: The server's address.
+        path: What is asked.
+        body: What is sent, if something is.
+        label: What to call the store in a message, instead of its address.
+        missing: What to say if the server says that there is no such thing.
+
+    Raises:
+        ResultsError: The server does not answer, or refuses.
+    """
+    label = label or hide_password(server)
     try:
-        status, body = get(server, path)
-    except (OSError, http.client.HTTPException) as error:
+        status, answer = get(server, path, body)
+        if missing and status == http.HTTPStatus.NOT_FOUND:
+            raise ResultsError(f"{label}: {missing}")
+        if status != http.HTTPStatus.OK:
+            raise ResultsError(f"{label}: the MLflow server refused with status {status}")
+        found: dict[str, Any] = json.loads(answer)
+    except (OSError, ValueError) as error:
         raise ResultsError(f"{label}: the MLflow server does not answer: {error}") from None
-    if status == http.HTTPStatus.NOT_FOUND:
-        raise ResultsError(
-            f"{label}: no experiment {name!r}; was the sweep recorded in another MLflow store?"
-        )
-    if status != http.HTTPStatus.OK:
-        raise ResultsError(f"{label}: the MLflow server refused with status {status}")
-    return str(json.loads(body)["experiment"]["experiment_id"])
+    return found
 
 
 def upload(tracking_uri: str, run_id: str, path: Path) -> None:
@@ -135,10 +146,8 @@ def upload(tracking_uri: str, run_id: str, path: Path) -> None:
     try:
         MlflowClient(expand(tracking_uri)).log_artifact(run_id, str(path))
     except Exception as error:  # noqa: BLE001 - each kind of store has errors of its own
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise ResultsError(
-            f"{hide_password(tracking_uri)}: takes no artifact: {hide_password(lines[0])}"
-        ) from None
+        label = hide_password(tracking_uri)
+        raise ResultsError(f"{label}: takes no artifact: {first_line(error)}") from None
 
 
 def get(server: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, bytes]:

@@ -84,7 +84,7 @@ def check_comparable(sweeps: Sequence[Sweep]) -> None:
 
 def _line(sweep: Sweep) -> Line:
     sign = -1 if sweep.summary.direction == "maximize" else 1
-    ended = sorted((t for t in sweep.trials if t.state not in ("running", "waiting")), key=_end)
+    ended = sorted((t for t in sweep.trials if t.has_ended), key=_end)
     start = min((_start(trial) for trial in ended), default=0.0)
     validations, best = 0, None
     rows: list[tuple[int, int, float, float]] = []

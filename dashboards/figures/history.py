@@ -53,7 +53,7 @@ def history_data(sweep: Sweep, most: int = MOST_POINTS) -> History:
             so are the highest and the lowest value.
     """
     direction = sweep.summary.direction
-    ended = [trial for trial in sweep.trials if trial.state not in ("running", "waiting")]
+    ended = [trial for trial in sweep.trials if trial.has_ended]
     valued = {trial.number: value for trial in ended if (value := value_of(trial)) is not None}
     best = best_so_far(ended, direction)
     drawn = {trial.number for trial in spread(ended, most)} | set(best.numbers)

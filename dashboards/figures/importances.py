@@ -10,7 +10,7 @@ import plotly.graph_objects as go  # type: ignore[import-untyped]
 from dashboards.figures.studies import study_of
 from dashboards.figures.style import BLUE, ORANGE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
-from dashboards.wording import percent_text, short_names
+from dashboards.wording import percent_text
 
 # Below these an importance is mostly chance (a rule of thumb of this project: a sampler's random start alone
 # takes 10 trials, and each parameter needs a few values tried beside each other).
@@ -101,7 +101,7 @@ def _measured(
         evaluator=optuna.importance.PedAnovaImportanceEvaluator(target_quantile=(top - 0.5) / len(trials)),
         params=[p.name for p in space],
     )
-    labels = short_names(parameter.name for parameter in sweep.space)
+    labels = sweep.labels
     return [
         Importance(name, labels[name], float(share), len(trials), is_conditional)
         for name, share in shares.items()

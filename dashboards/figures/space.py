@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 import optuna
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -13,7 +14,7 @@ from dashboards.figures.studies import choice_texts, study_of
 from dashboards.figures.style import BLUE, SCALE, laid_out, plain
 from dashboards.records import Parameter, Sweep, Trial
 from dashboards.values import outside, spread, view
-from dashboards.wording import short_names, value_text
+from dashboards.wording import value_text
 
 # Optuna's contour takes a grid of every value against every other: 80 trials make 0.1 MB, 2,000 make 50 MB.
 # Its parallel coordinates draw each trial as a trace of its own, slowly.
@@ -63,7 +64,7 @@ def space_data(sweep: Sweep, parameters: list[Parameter], most: int, *, with_out
     range_ = view([t.value for t in ranked if t.value is not None], sweep.summary.direction)
     inside = ranked if with_outliers else [t for t in ranked if not outside([t.value or 0.0], range_)]
     chosen = inside[: most // 2] + spread(inside[most // 2 :], most - most // 2)
-    labels = short_names(p.name for p in sweep.space)
+    labels = sweep.labels
     return Space(
         metric=sweep.summary.metric,
         direction=sweep.summary.direction,
@@ -167,7 +168,7 @@ def draw_contour(data: Space) -> go.Figure:
     )
     figure.update_traces(selector={"type": "scatter"}, marker={"size": 6, "color": BLUE})
     # Optuna sorts the two by name.
-    x, y = sorted(zip(names, data.parameters, strict=True), key=_first)
+    x, y = sorted(zip(names, data.parameters, strict=True), key=itemgetter(0))
     [grid] = figure.select_traces(selector={"type": "contour"})
     for parameter, values, update in (
         (x[1], grid.x, figure.update_xaxes), (y[1], grid.y, figure.update_yaxes)
@@ -205,7 +206,9 @@ def draw_parallel(data: Space) -> go.Figure:
 def _order_choices(figure: go.Figure, data: Space, names: list[str]) -> None:
     """Put choices in the order of the sweep file; Optuna has them as they come up in the trials."""
     lines = [trace for trace in figure.data if trace.mode == "lines"]
-    for axis, (_, parameter) in enumerate(sorted(zip(names, data.parameters, strict=True), key=_first), 1):
+    for axis, (_, parameter) in enumerate(
+        sorted(zip(names, data.parameters, strict=True), key=itemgetter(0)), 1
+    ):
         if parameter.kind != "categorical":
             continue
         found = {trace.customdata[axis][1] for trace in lines}
@@ -220,7 +223,3 @@ def _order_choices(figure: go.Figure, data: Space, names: list[str]) -> None:
             if note.x == axis and note.text in place:
                 text = note.text
                 note.update(y=place[text], visible=text in named, text=named.get(text, text))
-
-
-def _first(pair: tuple[str, Parameter]) -> str:
-    return pair[0]

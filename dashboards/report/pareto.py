@@ -3,7 +3,7 @@
 from dashboards import figures
 from dashboards.records import Sweep
 from dashboards.report.page import Page, paragraph, table
-from dashboards.wording import counted, number_text, short_names, value_text
+from dashboards.wording import counted, number_text, value_text
 
 _MOST_IN_TABLE = 30
 
@@ -40,7 +40,7 @@ def section(page: Page, sweep: Sweep) -> list[str]:
 
 def _table(sweep: Sweep) -> str:
     trials = sweep.ranking()[: len(sweep.summary.front)][:_MOST_IN_TABLE]
-    labels = short_names(parameter.name for parameter in sweep.space)
+    labels = sweep.labels
     names = [p.name for p in sweep.space if any(p.name in trial.params for trial in trials)]
     head = ["trial", *(metric for metric, _ in sweep.summary.objectives), *(labels[name] for name in names)]
     rows: list[list[object]] = [

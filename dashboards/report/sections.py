@@ -7,7 +7,7 @@ from dashboards.insights import Progress, Standing, progress, standing
 from dashboards.records import Sweep, Trial
 from dashboards.report.page import Page, columns, paragraph, table, text
 from dashboards.values import outside
-from dashboards.wording import counted, number_text, percent_text, short_names, value_text, worse_text
+from dashboards.wording import counted, number_text, percent_text, value_text, worse_text
 
 _MOST_IN_TABLE = 12
 _LONGEST_VALUE = 48
@@ -65,7 +65,7 @@ def _ranking(sweep: Sweep, found: Standing) -> str:
     gaps = ["", *(f"+{number_text(gap, 3)}" for gap in found.gaps)]
     if sweep.summary.direction == "maximize":
         gaps = [gap.replace("+", "-") for gap in gaps]
-    labels = short_names(parameter.name for parameter in sweep.space)
+    labels = sweep.labels
     names = [p.name for p in sweep.space if any(p.name in trial.params for trial in trials)]
     rows: list[list[object]] = [
         ["trial", *(trial.number for trial in trials)],
@@ -194,7 +194,7 @@ def _dots(slices: tuple[Space, ...]) -> str:
 def _borders(sweep: Sweep, found: tuple[Border, ...]) -> str:
     if not found:
         return paragraph("Nothing says that a range is too narrow: no values grow better up to its border.")
-    labels = short_names(parameter.name for parameter in sweep.space)
+    labels = sweep.labels
     items = "".join(f"<li>{text(_border(labels[b.parameter.name], b))}</li>" for b in found)
     head = "Best values at the border of the space, and growing better towards it:"
     return f'<div class="caution"><p>{head}</p><ul>{items}</ul></div>'

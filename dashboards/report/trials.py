@@ -9,7 +9,6 @@ from dashboards.records import Sweep, Trial
 from dashboards.report.configs import pack
 from dashboards.report.page import Page, paragraph, text
 from dashboards.runs import Runs
-from dashboards.wording import short_names
 
 _LONGEST_REASON = 300
 
@@ -41,7 +40,7 @@ def trial_table(page: Page, sweep: Sweep, runs: Runs) -> str:
 def trial_data(sweep: Sweep, runs: Runs) -> dict[str, Any]:
     """Return columns (name, title, whether they are numbers, values), configs and links, as plain JSON."""
     trials = sweep.trials
-    labels = short_names(parameter.name for parameter in sweep.space)
+    labels = sweep.labels
     columns = [
         _column("trial", "Optuna's number", [trial.number for trial in trials]),
         _column("state", "how it ended", [trial.state for trial in trials]),
