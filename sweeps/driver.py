@@ -35,28 +35,30 @@ class SweepResult:
 
     Attributes:
         name: The sweep's name, which is also the study's.
-        best: The outcome of the best complete trial, None if none is complete; of several objectives, the
-            best in the first.
-        best_params: Its parameters.
+        front: The outcomes of the best complete trials: one, or the Pareto set of several objectives.
+        best_params: The parameters of the best one.
         counts: How many trials ended in which state.
         files: The sweep's folder; the best trial's checkpoint is `trial-N/best.ckpt` there.
         problems: What could not be recorded in MLflow, one line each.
-        front: The outcomes of the best complete trials: `best`, or the Pareto set of several objectives.
         is_stopped: It was stopped before its budget was used; `sweeps resume` goes on.
         journal: Where what MLflow did not take in time is kept; None if it has everything.
         stop_reason: Which rule of `stop_when` ended it; "" if none did.
     """
 
     name: str
-    best: Outcome | None
+    front: tuple[Outcome, ...]
     best_params: dict[str, Any]
     counts: Counter[State]
     files: Path | str
     problems: list[str]
     is_stopped: bool = False
-    front: tuple[Outcome, ...] = ()
     stop_reason: str = ""
     journal: Path | None = None
+
+    @property
+    def best(self) -> Outcome | None:
+        """The best complete trial, None if none is complete; of several objectives, the best in the first."""
+        return self.front[0] if self.front else None
 
 
 def drive(
@@ -66,7 +68,7 @@ def drive(
     executor: Executor,
     observers: Sequence[Observer],
     *,
-    say: Callable[[str], None] | None = None,
+    say: Callable[[str], None] = lambda line: None,
     resumed_with: dict[str, Any] | None = None,
     asks_ahead: bool = False,
     claimed: Callable[[], object] = lambda: None,
@@ -97,14 +99,10 @@ def drive(
         optuna_study = alone(optuna_study)
         if resumed_with is not None:
             note_resumption(optuna_study, resumed_with)
-        study = Study(optuna_study, spec, say=say or (lambda line: None))
-        files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
-        known = len(optuna_study.get_trials(deepcopy=False))
-        journal = Journal(where.files / "journal", write_ahead_log(where.storage), known)
-        if resumed_with is not None:
-            keep_moved(optuna_study, where)
-            study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
-            files.adopt(study.adopt(journal.left(), files.has_begun))
+        study = Study(optuna_study, spec, say=say)
+        files, journal = _files_and_journal(
+            study, optuna_study, spec, where, is_resumed=resumed_with is not None
+        )
         study.end("running")
         claimed()
         info = sweep_info(spec, where, optuna_study.user_attrs, study, is_resumed=resumed_with is not None)
@@ -132,19 +130,28 @@ def drive(
                 forget(where.files)
         best = optuna_study.get_trials(deepcopy=False)[study.best.number] if study.best else None
         return SweepResult(
-            spec.name, study.best, dict(best.params) if best else {}, study.counts,
+            spec.name, tuple(study.front.outcomes), dict(best.params) if best else {}, study.counts,
             masked(where.store) or where.files, problems, is_stopped=state == "interrupted",
-            front=tuple(study.front.outcomes), stop_reason=study.stop_reason,
-            journal=where.files / "journal" if journal.is_left else None,
+            stop_reason=study.stop_reason, journal=where.journal if journal.is_left else None,
         )  # fmt: skip
 
 
+def _files_and_journal(
+    study: Study, optuna_study: "optuna.Study", spec: SweepSpec, where: Places, *, is_resumed: bool
+) -> tuple[TrialFiles, Journal]:
+    """What keeps checkpoints and events; both and the study take over what an earlier driver left."""
+    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
+    known = len(optuna_study.get_trials(deepcopy=False))
+    journal = Journal(where.journal, write_ahead_log(where.storage), known)
+    if is_resumed:
+        keep_moved(optuna_study, where)
+        study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked
+        files.adopt(study.adopt(journal.left(), files.has_begun))
+    return files, journal
+
+
 def _end(
-    state: Status,
-    study: Study,
-    where: Places,
-    recorder: Recorder,
-    observers: Sequence[Observer],
+    state: Status, study: Study, where: Places, recorder: Recorder, observers: Sequence[Observer]
 ) -> list[str]:
     """Notes the end in the study and in MLflow; gives what MLflow did not take."""
     if state != "interrupted":  # otherwise they go on from their checkpoints when the sweep does
@@ -152,8 +159,8 @@ def _end(
             show([recorder, *observers], outcome)
     front = [outcome.number for outcome in study.front.outcomes]
     if where.store:
-        fetch_best(where.store, where.files, [*front, *([study.best.number] if study.best else [])])
-    problems = recorder.close(status=state, best=study.best.number if study.best else None, front=front)
+        fetch_best(where.store, where.files, front)
+    problems = recorder.close(status=state, best=front[0] if front else None, front=front)
     # Without its database the study stays as it is: as if the driver had been killed.
     with suppress(StudyUnwritable) if state == "interrupted" else nullcontext():
         study.end(state)  # last: what dies before goes on with `resume`

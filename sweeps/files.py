@@ -11,7 +11,8 @@ from sweeps.layout import folder_of
 from sweeps.records import News, Outcome, State
 from sweeps.remote import RemoteFolder
 from sweeps.storages.sqlite import is_there
-from sweeps.study.front import Directed, Front
+from sweeps.study.front import Front
+from sweeps.sweep_file.sections import Objective
 
 CHECKPOINTS = "*.ckpt*"
 
@@ -28,7 +29,7 @@ class TrialFiles:
     """
 
     def __init__(
-        self, folder: Path, objectives: Sequence[Directed], *, keep: int = 1, store: str = ""
+        self, folder: Path, objectives: Sequence[Objective], *, keep: int = 1, store: str = ""
     ) -> None:
         self.folder = folder
         self._store = RemoteFolder(store) if store else None

@@ -55,8 +55,9 @@ def check(
     from sweeps.executors.local import machine  # Ray is imported when it is needed
 
     where = places(spec, storage)
-    if not schedule_of(spec).needs_batches:  # at once, before the seconds that torch takes
-        check_algorithms(spec, schedule_of(spec).validations())
+    schedule = schedule_of(spec)
+    if not schedule.needs_batches:  # at once, before the seconds that torch takes
+        check_algorithms(spec, schedule.validations())
     with console.status("importing torch, Lightning and your classes ..."):
         slots, need = slots_of([machine()], spec)
         context = context_of(spec, where.files, need.gpus)

@@ -44,6 +44,11 @@ class Places:
     files: Path
     store: str = ""
 
+    @property
+    def journal(self) -> Path:
+        """The folder of what waits for MLflow."""
+        return self.files / "journal"
+
 
 def places(spec: SweepSpec, storage: str | None = None) -> Places:
     """Finds out where a sweep keeps what, and whether it may.

@@ -75,7 +75,11 @@ def going_on(study: "optuna.Study", trials: str | None, hours: float | None) -> 
         UserError: An argument is not one of these.
     """
     spec = loaded_spec(study)
-    changes: dict[str, Any] = {"budget": _new_budget(study, spec.budget, trials, hours)}
+    budget = {
+        "trials": _trials(study, spec.budget, trials),
+        "hours": _hours(study, spec.budget, trials, hours),
+    }
+    changes: dict[str, Any] = {"budget": spec.budget.model_copy(update=budget)}
     if trials is not None or hours is not None:
         changes["stop_when"] = None  # who asks for more by name gets it
     return spec.model_copy(update=changes)
@@ -88,7 +92,7 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
         NothingLeft: The budget is used or `stop_when` holds, no trial is half done, and all is recorded.
     """
     attributes, trials = study.user_attrs, study.get_trials(deepcopy=False)
-    if (where.files / "journal").exists() or any(trial.state.name == "RUNNING" for trial in trials):
+    if where.journal.exists() or any(trial.state.name == "RUNNING" for trial in trials):
         return
     has_ended = attributes["sweep_state"] in ("finished", "failed")  # else its driver died, or was stopped
     is_idle = has_ended and all(trial.state.is_finished() for trial in trials)
@@ -114,12 +118,6 @@ def _ensure_there_is_work(study: "optuna.Study", spec: SweepSpec, where: Places,
     if is_idle and budget is not None and sum(map(is_in_budget, trials)) >= budget:
         used = f"{spec.name}: its budget of {budget} trials is used"
         raise NothingLeft(f"{used}; `--trials +{budget}` asks for more")
-
-
-def _new_budget(study: "optuna.Study", budget: Budget, trials: str | None, hours: float | None) -> Budget:
-    return budget.model_copy(
-        update={"trials": _trials(study, budget, trials), "hours": _hours(study, budget, trials, hours)}
-    )
 
 
 def _trials(study: "optuna.Study", budget: Budget, trials: str | None) -> int | None:

@@ -83,7 +83,7 @@ def make_sampler(
     """
     if (given := grid_arguments(spec.sampler)) is not None:
         return importlib.import_module("sweeps.samplers.grid").grid_sampler(spec, given)  # type: ignore[no-any-return]
-    cls, given = _resolve(spec, "sampler", spec.sampler, SAMPLERS, "optuna.samplers")
+    cls, given = _resolve(spec, "sampler", "sampler", spec.sampler)
     accepted = inspect.signature(cls).parameters
     defaults: dict[str, Any] = {"seed": int(spec.seed_everything), "warn_independent_sampling": False}
     if cls.__name__ == "TPESampler" and any(row.condition for row in spec.space.rows()):
@@ -109,11 +109,11 @@ def classes_of(spec: SweepSpec) -> tuple[str, str]:
         SpecError: There are none of these names.
     """
     if grid_arguments(spec.sampler) is None:
-        sampler, _ = _resolve(spec, "sampler", spec.sampler, SAMPLERS, "optuna.samplers")
+        sampler, _ = _resolve(spec, "sampler", "sampler", spec.sampler)
         name = sampler.__name__
     else:
         name = "GridSampler"
-    pruner, _ = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    pruner, _ = _pruner(spec, "pruner", spec.pruner)
     return name, pruner.__name__
 
 
@@ -127,30 +127,32 @@ def make_pruner(spec: SweepSpec, validations: int | None) -> "BasePruner":
     Raises:
         SpecError: As for `make_sampler`; also a pruner for a training that has no end.
     """
-    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
+    cls, settings = _pruner(spec, "pruner", spec.pruner)
     if validations is None and cls.__name__ != "NopPruner":
         raise spec.error("pruner", "a pruner needs a training that ends: give trainer.max_epochs or "
                          "trainer.max_steps, or say `pruner: none`")  # fmt: skip
-    pruner: BasePruner = _build_pruner(spec, "pruner", cls, given, validations or 1)
+    pruner: BasePruner = _build_pruner(spec, "pruner", cls, settings, validations or 1)
     return pruner
 
 
+def _pruner(spec: SweepSpec, key: str, given: str | Component) -> tuple[Callable[..., Any], dict[str, Any]]:
+    """The class of a pruner, and its arguments: those that the file gives over ours."""
+    cls, own = _resolve(spec, "pruner", key, given)
+    return cls, DEFAULTS.get(cls.__name__, {}) | own
+
+
 def _build_pruner(
-    spec: SweepSpec, key: str, cls: Callable[..., Any], given: dict[str, Any], validations: int
+    spec: SweepSpec, key: str, cls: Callable[..., Any], settings: dict[str, Any], validations: int
 ) -> Any:
-    settings = dict(DEFAULTS.get(cls.__name__, {}))
     if cls.__name__ == "HyperbandPruner":
-        settings["max_resource"] = max(1, validations)
-    settings |= given
+        settings = {"max_resource": max(1, validations)} | settings
     if cls.__name__ in HALVING:
         may_be_auto = "max_resource" if cls.__name__ == "HyperbandPruner" else "min_resource"
         _check_rungs(spec, key, settings, may_be_auto)
     if isinstance(inner := settings.get("wrapped_pruner"), str | dict):
         inner_key = f"{key}.init_args.wrapped_pruner"
-        inner_cls, inner_given = _resolve(
-            spec, inner_key, _component(spec, inner_key, inner), PRUNERS, "optuna.pruners"
-        )
-        settings["wrapped_pruner"] = _build_pruner(spec, inner_key, inner_cls, inner_given, validations)
+        wrapped = _pruner(spec, inner_key, _component(spec, inner_key, inner))
+        settings["wrapped_pruner"] = _build_pruner(spec, inner_key, *wrapped, validations)
     return _build(spec, key, cls, settings)
 
 
@@ -200,8 +202,7 @@ def rung_table(spec: SweepSpec, validations: int) -> list[Bracket]:
         spec: The sweep.
         validations: Validations of a full training.
     """
-    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
-    settings = DEFAULTS.get(cls.__name__, {}) | given
+    cls, settings = _pruner(spec, "pruner", spec.pruner)
     if cls.__name__ not in HALVING:
         return []
     low, eta = settings["min_resource"], settings["reduction_factor"]
@@ -223,8 +224,7 @@ def rung_table(spec: SweepSpec, validations: int) -> list[Bracket]:
 
 def pruning_text(spec: SweepSpec) -> str:
     """One line that says when a pruner without rungs asks."""
-    cls, given = _resolve(spec, "pruner", spec.pruner, PRUNERS, "optuna.pruners")
-    settings = DEFAULTS.get(cls.__name__, {}) | given
+    cls, settings = _pruner(spec, "pruner", spec.pruner)
     if cls.__name__ == "NopPruner":
         return "no trial is pruned"
     if "n_startup_trials" in settings:
@@ -244,20 +244,20 @@ def _rungs(low: int, eta: int, first: int, validations: int) -> tuple[int, ...]:
 
 
 def _resolve(
-    spec: SweepSpec, key: str, given: str | Component, names: Mapping[str, str], home: str
+    spec: SweepSpec, kind: str, key: str, given: str | Component
 ) -> tuple[Callable[..., Any], dict[str, Any]]:
-    """The class and the arguments that the file gives for it."""
+    """The class of a `sampler` or `pruner` and the arguments that the file gives for it, at a key."""
+    names = SAMPLERS if kind == "sampler" else PRUNERS
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        optuna_module = importlib.import_module(home)
+        optuna_module = importlib.import_module(f"optuna.{kind}s")
     if isinstance(given, str):
         if given not in names:
             hint = near_algorithm(given, names)
-            kind = home.removeprefix("optuna.").removesuffix("s")
             raise spec.error(key, f"unknown {kind} {given!r}{hint}; known are {', '.join(names)}, "
                              "or {class_path, init_args}")  # fmt: skip
         return _class_at(names[given], optuna_module), {}
-    base = getattr(optuna_module, "BaseSampler" if home == "optuna.samplers" else "BasePruner")
+    base = getattr(optuna_module, f"Base{kind.title()}")
     try:
         cls = _class_at(names.get(given.class_path, given.class_path), optuna_module)
     except (ImportError, AttributeError) as error:

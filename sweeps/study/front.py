@@ -1,17 +1,9 @@
 """The best of what was told: one outcome for one objective, the Pareto set for several."""
 
 from collections.abc import Sequence
-from typing import Protocol
 
 from sweeps.records import Outcome, State
-
-
-class Directed(Protocol):
-    """Whatever says whether smaller or larger is better."""
-
-    @property
-    def direction(self) -> str:
-        """`minimize` or `maximize`."""
+from sweeps.sweep_file.sections import Objective
 
 
 class Front:
@@ -27,7 +19,7 @@ class Front:
         objectives: The sweep's, in their order.
     """
 
-    def __init__(self, objectives: Sequence[Directed]) -> None:
+    def __init__(self, objectives: Sequence[Objective]) -> None:
         self._signs = [1.0 if objective.direction == "minimize" else -1.0 for objective in objectives]
         self.outcomes: list[Outcome] = []
 
