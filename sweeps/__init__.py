@@ -1,11 +1,11 @@
 """Hyperparameter sweeps for PyTorch Lightning: the engine.
 
-    load_spec   a YAML file becomes a checked `SweepSpec`          loading, spec
-    run_sweep   its trials are asked, trained, recorded, told      sweep, runner
+    load_spec   a YAML file becomes a checked `SweepSpec`          sweep_file
+    run_sweep   its trials are asked, trained, recorded, told      sweep, driver, runner
                     study       every decision (Optuna)
                     executors   where trials run (Ray)
-                    trial       one Lightning training
-                    recorder    what MLflow is told
+                    training    one Lightning training
+                    tracking    what MLflow is told
 
 What came of a sweep is read by `dashboards`; what may vary is said in `search_spaces`.
 """

@@ -1,6 +1,6 @@
 """Every figure as a pure pair: `..._data` makes a plain frozen value, `draw_...` makes it a Plotly figure.
 
-    records -> history, curves, importances, space, cost, comparison, learning_rates -> report
+    records -> history, curves, importances, space, cost, comparison, pareto, learning_rates -> report
 
 Optuna's own figures are used for slice, contour, parallel coordinates and EDF, and its importances. The
 functions here without a prefix do both steps:

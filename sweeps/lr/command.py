@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from sweeps.errors import UserError
@@ -12,9 +11,9 @@ from sweeps.lr.narrow import has_rate, no_rate
 from sweeps.planning.batch_size import settled
 from sweeps.planning.places import Places, tracking_place
 from sweeps.start_up import workers
-from sweeps.study.persistence import stored_spec
 from sweeps.sweep_file.sections import LrFinder
 from sweeps.sweep_file.spec import SweepSpec
+from sweeps.tracking.parent_run import basics
 from sweeps.tracking.recorder import Recorder
 from sweeps.tracking.runs import SweepInfo
 
@@ -70,12 +69,7 @@ def lr_find(spec: SweepSpec, settings: LrFinder, address: str | None) -> tuple[d
     attributes = {"lr_finder": finder.stored(spec, settings, found)}
     info = SweepInfo(
         name=name,
-        metric=spec.objectives[0].metric,
-        direction=spec.objectives[0].direction,
-        tracking_uri=where.tracking_uri,
-        artifact_location=where.artifacts,
-        spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
-        files=where.files,
+        **basics(spec, where),
         **finder.recorded(attributes),
     )
     return attributes, Recorder(info).close(status="finished", best=None)

@@ -4,7 +4,6 @@ import contextlib
 import math
 import multiprocessing
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 from sweeps.context import TrialContext
@@ -34,9 +33,7 @@ class FreshProcess:
     def __enter__(self) -> "FreshProcess":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop()
 
     def map(

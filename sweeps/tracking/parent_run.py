@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import yaml
+
 from sweeps.lr import finder
 from sweeps.planning.places import Places
 from sweeps.provenance import last_run_with
@@ -26,8 +28,6 @@ def sweep_info(
         study: The study, with what ended before.
         is_resumed: An earlier driver has begun the sweep.
     """
-    import yaml
-
     about = attributes["lightning_sweeps"]
     tags = {f"version.{name}": text for name, text in about["versions"].items()}
     tags |= _commit(about)
@@ -36,21 +36,28 @@ def sweep_info(
         tags["direction"] = ", ".join(objective.direction for objective in spec.objectives)
     return SweepInfo(
         name=spec.name,
-        metric=spec.objectives[0].metric,
-        direction=spec.objectives[0].direction,
-        tracking_uri=where.tracking_uri,
-        artifact_location=where.artifacts,
-        spec_text=yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
+        **basics(spec, where),
         tags=tags,
         trained_with=_trained_with(about),
         trained_before=_trained_with({**about, "resumed": about.get("resumed", [])[:-1]}),
         **finder.recorded(attributes, **_known(spec, attributes)),
-        files=where.files,
         key=attributes["mlflow"]["key"],
         counts=dict(study.counts),
         best_value=study.best.value if study.best else None,
         is_resumed=is_resumed,
     )
+
+
+def basics(spec: SweepSpec, where: Places) -> dict[str, Any]:
+    """What `SweepInfo` takes of a sweep file and of where it keeps what."""
+    return {
+        "metric": spec.objectives[0].metric,
+        "direction": spec.objectives[0].direction,
+        "tracking_uri": where.tracking_uri,
+        "artifact_location": where.artifacts,
+        "spec_text": yaml.safe_dump(stored_spec(spec), sort_keys=False, allow_unicode=True),
+        "files": where.files,
+    }
 
 
 def _trained_with(about: Mapping[str, Any]) -> dict[str, str]:

@@ -17,7 +17,7 @@ from sweeps.records import Assignment, News, Request
 from sweeps.storages.patience import seconds_of
 from sweeps.tracking.journal import Journal
 from sweeps.tracking.mlflow_setup import quiet_mlflow
-from sweeps.tracking.refusals import one_line
+from sweeps.tracking.refusals import mlflow_reason
 from sweeps.tracking.runs import Ending, Status, SweepInfo
 from sweeps.tracking.writer import Writer
 
@@ -110,9 +110,9 @@ class Recorder:
         except OSError as error:  # it is in memory all the same
             if not self._journal_trouble:
                 self._tell(
-                    f"the journal cannot be written ({one_line(error)}); a crash now would lose points"
+                    f"the journal cannot be written ({mlflow_reason(error)}); a crash now would lose points"
                 )
-            self._journal_trouble = f"the journal cannot be written: {one_line(error)}"
+            self._journal_trouble = f"the journal cannot be written: {mlflow_reason(error)}"
         else:
             self._journal_trouble = ""
 
@@ -240,10 +240,12 @@ class Recorder:
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on
             is_more_than_a_hiccup = bool(self._trouble)
             if is_more_than_a_hiccup and not self._is_said and not self._writer.is_abandoned:
-                self._tell(f"MLflow takes nothing at the moment ({one_line(error)}); what waits is on disk")
+                self._tell(
+                    f"MLflow takes nothing at the moment ({mlflow_reason(error)}); what waits is on disk"
+                )
                 self._is_said = True
             pause = 2 * self._pause_seconds if self._trouble else INTERVAL_SECONDS
-            self._pause_seconds, self._trouble = min(pause, LONGEST_RETRY_SECONDS), one_line(error)
+            self._pause_seconds, self._trouble = min(pause, LONGEST_RETRY_SECONDS), mlflow_reason(error)
         else:
             self._pause_seconds, self._trouble = pause_after(time.monotonic() - began), ""
             if self._is_said:

@@ -56,7 +56,7 @@ def has_run(client: "MlflowClient", run_id: str) -> bool:
         raise
 
 
-def one_line(error: Exception) -> str:
+def mlflow_reason(error: Exception) -> str:
     """An exception as one line of a report."""
     lines = str(error).strip().splitlines() or [""]
     kind = "" if isinstance(error, DatabaseGone | ExperimentDeleted) else f"{type(error).__name__}: "

@@ -19,7 +19,7 @@ from sweeps.tracking.artifacts import store
 from sweeps.tracking.mlflow_setup import engine_of, experiment_id, prepare_database
 from sweeps.tracking.names import Text, batch_length
 from sweeps.tracking.pending import Run
-from sweeps.tracking.refusals import ExperimentDeleted, has_run, is_final, is_missing, one_line
+from sweeps.tracking.refusals import ExperimentDeleted, has_run, is_final, is_missing, mlflow_reason
 from sweeps.tracking.runs import Ledger, SweepInfo
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Writer:
 
     def note(self, what: str, error: Exception) -> None:
         """Adds a problem, once; the first of a kind is said at once, as the end may be weeks away."""
-        line = f"{what} is not written: {one_line(error)}"
+        line = f"{what} is not written: {mlflow_reason(error)}"
         if line in self.problems:
             return
         self.problems.append(line)

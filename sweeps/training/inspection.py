@@ -74,7 +74,7 @@ def inspect(
                 index, probed = _probe_first_valid(context, configs, folder, train=probe)
             parsed = parse(configs[index or 0], context.cli)
             resolved = _resolved(parsed)
-        except _ProblemFound as found:
+        except CliProblem as found:
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
             return Inspection(problem=(f"search_space.{error.key}", error.rule))
@@ -89,10 +89,8 @@ def inspect(
     )  # fmt: skip
 
 
-class _ProblemFound(Exception):  # the way out of the walk, shown to nobody
-    def __init__(self, key: str, rule: str) -> None:
-        super().__init__(key, rule)
-        self.key, self.rule = key, rule
+class _ProblemFound(CliProblem):
+    """The way out of the walk, shown to nobody."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +117,8 @@ def _outline(call: CliCall) -> Outline:
     """The keys of the user's command line."""
     try:
         return Outline.of(prepare(call))
-    except CliProblem as problem:
-        raise _ProblemFound(problem.key, problem.rule) from None
+    except CliProblem:
+        raise
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever the user's class does
         name = call.class_path or "LightningCLI"
         hint = "" if "model" in call.keywords else (
@@ -253,8 +251,8 @@ def _probe(context: TrialContext, config: Mapping[str, Any], folder: str, *, tra
     except MetricNotLoggedError as error:
         near = did_you_mean(error.metric, error.logged)
         raise _ProblemFound("objective.metric", f"{error}{near}") from None
-    except CliProblem as problem:
-        raise _ProblemFound(problem.key, problem.rule) from None
+    except CliProblem:
+        raise
     except BaseException as error:  # noqa: BLE001 - whatever the user's code does, SystemExit included
         if found := declared(error):
             raise _InvalidError(where(found[1])) from None
