@@ -16,6 +16,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+MARK = "lightning_sweeps"
+"""The study attribute that a launch writes last: a study without it is no sweep, or only half of one."""
+
 PACKAGES = ("lightning-sweeps", "optuna", "lightning", "torch", "ray", "mlflow")
 OURS = ("sweeps", "search_spaces", "dashboards")
 NAMED = 5
@@ -130,13 +133,13 @@ def named(names: Sequence[str]) -> str:
 
 
 def last_run_with(mark: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What the sweep was last run with, from the study attribute `lightning_sweeps`."""
+    """What the sweep was last run with, from the study attribute `MARK`."""
     last: Mapping[str, Any] = [mark, *mark.get("resumed", ())][-1]
     return {**last, "sources": sources_of(mark)}
 
 
 def sources_of(mark: Mapping[str, Any]) -> dict[str, str]:
-    """The user's modules that the sweep was last run with, from the study attribute `lightning_sweeps`."""
+    """The user's modules that the sweep was last run with, from the study attribute `MARK`."""
     found: dict[str, str | None] = {}
     for kept in (mark, *mark.get("resumed", ())):
         # Older studies have all of them at each resumption.

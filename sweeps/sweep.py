@@ -12,7 +12,7 @@ from sweeps.planning.places import noted, places
 from sweeps.planning.plan import check_algorithms, inspect, schedule_of, validations_of
 from sweeps.planning.resumption import continued, notes_of
 from sweeps.preparing import RESUMED, preparing
-from sweeps.provenance import differences, last_run_with, run_with
+from sweeps.provenance import MARK, differences, last_run_with, run_with
 from sweeps.runner import Observer
 from sweeps.start_up import Say, workers
 from sweeps.storages.patience import patient
@@ -127,7 +127,7 @@ def resume_sweep(
         patient(say=say),
     ):
         now = run_with(spec.folders[0], inspection.sources)
-        for note in differences(last_run_with(study.user_attrs["lightning_sweeps"]), now):
+        for note in differences(last_run_with(study.user_attrs[MARK]), now):
             say(note)
         equip(study, spec, validations_of(spec, inspection))
         return drive(study, spec, where, executor, observers, say=say, resumed_with=now,

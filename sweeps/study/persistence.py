@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from search_spaces.wording import did_you_mean
 from sweeps.errors import UserError, one_line
 from sweeps.preparing import check_it_is_not
-from sweeps.provenance import PACKAGES, last_run_with, only_changes, run_with, sources_of
+from sweeps.provenance import MARK, PACKAGES, last_run_with, only_changes, run_with, sources_of
 from sweeps.samplers.algorithms import make_pruner, make_sampler
 from sweeps.samplers.warm_start import history
 from sweeps.storages.storage import open_reading, open_storage, study_names
@@ -34,9 +34,6 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 """Version of the attributes that this module writes."""
-
-MARK = "lightning_sweeps"
-"""The attribute that a launch writes last: a study without it is no sweep, or only half of one."""
 
 CREATION_SECONDS = 10.0
 """How long another launch may take to make its study, before it counts as dead."""

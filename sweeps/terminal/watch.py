@@ -13,7 +13,7 @@ from rich.text import Text
 from sweeps.control import living_driver
 from sweeps.errors import SweepFailed, UserError
 from sweeps.preparing import preparation
-from sweeps.provenance import last_run_with
+from sweeps.provenance import MARK, last_run_with
 from sweeps.records import Assignment, News, Request, Started
 from sweeps.storages.storage import study_names
 from sweeps.storages.uris import study_url
@@ -111,7 +111,7 @@ class _Eyes:
     @property
     def started(self) -> float:
         """When the sweep was launched, or resumed the last time, in seconds since the epoch."""
-        created = last_run_with(self._study.user_attrs["lightning_sweeps"])["created"]
+        created = last_run_with(self._study.user_attrs[MARK])["created"]
         return datetime.fromisoformat(created).timestamp()
 
     def ended(self) -> list["optuna.trial.FrozenTrial"]:

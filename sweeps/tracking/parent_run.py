@@ -8,7 +8,7 @@ import yaml
 
 from sweeps.lr import finder
 from sweeps.planning.places import Places
-from sweeps.provenance import last_run_with
+from sweeps.provenance import MARK, last_run_with
 from sweeps.study.persistence import stored_spec
 from sweeps.study.study import Study
 from sweeps.sweep_file.sections import written_out
@@ -28,7 +28,7 @@ def sweep_info(
         study: The study, with what ended before.
         is_resumed: An earlier driver has begun the sweep.
     """
-    about = attributes["lightning_sweeps"]
+    about = attributes[MARK]
     tags = {f"version.{name}": text for name, text in about["versions"].items()}
     tags |= _commit(about)
     if len(spec.objectives) > 1:
