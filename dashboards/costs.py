@@ -112,7 +112,8 @@ def _missed(sweep: Sweep) -> list[tuple[Trial, int]]:
     """
     complete = [trial for trial in sweep.trials if trial.state == "complete" and trial.intermediate]
     pace = max((max(trial.intermediate) / _length(trial) for trial in complete), default=0.0)
-    return [(t, max(0, round(pace * _length(t)) - max(t.intermediate))) for t in _pruned(sweep)]
+    pruned = [trial for trial in sweep.trials if trial.state == "pruned" and trial.intermediate]
+    return [(t, max(0, round(pace * _length(t)) - max(t.intermediate))) for t in pruned]
 
 
 def _length(trial: Trial) -> float:
@@ -125,8 +126,7 @@ def _length(trial: Trial) -> float:
 def cost(sweep: Sweep) -> Cost:
     """Return what a sweep cost so far; trials that still run are not counted."""
     found = occupied(sweep.trials)
-    planned = planned_validations(sweep)
-    missed = _missed(sweep) if planned is not None else []
+    missed = None if planned_validations(sweep) is None else _missed(sweep)
     stays = list(_stays(sweep, found))
     return Cost(
         wall_seconds=sum(seconds for seconds, _ in stays),
@@ -135,8 +135,8 @@ def cost(sweep: Sweep) -> Cost:
         fit_seconds=sum(_fit(trial) for trial in sweep.trials),
         slots=max((stretch.slot for stretch in found), default=0),
         validations=sum(len(trial.intermediate) for trial in sweep.trials),
-        validations_saved=sum(count for _, count in missed) if planned is not None else None,
-        seconds_saved=sum(count * _pace(trial) for trial, count in missed) if planned is not None else None,
+        validations_saved=None if missed is None else sum(count for _, count in missed),
+        seconds_saved=None if missed is None else sum(n * _fit(t) / len(t.intermediate) for t, n in missed),
         price_per_hour=_price(sweep),
     )
 
@@ -150,15 +150,6 @@ def _stays(sweep: Sweep, found: Sequence[Occupied]) -> Iterator[tuple[float, int
     for own in by_driver.values():
         seconds = max(stretch.end for stretch in own) - min(stretch.start for stretch in own)
         yield seconds, len({stretch.slot for stretch in own})
-
-
-def _pruned(sweep: Sweep) -> list[Trial]:
-    return [trial for trial in sweep.trials if trial.state == "pruned" and trial.intermediate]
-
-
-def _pace(trial: Trial) -> float:
-    """Return the fit seconds that one validation of a trial took."""
-    return _fit(trial) / len(trial.intermediate)
 
 
 def _fit(trial: Trial) -> float:

@@ -218,14 +218,14 @@ def _all_values(sweep: Sweep, trial: Trial) -> dict[str, Any]:
 
 
 def _args(sweep: Sweep, trials: list[Trial], several: bool) -> str:
-    return "".join(shlex.join(_flags(script_config(trial))) + "\n" for trial in trials)
+    flags = (
+        [flag for key, section in script_config(trial).items() for flag in _flags(key, section)]
+        for trial in trials
+    )
+    return "".join(f"{shlex.join(line)}\n" for line in flags)
 
 
-def _flags(config: dict[str, Any]) -> list[str]:
-    return [flag for key, value in config.items() for flag in _section_flags(key, value)]
-
-
-def _section_flags(key: str, section: Any) -> list[str]:
+def _flags(key: str, section: Any) -> list[str]:
     """Return a flag for each value of a section, or one flag with all of it as JSON.
 
     jsonargparse reads the text of a flag as YAML whatever the parameter's type, so that `a: b` for a string

@@ -193,13 +193,10 @@ class _Child:
                 self.process.wait(_STOP_SECONDS)
         finally:
             # The guard took its group with it, unless somebody killed the guard.
-            self._kill_group()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
             self.log.close()
-
-    def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
 
 
 def _command(port: int) -> list[str]:

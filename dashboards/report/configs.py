@@ -37,7 +37,7 @@ def pack(configs: Iterable[dict[str, Any]]) -> dict[str, Any]:
     shapes = []
     for place, (skeleton, indices) in enumerate(zip(skeletons, members, strict=True)):
         varying = _varying([leaves[index] for index in indices])
-        shapes.append(_shared(skeleton, leaves[indices[0]], varying))
+        shapes.append(list(_parts(yaml_text(skeleton), leaves[indices[0]], set(varying))))
         for index in indices:
             rows[index] = [place, *(leaves[index][gap] for gap in varying)]
     return {"shapes": shapes, "rows": rows}
@@ -81,12 +81,8 @@ def _varying(rows: list[list[Any]]) -> list[int]:
     return [gap for gap, texts in enumerate(zip(*rows, strict=True)) if len(set(texts)) > 1]
 
 
-def _shared(skeleton: Any, leaves: list[Any], varying: list[int]) -> list[str]:
-    """Return the YAML between the gaps that vary; the other gaps are filled."""
-    return list(_parts(yaml_text(skeleton), leaves, set(varying)))
-
-
 def _parts(text: str, leaves: list[Any], varying: set[int]) -> Iterator[str]:
+    """Yield the YAML between the gaps that vary; the other gaps are filled."""
     done = ""
     for gap, leaf in enumerate(leaves):
         before, _, text = text.partition(_GAP.format(gap))

@@ -94,13 +94,10 @@ def history(page: Page, sweep: Sweep) -> list[str]:
     said = _progress(sweep, found, standing(sweep))
     left = f" {counted(data.left_out, 'trial')} left out, evenly, and no extreme." if data.left_out else ""
     drawing = figures.draw_history(data)
-    summary = f"{_ended(sweep)}{_best_text(sweep)}{left}{_outliers(data)}"
-    return [paragraph(said), page.figure(drawing, "Value of each trial, and the best so far", summary)]
-
-
-def _ended(sweep: Sweep) -> str:
     counts = sweep.summary.counts
-    return f"{counted(counts.finished, 'trial')} ended, {counts.complete:,} of them complete"
+    ended = f"{counted(counts.finished, 'trial')} ended, {counts.complete:,} of them complete"
+    summary = f"{ended}{_best_text(sweep)}{left}{_outliers(data)}"
+    return [paragraph(said), page.figure(drawing, "Value of each trial, and the best so far", summary)]
 
 
 def _best_text(sweep: Sweep) -> str:

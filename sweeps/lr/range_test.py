@@ -205,13 +205,11 @@ class _Rising(StandIn):
             self._sum += float(loss) * trainer.accumulate_grad_batches
             self._batches += 1
         if self._batches and trainer.global_step > len(self.losses):
-            self._take(self._sum / self._batches)
+            mean = self._sum / self._batches
+            self.losses.append(mean if math.isfinite(mean) else None)
             self._sum, self._batches = 0.0, 0
             if has_diverged(self.losses) or len(self.losses) >= len(self.rates):
                 trainer.should_stop = self.is_over = True
-
-    def _take(self, loss: float) -> None:
-        self.losses.append(loss if math.isfinite(loss) else None)
 
 
 def _ratios(rates: list[float], configured: float | None, is_scheduled: bool) -> list[float]:

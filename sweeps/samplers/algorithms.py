@@ -92,7 +92,7 @@ def make_sampler(
         from sweeps.samplers.columns import Columns
 
         defaults |= {"columns": Columns.of(spec.space), "history": history}
-    settings = _fitting(defaults, accepted) | given
+    settings = {name: value for name, value in defaults.items() if name in accepted} | given
     if trials and isinstance(settings.get("seed"), int) and cls.__name__ != "QMCSampler":
         settings["seed"] += trials  # a quasi-random sequence goes on by itself, and only with its seed
     if len(spec.objectives) > 1 and cls.__name__ in ONE_OBJECTIVE:
@@ -293,7 +293,3 @@ def _build(spec: SweepSpec, key: str, cls: Callable[..., Any], arguments: dict[s
             return cls(**arguments)
     except (TypeError, ValueError, ImportError) as error:
         raise SpecError(spec.file, key, f"{cls.__name__}: {' '.join(str(error).split())}") from None
-
-
-def _fitting(defaults: dict[str, Any], accepted: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in defaults.items() if name in accepted}

@@ -169,7 +169,8 @@ class Writer:
             del run.waiting[:count]
         while run.files and not run.is_refused:
             place, content = run.files[0]
-            self._attempt(run, place, partial(self._store, run, place, content))
+            put = partial(store, run.artifact_uri, self._info.tracking_uri, place, content)
+            self._attempt(run, place, put)
             del run.files[0]
         if run.is_refused:
             run.waiting, run.files = [], []
@@ -244,9 +245,6 @@ class Writer:
         except Exception as error:
             if not is_missing(error):  # the first try got through, unanswered
                 raise
-
-    def _store(self, run: Run, place: str, content: str | Path) -> None:
-        store(run.artifact_uri, self._info.tracking_uri, place, content)
 
     def _end(self, run: Run) -> None:
         if run.status and run.run_id and not run.is_refused:
