@@ -1,7 +1,7 @@
 """The commands that speak to a running sweep, or look into one trial's log; part of `sweeps.cli`."""
 
 import shlex
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,12 +17,12 @@ def stop(
     storage: Storage = None,
 ) -> None:
     """End a running sweep; `sweeps resume` goes on with it."""
-    from sweeps.terminal.commands import end_preparation
+    from sweeps.terminal.commands import ask, end_preparation
 
     if done := end_preparation(name, storage):
         typer.echo(done)
         return
-    _ask(name, storage, "stop", now=now)
+    ask(name, storage, "stop", now=now)
     how = "now; what runs goes on from its checkpoint" if now else "with the trials that run"
     typer.echo(f"{name} ends {how}; `sweeps resume {shlex.quote(name)}` goes on with it")
 
@@ -30,7 +30,9 @@ def stop(
 @running.command()
 def pause(name: Name, storage: Storage = None) -> None:
     """Start no further trial until `sweeps resume`."""
-    _ask(name, storage, "pause")
+    from sweeps.terminal.commands import ask
+
+    ask(name, storage, "pause")
     typer.echo(f"{name} starts no further trial; `sweeps resume {shlex.quote(name)}` goes on with it")
 
 
@@ -43,10 +45,10 @@ def update(
     storage: Storage = None,
 ) -> None:
     """Change a running sweep: trials=200 concurrency=4 hours=12."""
-    from sweeps.terminal.commands import parse_changes
+    from sweeps.terminal.commands import ask, parse_changes
 
     asked = parse_changes(changes)
-    _ask(name, storage, "update", **asked)
+    ask(name, storage, "update", **asked)
     typer.echo(f"{name} goes on with {', '.join(f'{key}={value:.15g}' for key, value in asked.items())}")
 
 
@@ -58,14 +60,18 @@ Number = Annotated[int, typer.Argument(metavar="NUMBER", help="The trial's numbe
 @trial.command()
 def kill(name: Name, number: Number, storage: Storage = None) -> None:
     """End a running trial; it counts as failed."""
-    _ask_of_trial(name, storage, "kill", number)
+    from sweeps.terminal.commands import ask_of_trial
+
+    ask_of_trial(name, storage, "kill", number)
     typer.echo(f"{name}: trial {number} ends, and counts as failed")
 
 
 @trial.command()
 def retry(name: Name, number: Number, storage: Storage = None) -> None:
     """Train the parameters of a trial that ended once more, as a new trial; without a driver at `resume`."""
-    to_type = _ask_of_trial(name, storage, "retry", number)
+    from sweeps.terminal.commands import ask_of_trial
+
+    to_type = ask_of_trial(name, storage, "retry", number)
     when = f" once you type `{to_type}`" if to_type else ""
     typer.echo(f"{name}: the parameters of trial {number} are trained once more, as a new trial{when}")
 
@@ -81,15 +87,3 @@ def logs(
     from sweeps.terminal.commands import show_log
 
     show_log(name, storage, number, follow=follow)
-
-
-def _ask(name: str, storage: str | None, command: str, **arguments: Any) -> None:
-    from sweeps.terminal.commands import ask
-
-    ask(name, storage, command, **arguments)
-
-
-def _ask_of_trial(name: str, storage: str | None, command: str, number: int) -> str:
-    from sweeps.terminal.commands import ask_of_trial
-
-    return ask_of_trial(name, storage, command, number)

@@ -1,7 +1,6 @@
 """The same function on all the workers of a sweep, beside its trials."""
 
 import contextlib
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -18,22 +17,19 @@ LOOK_SECONDS = 5.0
 
 def map_on(
     workers: Workers,
-    first_ready: Callable[[], Slot],
+    wanted: float,
     function: Callable[..., Any],
     arguments: Sequence[tuple[Any, ...]],
-    timeout_seconds: float = math.inf,
+    timeout_seconds: float,
 ) -> list[Any]:
-    """Runs a function for each of the arguments, on all workers; for use before the first trial.
+    """Does what `sweeps.executors.Crew` says; for use before the first trial.
 
     Args:
         workers: The workers.
-        first_ready: Waits for a worker.
+        wanted: How many to ask for while none is there.
         function: What they run.
         arguments: Of each call.
         timeout_seconds: How long a call may take.
-
-    Returns:
-        The results in order; where a call raised, took too long or lost its worker, the exception.
     """
     waiting = deque(enumerate(arguments))
     results: list[Any] = [None] * len(arguments)
@@ -41,7 +37,7 @@ def map_on(
     while waiting or running:
         ensure_it_lives()
         if not running:
-            first_ready()
+            workers.first_ready(wanted)
         busy = {id(slot) for slot, *_ in running.values()}
         for slot in [slot for slot in workers.slots if slot.node and id(slot) not in busy]:
             if waiting:

@@ -47,11 +47,11 @@ def started(**options: Any) -> Iterator[None]:
     """A local cluster, of which nothing is left afterwards, nor when this process is killed.
 
     Args:
-        options: See `start`.
+        options: More of `ray.init`'s, such as `num_cpus` and `num_gpus`.
     """
     reaper = Reaper()
     try:
-        start(**options)
+        _start(options)
         node: Any = ray._private.worker._global_node
         reaper.remove(node.get_session_dir_path())
         yield
@@ -60,15 +60,12 @@ def started(**options: Any) -> Iterator[None]:
         reaper.close()
 
 
-def start(**options: Any) -> None:
+def _start(options: dict[str, Any]) -> None:
     """Starts a local cluster and connects this process to it.
 
     `ray.init` without an address would join any cluster recorded on this machine, so the address is
     always `local`. Ray turns token authentication on for local clusters and writes its token readable
     for everyone; we give it a token that lives in this process only, unless the user has one.
-
-    Args:
-        options: More of `ray.init`'s, such as `num_cpus` and `num_gpus`.
     """
     token_file = _token_file()
     if token_file.is_file():

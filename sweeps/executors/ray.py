@@ -123,8 +123,7 @@ class RayExecutor:
     ) -> list[Any]:
         """Runs a function for each of the arguments, on all workers; see `sweeps.executors.Crew`."""
         seconds = min(timeout_seconds, self._timeout_seconds)
-        ready = functools.partial(self._workers.first_ready, self._first)
-        return map_on(self._workers, ready, function, arguments, seconds)
+        return map_on(self._workers, self._first, function, arguments, seconds)
 
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial."""
