@@ -110,22 +110,13 @@ def serve(
         server.wait()
 
 
-def start(
-    tracking_uri: str,
-    experiment: str,
-    *,
-    port: int | None = None,
-    artifact_root: str | None = None,
-    start_seconds: float = START_SECONDS,
-) -> Server:
+def start(tracking_uri: str, experiment: str, *, port: int | None = None) -> Server:
     """Start MLflow's server on a tracking database, or find the server that the address names.
 
     Args:
         tracking_uri: A database or an MLflow server; `${NAME}` is taken from the environment.
         experiment: The experiment's name.
         port: Where to listen; 5000 or a free port if None.
-        artifact_root: Where experiments made in the pages keep artifacts; those of a sweep know their own.
-        start_seconds: How long to wait until it answers.
 
     Raises:
         ResultsError: The port is taken, the database cannot be served as it is, it has no such experiment,
@@ -138,9 +129,9 @@ def start(
     port = ports.choose(port)
     uri = tracking.check_database(tracking_uri)
     address = f"http://{ports.LOOPBACK}:{port}"
-    child = _Child.start(_command(port), _environment(uri, port, artifact_root))
+    child = _Child.start(_command(port), _environment(uri, port))
     try:
-        child.wait_until_healthy(address, start_seconds)
+        child.wait_until_healthy(address)
         return Server(_page(address, tracking.find_experiment(address, experiment, label)), port, child)
     except BaseException:
         child.end()
@@ -167,8 +158,8 @@ class _Child:
         )
         return cls(process, log)
 
-    def wait_until_healthy(self, address: str, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
+    def wait_until_healthy(self, address: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise ResultsError(f"the MLflow server did not start: {self.last_words()}")
@@ -176,7 +167,7 @@ class _Child:
                 if tracking.get(address, "/health")[0] == 200:
                     return
             time.sleep(0.1)
-        raise ResultsError(f"the MLflow server did not answer in {seconds:.0f} s: {self.last_words()}")
+        raise ResultsError(f"the MLflow server did not answer in {START_SECONDS:.0f} s: {self.last_words()}")
 
     def last_words(self) -> str:
         """Return the last line of the log that says what went wrong, or else just the last line."""
@@ -206,14 +197,12 @@ def _command(port: int) -> list[str]:
     return [*server, *network, "--no-serve-artifacts", "--uvicorn-opts", "--log-level warning"]
 
 
-def _environment(uri: str, port: int, artifact_root: str | None) -> dict[str, str]:
+def _environment(uri: str, port: int) -> dict[str, str]:
     """Return the server's environment; addresses are here and not in the command line, which all can read."""
     unwanted = ("MLFLOW_", "_MLFLOW_", "UVICORN_")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(unwanted) or k.startswith(_KEPT)}
     hosts = f"{ports.LOOPBACK}:{port},localhost:{port}"
     addresses = {"MLFLOW_BACKEND_STORE_URI": uri, "MLFLOW_SERVER_ALLOWED_HOSTS": hosts}
-    if artifact_root is not None:
-        addresses["MLFLOW_DEFAULT_ARTIFACT_ROOT"] = artifact_root
     return inherited | _HARDENING | addresses
 
 

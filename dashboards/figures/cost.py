@@ -120,15 +120,13 @@ def _cut(stretch: Occupied, width: float, slices: int) -> list[tuple[int, float]
     ]
 
 
-def _busy(
-    found: Sequence[Occupied], slots: int, end: float, bins: int = BINS
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    width = end / bins
-    totals = [0.0] * bins
+def _busy(found: Sequence[Occupied], slots: int, end: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    width = end / BINS
+    totals = [0.0] * BINS
     for stretch in found:
-        for index, seconds in _cut(stretch, width, bins):
+        for index, seconds in _cut(stretch, width, BINS):
             totals[index] += seconds
-    edges = tuple(index * width for index in range(bins + 1))
+    edges = tuple(index * width for index in range(BINS + 1))
     return edges, tuple(min(total / (width * slots), 1.0) if width else 0.0 for total in totals)
 
 
