@@ -9,24 +9,22 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from search_spaces.wording import did_you_mean
-from sweeps.context import TrialContext
-from sweeps.errors import StoreAway, UserError
-from sweeps.layout import BEST, LAST, LOG, PREVIOUS, RATE, folder_of
+from sweeps.errors import UserError
+from sweeps.layout import BEST, LAST, LOG, PREVIOUS, folder_of
 from sweeps.storages.uris import masked
 
 EXTRAS = {"s3": "lightning-sweeps[s3]", "s3a": "lightning-sweeps[s3]", "gs": "gcsfs", "gcs": "gcsfs",
           "abfs": "adlfs", "az": "adlfs"}  # fmt: skip
-BUCKETS = {*EXTRAS}
-"""The protocols of object stores, which have no folders."""
+"""The protocols of object stores, which have no folders, and the package that each needs."""
 
-POLL_SECONDS, LONGEST_PAUSE_SECONDS = 2.0, 10.0
+POLL_SECONDS = 2.0
 
 
 def is_remote(files: str) -> bool:
@@ -127,7 +125,7 @@ class RemoteFolder:
 
     def _put(self, source: Path, name: str) -> None:
         system, path = self._place
-        if self.uri.partition("://")[0] not in BUCKETS:  # there it would make a bucket that is not there
+        if self.uri.partition("://")[0] not in EXTRAS:  # there it would make a bucket that is not there
             system.makedirs(path, exist_ok=True)
         system.put_file(str(source), f"{path}/{name}")
 
@@ -178,58 +176,6 @@ def reason_of(root: str, error: Exception) -> str:
 
     protocol = root.partition("://")[0]
     return f"no file system {protocol!r}{did_you_mean(protocol, available_protocols(), cutoff=0.5)}"
-
-
-@contextlib.contextmanager
-def trial_folder(context: TrialContext, number: int, *, goes_on: bool) -> Iterator[Path]:
-    """The local folder that a trial writes into; with a store one of its own, whose log is sent at the end.
-
-    Args:
-        context: What the trials of the sweep share.
-        number: The trial's.
-        goes_on: An earlier attempt may have left a log and checkpoints.
-
-    Raises:
-        StoreAway: The store could not be reached for as long as the context says.
-    """
-    if not context.store:
-        yield context.files / folder_of(number)
-        return
-    there = RemoteFolder(context.store) / folder_of(number)
-    with tempfile.TemporaryDirectory(prefix="sweeps-") as scratch:
-        # Named as elsewhere: callbacks and loggers of the user's have names after it.
-        folder = Path(scratch, context.store.rstrip("/").rpartition("/")[2], folder_of(number))
-        folder.mkdir(parents=True)
-        if goes_on:
-            until = time.monotonic() + context.patience
-            for name in (LOG, RATE, LAST, PREVIOUS):
-                _fetch_patiently(there, name, folder, until)
-        try:
-            yield folder
-        finally:
-            with contextlib.suppress(Exception):  # a store that is away costs the log, not the trial
-                there.send(folder / LOG, LOG)
-
-
-def _fetch_patiently(there: RemoteFolder, name: str, folder: Path, until: float) -> None:
-    """Fetches a file once the store can be reached, which is waited for as for a study database.
-
-    Raises:
-        StoreAway: It could not be reached until then, on the monotonic clock.
-    """
-    pause = POLL_SECONDS / 8
-    while True:
-        try:
-            there.fetch(name, folder)
-        except Exception as error:  # each file system has errors of its own
-            left = until - time.monotonic()
-            if left <= 0 or isinstance(error, ImportError | PermissionError):
-                raise StoreAway(f"{there}: {reason_of(there.uri, error)}") from error
-            print(f"{there}/{name}: {reason_of(there.uri, error)}; waiting")  # noqa: T201 - the worker's log
-            time.sleep(min(pause, left))
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-        else:
-            return
 
 
 def fetch_best(store: str, files: Path, numbers: Sequence[int]) -> None:

@@ -18,9 +18,10 @@ from sweeps.context import TrialContext
 from sweeps.errors import UserError
 from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
-from sweeps.remote import RemoteFolder, remote_folder, trial_folder
+from sweeps.remote import RemoteFolder, remote_folder
 from sweeps.start_up import workers
 from sweeps.sweep_file.loading import load_spec
+from sweeps.training.folder import trial_folder
 from tests import fakes
 from tests.live_sweeps import places_in
 from tests.stores import BUCKET, key, names

@@ -18,12 +18,12 @@ from sweeps.layout import LOG
 from sweeps.lr.in_trial import with_found, with_rate
 from sweeps.provenance import note_imports
 from sweeps.records import Assignment, Outcome, Timing
-from sweeps.remote import trial_folder
 from sweeps.training.apart import apart
 from sweeps.training.callbacks import TrialCallback
 from sweeps.training.checkpoints import usable
 from sweeps.training.command_line import Extras
 from sweeps.training.faults import CannotAccumulateError, fault_of
+from sweeps.training.folder import trial_folder
 from sweeps.training.isolation import describe_device, freeze, scrub_environment
 from sweeps.training.lightning import build
 from sweeps.training.memory import share_of_gpu
