@@ -79,9 +79,9 @@ class Server:
             connection.execute(f'CREATE DATABASE "{name}"')
         return self.url(name)
 
-    def url(self, name: str) -> str:
-        """The URL of a database, password included."""
-        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{name}"
+    def url(self, name: str, port: int | None = None) -> str:
+        """The URL of a database, password included; `port` is that of a relay to the server."""
+        return f"postgresql://{USER}:{PASSWORD}@127.0.0.1:{port or self.port}/{name}"
 
     def close(self) -> None:
         """Ends it and removes its folder."""

@@ -8,7 +8,6 @@ wants it or writes to it.
 """
 
 import copy
-import json
 import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sweeps.storages.alike import shared
+from sweeps.storages.frozen import as_kept, copied, created
 
 FINISHED = tuple(state for state in TrialState if state.is_finished())
 
@@ -39,6 +39,7 @@ class KnownTrials(BaseStorage):
         self._storage = storage
         self._studies: dict[int, dict[int, FrozenTrial]] = {}  # those that were looked at; trials by id
         self._owners: dict[int, int] = {}  # study ids by trial id
+        self._ids: dict[str, int] = {}  # study ids by name: some pruners ask at each parameter and report
         self._alike: dict[str, Any] = {}  # user attributes of any trial: others have most of them in common
         self._ranges: dict[str, BaseDistribution] = {}  # likewise
         self._lock = threading.RLock()
@@ -57,6 +58,7 @@ class KnownTrials(BaseStorage):
     @override
     def delete_study(self, study_id: int) -> None:
         self._storage.delete_study(study_id)
+        self._ids = {name: known for name, known in self._ids.items() if known != study_id}
         self.look_again(study_id)
 
     @override
@@ -69,7 +71,9 @@ class KnownTrials(BaseStorage):
 
     @override
     def get_study_id_from_name(self, study_name: str) -> int:
-        return self._storage.get_study_id_from_name(study_name)
+        if study_name not in self._ids:
+            self._ids[study_name] = self._storage.get_study_id_from_name(study_name)
+        return self._ids[study_name]
 
     @override
     def get_study_name_from_id(self, study_id: int) -> str:
@@ -101,7 +105,7 @@ class KnownTrials(BaseStorage):
                 if not is_next:  # somebody else has added trials
                     self.look_again(study_id)
                 elif study_id in self._studies:
-                    self._add(study_id, _created(trial_id, number, template_trial))
+                    self._add(study_id, created(trial_id, number, template_trial))
         return trial_id
 
     @override
@@ -158,7 +162,7 @@ class KnownTrials(BaseStorage):
             self._storage.set_trial_user_attr(trial_id, key, value)
 
         def change(trial: FrozenTrial) -> None:
-            kept = shared(_as_kept(value), self._alike.get(key))
+            kept = shared(as_kept(value), self._alike.get(key))
             self._alike[key] = kept
             trial.user_attrs = {**trial.user_attrs, key: kept}
 
@@ -170,7 +174,7 @@ class KnownTrials(BaseStorage):
             self._storage.set_trial_system_attr(trial_id, key, value)
 
         def change(trial: FrozenTrial) -> None:
-            trial.system_attrs = {**trial.system_attrs, key: _as_kept(value)}
+            trial.system_attrs = {**trial.system_attrs, key: as_kept(value)}
 
         self._note(trial_id, change)
 
@@ -178,7 +182,7 @@ class KnownTrials(BaseStorage):
     def get_trial(self, trial_id: int) -> FrozenTrial:
         with self._lock:
             if (study_id := self._owners.get(trial_id)) is not None:
-                return _copied(self._studies[study_id][trial_id])  # Optuna changes it in place
+                return copied(self._studies[study_id][trial_id])  # Optuna changes it in place
         return self._storage.get_trial(trial_id)
 
     @override
@@ -204,12 +208,14 @@ class KnownTrials(BaseStorage):
             for trial_id in self._studies.pop(study_id, {}):
                 del self._owners[trial_id]
 
-    def look_at(self, trial_id: int) -> FrozenTrial:
-        """A trial as the database has it; the end that somebody else gave it is known from then on."""
-        trial = self._storage.get_trial(trial_id)
-        if trial.state.is_finished():
-            self._look_again_unless(trial_id, FINISHED)
-        return trial
+    def has_ended(self, trial_id: int) -> bool:
+        """Whether a trial that this process runs has ended in the database; nothing else of it is read."""
+        try:
+            with self._noticing_its_end(trial_id):  # it runs there already, or else has ended
+                self._storage.set_trial_state_values(trial_id, TrialState.RUNNING)
+        except UpdateFinishedTrialError:
+            return True
+        return False
 
     @contextmanager
     def _noticing_its_end(self, trial_id: int) -> Iterator[None]:
@@ -254,27 +260,6 @@ class KnownTrials(BaseStorage):
                 self._studies[study_id][trial_id] = trial
 
 
-def _created(trial_id: int, number: int, template: FrozenTrial | None) -> FrozenTrial:
-    """A trial as the database has it once it is created."""
-    trial = copy.deepcopy(template) if template else optuna.trial.create_trial(state=TrialState.RUNNING)
-    trial._trial_id, trial.number = trial_id, number
-    return trial
-
-
-def _copied(trial: FrozenTrial) -> FrozenTrial:
-    """A trial with dictionaries of its own."""
-    own = copy.copy(trial)
-    own.params, own.distributions = dict(trial.params), dict(trial.distributions)
-    own.user_attrs, own.system_attrs = dict(trial.user_attrs), dict(trial.system_attrs)
-    own.intermediate_values = dict(trial.intermediate_values)
-    return own
-
-
-def _as_kept(value: Any) -> Any:
-    """A value as it comes back from the database."""
-    return json.loads(json.dumps(value))
-
-
 def look_again(study: optuna.Study) -> None:
     """Has the next look at a study's trials be one at its database, if this process reads from memory."""
     if isinstance(study._storage, KnownTrials):
@@ -284,8 +269,9 @@ def look_again(study: optuna.Study) -> None:
 def has_ended(trial: optuna.Trial) -> bool:
     """Whether a trial has ended in the database, whoever ended it."""
     storage, trial_id = trial.storage, trial._trial_id
-    known = storage.look_at(trial_id) if isinstance(storage, KnownTrials) else storage.get_trial(trial_id)
-    return known.state.is_finished()
+    if isinstance(storage, KnownTrials):
+        return storage.has_ended(trial_id)
+    return storage.get_trial(trial_id).state.is_finished()
 
 
 def alone(study: optuna.Study) -> optuna.Study:

@@ -2,6 +2,10 @@
 
 Every method of Optuna's storage is one transaction, which is rolled back when it fails: so it can be
 repeated. A lock, a full disk and a server that is away are waited for; a damaged database is not.
+
+A server may be far away. There BEGIN and COMMIT are round trips of their own, and so is a look whether a
+connection is alive. Methods that write one row at most do without the first two. None looks before: one that
+finds its connection broken is repeated at once, with a new one.
 """
 
 import contextlib
@@ -24,6 +28,9 @@ POLL_SECONDS = 0.5
 GONE = "the study was deleted from it while the sweep ran; what was trained is in MLflow and in the files"
 _BY_NAME = {"get_study_id_from_name", "get_trial_id_from_study_id_trial_number"}
 """Where what is looked for may well not be there; all others have an id that was there."""
+_SEVERAL_ROWS = {"create_new_study", "delete_study", "create_new_trial", "_create_new_trial",
+                 "set_trial_state_values"}  # fmt: skip
+"""What they write is written as a whole; all others read, or write one row."""
 POINTLESS = ("no such table", "no such column", "syntax error", "malformed", "does not exist")
 
 
@@ -58,6 +65,12 @@ class PatientStorage(RDBStorage):
             self.file.guard(self.engine)
         return self
 
+    def _do_without_transaction(self) -> None:
+        """Each statement of this thread's session is a transaction of its own, until it is closed."""
+        session = self.scoped_session()
+        if self.engine.dialect.name == "postgresql" and not session.in_transaction():
+            session.connection(execution_options={"isolation_level": "AUTOCOMMIT"})
+
 
 def _patiently(name: str) -> Callable[..., Any]:
     method = getattr(RDBStorage, name)
@@ -65,11 +78,13 @@ def _patiently(name: str) -> Callable[..., Any]:
     @wraps(method)
     def repeated(self: PatientStorage, *args: Any, **kwargs: Any) -> Any:
         patience = current()
-        began, is_said = time.monotonic(), False
+        began, is_said, is_new = time.monotonic(), False, False
         while True:
             try:
                 if self.file is not None:
                     self.file.ensure_it_is_there()
+                if name not in _SEVERAL_ROWS:
+                    self._do_without_transaction()
                 result = method(self, *args, **kwargs)
             except Adrift:
                 continue  # the next look says what happened
@@ -81,6 +96,9 @@ def _patiently(name: str) -> Callable[..., Any]:
                     raise
                 raise StudyGone(f"{self.label}: {GONE}") from None
             except (StorageInternalError, sqlalchemy.exc.SQLAlchemyError) as error:
+                if not is_new and _is_disconnected(error):
+                    is_new = True  # all connections are, so the next is new
+                    continue
                 trouble = _trouble(error)
                 if trouble is None:
                     raise
@@ -113,9 +131,20 @@ def _given_up(label: str, reason: str, waited: float) -> str:
     return f"{label}: {reason}{how_long}; nothing in it is lost, `sweeps resume` goes on once it works again"
 
 
+def _cause(error: BaseException) -> BaseException | None:
+    """What SQLAlchemy raised, out of Optuna's wrapping."""
+    return error.__cause__ if isinstance(error, StorageInternalError) else error
+
+
+def _is_disconnected(error: BaseException) -> bool:
+    """Whether a connection was found broken that had been kept: the server was started again, say."""
+    cause = _cause(error)
+    return isinstance(cause, sqlalchemy.exc.DBAPIError) and cause.connection_invalidated
+
+
 def _trouble(error: BaseException) -> tuple[str, bool] | None:
     """What is the matter with the database, and whether that may pass; None if the call itself is wrong."""
-    cause: BaseException | None = error.__cause__ if isinstance(error, StorageInternalError) else error
+    cause = _cause(error)
     if not isinstance(cause, sqlalchemy.exc.DatabaseError) or isinstance(
         cause, sqlalchemy.exc.IntegrityError | sqlalchemy.exc.DataError | sqlalchemy.exc.ProgrammingError
     ):

@@ -95,10 +95,8 @@ def unusable(url: str, message: str) -> UserError:
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    """What SQLAlchemy should know of a server: not to wait for minutes, and to look before it reuses."""
-    if not is_postgres(url):
-        return {}
-    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}, "pool_pre_ping": True}
+    """What SQLAlchemy should know of a server: not to wait for minutes until it answers."""
+    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if is_postgres(url) else {}
 
 
 def has_table(url: str, name: str) -> bool:

@@ -1,0 +1,85 @@
+"""A relay between a client and a server on the loopback: counts round trips, and can cut every connection."""
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+
+PIECE = 65_536
+AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: a connection that is closed is reset
+
+
+class Relay:
+    """Listens on a port of its own and passes everything on.
+
+    Attributes:
+        port: Where it listens.
+        trips: How often a client spoke after it had been answered, or for the first time.
+        connections: How many there were.
+
+    Args:
+        target: The server's port on the loopback.
+    """
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self.trips = self.connections = 0
+        self._open: list[socket.socket] = []
+        self._listening = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listening.getsockname()[1]
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Resets every connection, as a router does that was started again."""
+        for end in self._open:
+            with contextlib.suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, AT_ONCE)
+                end.shutdown(socket.SHUT_RDWR)
+        self._open.clear()
+
+    def close(self) -> None:
+        """Ends it, with all connections."""
+        self._listening.close()
+        self.cut()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it was closed
+            while True:
+                client, _ = self._listening.accept()
+                self.connections += 1
+                server = socket.create_connection(("127.0.0.1", self._target))
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                self._open += [client, server]
+                is_answered = threading.Event()
+                is_answered.set()
+                for ends in ((client, server), (server, client)):
+                    threading.Thread(
+                        target=self._pass, args=[*ends, is_answered, ends[0] is client], daemon=True
+                    ).start()
+
+    def _pass(
+        self, here: socket.socket, there: socket.socket, is_answered: threading.Event, asks: bool
+    ) -> None:
+        with contextlib.suppress(OSError):
+            while piece := here.recv(PIECE):
+                if asks and is_answered.is_set():
+                    is_answered.clear()
+                    self.trips += 1
+                elif not asks:
+                    is_answered.set()
+                there.sendall(piece)
+        for end in (here, there):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+@contextlib.contextmanager
+def relayed(target: int) -> Iterator[Relay]:
+    """A relay to a port, for the block."""
+    relay = Relay(target)
+    try:
+        yield relay
+    finally:
+        relay.close()
