@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sweeps.control import Lease
+from sweeps.control import Lease, LeaseLost
 from sweeps.errors import CutShort, SweepFailed, TrialsFail
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
@@ -16,7 +16,7 @@ from sweeps.records import Outcome, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
 from sweeps.storages.patience import StudyUnwritable, hurry
-from sweeps.storages.uris import masked, write_ahead_log
+from sweeps.storages.uris import masked, sqlite_path, write_ahead_log
 from sweeps.study.persistence import note_resumption
 from sweeps.study.study import Study
 from sweeps.sweep_file.spec import SweepSpec
@@ -27,6 +27,8 @@ from sweeps.tracking.runs import Status
 
 if TYPE_CHECKING:
     import optuna
+
+    from sweeps.storages.behind import Behind
 
 
 @dataclass(frozen=True)
@@ -92,16 +94,18 @@ def drive(
         Interrupted: Ctrl-C, SIGTERM or `sweeps stop --now`; what was done until then is kept.
         LeaseLost: Another driver has taken the sweep over while this one was held up.
     """
-    from sweeps.storages.known_trials import alone  # Optuna is imported when it is needed
+    from sweeps.storages.alone import alone  # Optuna is imported when it is needed
+    from sweeps.storages.behind import Behind
 
     lease = Lease(optuna_study, where.storage)
     with lease.held():
-        optuna_study = alone(optuna_study)
+        behind = None if sqlite_path(where.storage) else Behind()
+        optuna_study = alone(optuna_study, behind)
         if resumed_with is not None:
             note_resumption(optuna_study, resumed_with)
         study = Study(optuna_study, spec, say=say)
         files, journal = _files_and_journal(
-            study, optuna_study, spec, where, is_resumed=resumed_with is not None
+            study, optuna_study, spec, where, behind, is_resumed=resumed_with is not None
         )
         study.end("running")
         claimed()
@@ -124,6 +128,8 @@ def drive(
             hurry()
             if lease.is_lost:  # nothing of it is ours any more
                 recorder.abandon()
+                if behind:
+                    behind.drop(LeaseLost(f"{spec.name} is run by another driver"))
             else:
                 problems = _end(state, study, where, recorder, observers)
             if where.store:
@@ -137,12 +143,18 @@ def drive(
 
 
 def _files_and_journal(
-    study: Study, optuna_study: "optuna.Study", spec: SweepSpec, where: Places, *, is_resumed: bool
+    study: Study,
+    optuna_study: "optuna.Study",
+    spec: SweepSpec,
+    where: Places,
+    behind: "Behind | None",
+    *,
+    is_resumed: bool,
 ) -> tuple[TrialFiles, Journal]:
     """What keeps checkpoints and events; both and the study take over what an earlier driver left."""
     files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
     known = len(optuna_study.get_trials(deepcopy=False))
-    journal = Journal(where.journal, write_ahead_log(where.storage), known)
+    journal = Journal(where.journal, write_ahead_log(where.storage), known, behind)
     if is_resumed:
         keep_moved(optuna_study, where)
         study.change(budget=spec.budget, stop_when=spec.stop_when)  # as `resume` was asked

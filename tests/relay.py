@@ -1,4 +1,4 @@
-"""A relay between a client and a server on the loopback: counts round trips, and can cut every connection."""
+"""A relay between a client and a server on the loopback: counts trips, holds them up, cuts connections."""
 
 import contextlib
 import socket
@@ -25,10 +25,21 @@ class Relay:
     def __init__(self, target: int) -> None:
         self._target = target
         self.trips = self.connections = 0
+        self._goes_on = threading.Event()
+        self._goes_on.set()
         self._open: list[socket.socket] = []
         self._listening = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listening.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Nothing gets through during the block; it does afterwards."""
+        self._goes_on.clear()
+        try:
+            yield
+        finally:
+            self._goes_on.set()
 
     def cut(self) -> None:
         """Resets every connection, as a router does that was started again."""
@@ -42,6 +53,7 @@ class Relay:
         """Ends it, with all connections."""
         self._listening.close()
         self.cut()
+        self._goes_on.set()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):  # it was closed
@@ -69,6 +81,7 @@ class Relay:
                     self.trips += 1
                 elif not asks:
                     is_answered.set()
+                self._goes_on.wait()
                 there.sendall(piece)
         for end in (here, there):
             with contextlib.suppress(OSError):

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sweeps.storages.alike import shared
-from sweeps.storages.known_trials import KnownTrials, alone
+from sweeps.storages.alone import alone
+from sweeps.storages.known_trials import KnownTrials
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study

@@ -31,7 +31,7 @@ DOORS = {
     "optuna": {
         "sweeps": "control",
         "sweeps.samplers": "algorithms auto columns exhaustion forecast grid rehearsal warm_start",
-        "sweeps.storages": "frozen known_trials patient_storage storage",
+        "sweeps.storages": "alone behind frozen known_trials patient_storage storage",
         "sweeps.study": "persistence running study",
         "dashboards": "lean results storages",
         "dashboards.figures": "comparison importances pareto space studies",

@@ -17,7 +17,8 @@ from sweeps.driver import drive
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.planning.places import Places
 from sweeps.records import News, Outcome, Report, State
-from sweeps.storages.known_trials import KnownTrials, alone
+from sweeps.storages.alone import alone
+from sweeps.storages.known_trials import KnownTrials
 from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study

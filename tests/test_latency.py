@@ -1,18 +1,23 @@
 """What a server that is far away costs: counted round trips, not times."""
 
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import optuna
 import pytest
 
 from sweeps.records import Outcome, Report, State
-from sweeps.storages.known_trials import alone
-from sweeps.storages.patience import patient
+from sweeps.storages.alone import alone
+from sweeps.storages.behind import Behind
+from sweeps.storages.patience import StudyUnwritable, patient
 from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
+from sweeps.tracking.journal import Journal
 from tests import fakes
 from tests.postgres import Server
 from tests.relay import Relay, relayed
@@ -24,10 +29,15 @@ WARM = 8
 
 @dataclass
 class Far:
-    """A driver's study on a server, and what is between them."""
+    """A driver's study on a server, as others and as the driver see it, and what is between them."""
 
+    kept: optuna.Study
     study: optuna.Study
     relay: Relay
+
+    def states(self) -> list[str]:
+        """Those of the trials as the server has them."""
+        return [trial.state.name for trial in self.kept.get_trials(deepcopy=False)]
 
     def trips(self, call: Callable[[], object]) -> int:
         """How many round trips it takes."""
@@ -42,7 +52,8 @@ def far(postgres: Server, request: pytest.FixtureRequest) -> Iterator[Far]:
     postgres.database(name)
     with relayed(postgres.port) as relay:
         storage = open_storage(study_url(postgres.url(name, relay.port)))
-        yield Far(alone(create_study(SPEC, storage, validations=4)), relay)
+        made = create_study(SPEC, storage, validations=4)
+        yield Far(made, alone(made), relay)
         storage.close()
 
 
@@ -80,7 +91,72 @@ def test_a_broken_connection_is_replaced_without_a_word_and_without_a_look_befor
         far.relay.cut()
         assert far.study.ask().number == 1
     assert said == []
-    [kept, _] = far.study.get_trials()
+    [kept, _] = far.kept.get_trials()
     assert (list(kept.intermediate_values), kept.value) == ([0, 1, 2], 1.0)
-    kept_there = optuna.load_study(study_name=far.study.study_name, storage=far.study._storage._storage)  # type: ignore[attr-defined]
-    assert [trial.state.name for trial in kept_there.get_trials()] == ["COMPLETE", "RUNNING"]
+    assert far.states() == ["COMPLETE", "RUNNING"]
+
+
+def test_reports_and_ends_are_not_waited_for_and_come_in_their_order(far: Far) -> None:
+    behind = Behind()
+    study = Study(alone(far.kept, behind), SPEC)
+    for _ in range(3):
+        assert study.ask() is not None
+    behind.settle()
+    with far.relay.held():  # whoever waits for an answer waits for good
+        for number in range(3):
+            for step in (1, 2, 3):
+                study.should_stop(Report(number, step, 1.0 / step))
+            study.tell(Outcome(number, State.COMPLETE, 0.5))
+    assert study.counts == {State.COMPLETE: 3}
+    study.end("finished")  # which says that all is there
+    assert far.states() == ["COMPLETE"] * 3
+    for trial in far.kept.get_trials():
+        assert trial.intermediate_values == {1: 1.0, 2: 0.5, 3: 1.0 / 3}
+        assert trial.user_attrs["outcome"]["state"] == "complete"
+
+
+def test_a_trial_that_another_program_ends_takes_no_more_of_what_is_behind(far: Far) -> None:
+    behind = Behind()
+    study = Study(alone(far.kept, behind), SPEC)
+    for _ in range(2):
+        assert study.ask() is not None
+    far.kept.tell(0, 7.0)
+    study.should_stop(Report(0, 1, 1.0))
+    behind.settle()
+    assert study.should_stop(Report(0, 2, 1.0))  # at the next report
+    told = study.tell(Outcome(0, State.PRUNED, 1.0))
+    assert isinstance(told, Outcome)
+    assert (told.state, told.value) == (State.COMPLETE, 7.0)
+    far.kept.tell(1, 8.0)
+    ended = study.as_it_stands(Outcome(1, State.PRUNED, 1.0))  # at its end, without a report
+    assert (ended.state, ended.value) == (State.COMPLETE, 8.0)  # type: ignore[union-attr]
+
+
+def test_records_wait_for_what_is_behind(far: Far, tmp_path: Path) -> None:
+    behind = Behind()
+    study = Study(alone(far.kept, behind), SPEC)
+    assert study.ask() is not None
+    journal = Journal(tmp_path, behind=behind)
+    with far.relay.held():
+        study.should_stop(Report(0, 1, 1.0))
+        waiting = ThreadPoolExecutor(1).submit(journal.sync_study)
+        assert not waiting.done()
+    waiting.result()
+    assert far.kept.get_trials()[0].intermediate_values == {1: 1.0}
+
+
+def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_after_it() -> None:
+    behind, done = Behind(), list[int]()
+
+    def fail() -> None:
+        raise StudyUnwritable("away")
+
+    behind.put(1, partial(done.append, 1))
+    behind.put(1, fail)
+    behind.put(1, partial(done.append, 2))
+    behind.wait()
+    with pytest.raises(StudyUnwritable, match="away"):
+        behind.put(2, partial(done.append, 3))
+    with pytest.raises(StudyUnwritable):
+        behind.settle()
+    assert done == [1]

@@ -8,6 +8,7 @@ import pytest
 from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.testing.pytest_storages import StorageTestCase
 
+from sweeps.storages.behind import Behind
 from sweeps.storages.known_trials import KnownTrials
 from sweeps.storages.storage import open_storage
 
@@ -42,4 +43,17 @@ class TestKnownTrials(StorageTestCase):
         shutil.copyfile(empty_database, path)
         opened = open_storage(f"sqlite:///{path}")
         yield KnownTrials(get_storage(opened))
+        opened.engine.dispose()
+
+
+class TestBehind(StorageTestCase):
+    """The same where threads write, as to a server."""
+
+    @pytest.fixture
+    def storage(self, empty_database: Path, tmp_path: Path) -> Iterator[BaseStorage]:
+        path = tmp_path / "sweeps.db"
+        shutil.copyfile(empty_database, path)
+        opened, behind = open_storage(f"sqlite:///{path}"), Behind()
+        yield KnownTrials(get_storage(opened), behind)
+        behind.settle()
         opened.engine.dispose()

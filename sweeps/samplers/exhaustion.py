@@ -26,7 +26,7 @@ class Exhaustion:
         """Whether all was asked that there is, and nothing is enqueued beside it, also by others."""
         import optuna
 
-        from sweeps.storages.known_trials import look_again
+        from sweeps.storages.alone import look_again
 
         is_exhausted = getattr(self._study.sampler, "is_exhausted", None)
         if not self._was_told and (is_exhausted is None or not is_exhausted(self._study)):

@@ -5,6 +5,9 @@ another process may have changed them. A driver holds the lease of its study (`s
 each write here as well. What others do all the same is seen late: a trial that somebody adds with the next
 that is created, or before a grid ends (`look_again`); one that somebody takes or ends when this process
 wants it or writes to it.
+
+Where the database is a server, threads write what a trial reports and how it ends, so that no other trial
+waits for the way there (`sweeps.storages.behind`).
 """
 
 import copy
@@ -12,9 +15,9 @@ import threading
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage
@@ -23,6 +26,7 @@ from optuna.trial import FrozenTrial, TrialState
 from typing_extensions import override
 
 from sweeps.storages.alike import shared
+from sweeps.storages.behind import Behind
 from sweeps.storages.frozen import as_kept, copied, created
 
 FINISHED = tuple(state for state in TrialState if state.is_finished())
@@ -33,10 +37,11 @@ class KnownTrials(BaseStorage):
 
     Args:
         storage: Where everything is kept.
+        behind: Writes what is not waited for; None to wait for each write.
     """
 
-    def __init__(self, storage: BaseStorage) -> None:
-        self._storage = storage
+    def __init__(self, storage: BaseStorage, behind: Behind | None = None) -> None:
+        self._storage, self._behind = storage, behind
         self._studies: dict[int, dict[int, FrozenTrial]] = {}  # those that were looked at; trials by id
         self._owners: dict[int, int] = {}  # study ids by trial id
         self._ids: dict[str, int] = {}  # study ids by name: some pruners ask at each parameter and report
@@ -63,10 +68,12 @@ class KnownTrials(BaseStorage):
 
     @override
     def set_study_user_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.settle()  # it may say that the sweep has ended
         self._storage.set_study_user_attr(study_id, key, value)
 
     @override
     def set_study_system_attr(self, study_id: int, key: str, value: Any) -> None:
+        self.settle()  # it may say that the sweep has ended
         self._storage.set_study_system_attr(study_id, key, value)
 
     @override
@@ -113,6 +120,7 @@ class KnownTrials(BaseStorage):
         self, trial_id: int, param_name: str, param_value_internal: float, distribution: BaseDistribution
     ) -> None:
         with self._noticing_its_end(trial_id):
+            self._check_it_runs(trial_id)
             self._storage.set_trial_param(trial_id, param_name, param_value_internal, distribution)
 
         def change(trial: FrozenTrial) -> None:
@@ -128,12 +136,6 @@ class KnownTrials(BaseStorage):
     def set_trial_state_values(
         self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
     ) -> bool:
-        with self._noticing_its_end(trial_id):
-            is_done = self._storage.set_trial_state_values(trial_id, state, values)
-        if not is_done:  # it was begun before
-            self._look_again_unless(trial_id, (TrialState.RUNNING, *FINISHED))
-            return False
-
         def change(trial: FrozenTrial) -> None:
             trial.state = state
             if values is not None:
@@ -143,40 +145,45 @@ class KnownTrials(BaseStorage):
             elif state.is_finished():
                 trial.datetime_complete = datetime.now()
 
+        set_it = partial(self._storage.set_trial_state_values, trial_id, state, values)
+        if state.is_finished():
+            self._write(trial_id, set_it, change)
+            return True
+        self.settle()
+        with self._noticing_its_end(trial_id):
+            is_done = set_it()
+        if not is_done:  # it was begun before
+            self._look_again_unless(trial_id, (TrialState.RUNNING, *FINISHED))
+            return False
         self._note(trial_id, change)
         return True
 
     @override
     def set_trial_intermediate_value(self, trial_id: int, step: int, intermediate_value: float) -> None:
-        with self._noticing_its_end(trial_id):
-            self._storage.set_trial_intermediate_value(trial_id, step, intermediate_value)
-
         def change(trial: FrozenTrial) -> None:
             trial.intermediate_values = {**trial.intermediate_values, step: intermediate_value}
 
-        self._note(trial_id, change)
+        set_it = partial(self._storage.set_trial_intermediate_value, trial_id, step, intermediate_value)
+        self._write(trial_id, set_it, change)
 
     @override
     def set_trial_user_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._noticing_its_end(trial_id):
-            self._storage.set_trial_user_attr(trial_id, key, value)
+        kept = shared(as_kept(value), self._alike.get(key))
 
         def change(trial: FrozenTrial) -> None:
-            kept = shared(as_kept(value), self._alike.get(key))
             self._alike[key] = kept
             trial.user_attrs = {**trial.user_attrs, key: kept}
 
-        self._note(trial_id, change)
+        self._write(trial_id, partial(self._storage.set_trial_user_attr, trial_id, key, kept), change)
 
     @override
     def set_trial_system_attr(self, trial_id: int, key: str, value: Any) -> None:
-        with self._noticing_its_end(trial_id):
-            self._storage.set_trial_system_attr(trial_id, key, value)
+        kept = as_kept(value)
 
         def change(trial: FrozenTrial) -> None:
-            trial.system_attrs = {**trial.system_attrs, key: as_kept(value)}
+            trial.system_attrs = {**trial.system_attrs, key: kept}
 
-        self._note(trial_id, change)
+        self._write(trial_id, partial(self._storage.set_trial_system_attr, trial_id, key, kept), change)
 
     @override
     def get_trial(self, trial_id: int) -> FrozenTrial:
@@ -208,6 +215,11 @@ class KnownTrials(BaseStorage):
             for trial_id in self._studies.pop(study_id, {}):
                 del self._owners[trial_id]
 
+    def settle(self) -> None:
+        """Waits until all is written, or raises what prevents it."""
+        if self._behind:
+            self._behind.settle()
+
     def has_ended(self, trial_id: int) -> bool:
         """Whether a trial that this process runs has ended in the database; nothing else of it is read."""
         try:
@@ -216,6 +228,30 @@ class KnownTrials(BaseStorage):
         except UpdateFinishedTrialError:
             return True
         return False
+
+    def _write(
+        self, trial_id: int, write: Callable[[], object], change: Callable[[FrozenTrial], None]
+    ) -> None:
+        """Writes to a trial, now or soon, and notes the change."""
+        with self._lock:
+            if self._behind is not None and trial_id in self._owners:
+                with self._noticing_its_end(trial_id):
+                    self._check_it_runs(trial_id)
+                self._behind.put(trial_id, write)
+                self._note(trial_id, change)
+                return
+        self.settle()
+        with self._noticing_its_end(trial_id):
+            write()
+        self._note(trial_id, change)
+
+    def _check_it_runs(self, trial_id: int) -> None:
+        """Refuses a write to a trial that has ended, as a database does whose answer is not waited for."""
+        with self._lock:
+            if self._behind is not None and (study_id := self._owners.get(trial_id)) is not None:
+                trial = self._studies[study_id][trial_id]
+                if trial.state.is_finished() or trial_id in self._behind.ended:
+                    raise UpdateFinishedTrialError(f"trial {trial.number} has ended")
 
     @contextmanager
     def _noticing_its_end(self, trial_id: int) -> Iterator[None]:
@@ -235,6 +271,7 @@ class KnownTrials(BaseStorage):
 
     def _trials(self, study_id: int) -> dict[int, FrozenTrial]:
         if study_id not in self._studies:
+            self.settle()
             found = self._storage.get_all_trials(study_id, deepcopy=False)
             self._studies[study_id] = {}
             for trial in sorted(found, key=lambda trial: trial.number):
@@ -258,27 +295,3 @@ class KnownTrials(BaseStorage):
                 trial = copy.copy(self._studies[study_id][trial_id])
                 change(trial)
                 self._studies[study_id][trial_id] = trial
-
-
-def look_again(study: optuna.Study) -> None:
-    """Has the next look at a study's trials be one at its database, if this process reads from memory."""
-    if isinstance(study._storage, KnownTrials):
-        study._storage.look_again(study._study_id)
-
-
-def has_ended(trial: optuna.Trial) -> bool:
-    """Whether a trial has ended in the database, whoever ended it."""
-    storage, trial_id = trial.storage, trial._trial_id
-    if isinstance(storage, KnownTrials):
-        return storage.has_ended(trial_id)
-    return storage.get_trial(trial_id).state.is_finished()
-
-
-def alone(study: optuna.Study) -> optuna.Study:
-    """The study for the process that alone writes it from now on."""
-    return optuna.load_study(
-        study_name=study.study_name,
-        storage=KnownTrials(study._storage),
-        sampler=study.sampler,
-        pruner=study.pruner,
-    )

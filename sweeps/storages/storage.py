@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING
 from sweeps.storages import sqlite
 from sweeps.storages.checks import check_storage
 from sweeps.storages.database_file import forget_logs
-from sweeps.storages.servers import advisory_lock, engine_options, has_table, unusable
+from sweeps.storages.servers import advisory_lock, engine_options, has_table, is_postgres, unusable
 from sweeps.storages.sqlite import folder_lock
 from sweeps.storages.uris import masked, sqlite_path
+
+CONNECTIONS = 8
+"""To a server, which a driver's threads share: each that is opened anew costs several round trips."""
 
 if TYPE_CHECKING:
     from sweeps.storages.patient_storage import PatientStorage
@@ -112,6 +115,8 @@ def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) ->
     from sweeps.storages.patient_storage import PatientStorage
 
     arguments, address = engine_options(url), url
+    if is_postgres(url):
+        arguments["pool_size"] = CONNECTIONS
     if path is not None:
         # We connect ourselves: in a URL, Optuna and SQLAlchemy give a meaning to {, } and ?.
         arguments = {

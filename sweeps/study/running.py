@@ -90,7 +90,7 @@ class Running:
 
     def is_taken_by_now(self) -> bool:
         """Whether another program has ended the trial; looks, but waits for no database that is away."""
-        from sweeps.storages.known_trials import has_ended  # Optuna is imported when it is needed
+        from sweeps.storages.alone import has_ended  # Optuna is imported when it is needed
 
         with patient(0.0), suppress(StudyUnwritable):  # who writes to it waits, and says so
             self.is_taken = self.is_taken or has_ended(self.trial)

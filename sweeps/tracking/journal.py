@@ -12,10 +12,13 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from sweeps.durable import sync, sync_names
 from sweeps.records import Assignment, Event, News, Outcome, Point, Report, Started, State, Timing
+
+if TYPE_CHECKING:
+    from sweeps.storages.behind import Behind
 
 
 class Journal:
@@ -25,10 +28,17 @@ class Journal:
         folder: Where its files are; made with the first event.
         beside: The write-ahead log of the study database, which keeps the events, too.
         trials: How many the study knows; a power cut may have taken later ones, which will be others.
+        behind: What writes the study, where that is not waited for.
     """
 
-    def __init__(self, folder: Path, beside: Path | None = None, trials: int | None = None) -> None:
-        self._folder, self._beside, self._trials = folder, beside, trials
+    def __init__(
+        self,
+        folder: Path,
+        beside: Path | None = None,
+        trials: int | None = None,
+        behind: "Behind | None" = None,
+    ) -> None:
+        self._folder, self._beside, self._trials, self._behind = folder, beside, trials, behind
         self._full: list[IO[bytes]] = []
         self._number = max((int(path.stem) for path in self._files()), default=0) + 1
         self._first = self._number
@@ -68,7 +78,9 @@ class Journal:
                 sync_names(self._folder)
 
     def sync_study(self) -> None:
-        """Waits until the disk has what the study was told; MLflow must not know more than that."""
+        """Waits until the database has what the study was told; MLflow must not know more than that."""
+        if self._behind is not None:
+            self._behind.wait()
         if self._beside is not None:
             with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
                 sync(self._beside)

@@ -1,0 +1,100 @@
+"""Writes that nobody waits for: a driver's, to a study database that is far away.
+
+Those of a trial are written one after the other, in their order, those of several trials at once. What fails
+is raised with the next write, or by whoever waits until all is written.
+"""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from optuna.exceptions import UpdateFinishedTrialError
+
+from sweeps.storages.patience import current, share
+
+THREADS = 4
+"""Each has a connection of its own; SQLAlchemy keeps five."""
+
+MOST = 256
+"""So many writes may wait, of a database that is away or slow; then the driver waits, too."""
+
+Write = Callable[[], object]
+
+
+class Behind:
+    """Writes in threads of its own, which have the patience of the one that makes it.
+
+    Attributes:
+        ended: The trials that somebody else has ended: they took a write no more.
+    """
+
+    def __init__(self) -> None:
+        self.ended: set[int] = set()
+        self._threads = ThreadPoolExecutor(THREADS, "study", initializer=share, initargs=(current(),))
+        self._queues: dict[int, deque[tuple[int, Write]]] = {}  # by trial, those that have any
+        self._count, self._waiting = 0, set[int]()  # how many there were; which of them are not written yet
+        self._failure: Exception | None = None
+        self._change = threading.Condition()
+
+    def put(self, trial_id: int, write: Write) -> None:
+        """Takes a write to a trial.
+
+        Raises:
+            Exception: That of an earlier write; nothing is written any more.
+        """
+        with self._change:
+            self._change.wait_for(lambda: len(self._waiting) < MOST)
+            self._raise_failure()
+            self._count += 1
+            self._waiting.add(self._count)
+            is_first = trial_id not in self._queues
+            self._queues.setdefault(trial_id, deque()).append((self._count, write))
+        if is_first:
+            self._threads.submit(self._work, trial_id)
+
+    def wait(self) -> None:
+        """Waits until all that was put before is written, or cannot be."""
+        with self._change:
+            last = self._count
+            self._change.wait_for(lambda: min(self._waiting, default=last + 1) > last)
+
+    def settle(self) -> None:
+        """Waits likewise.
+
+        Raises:
+            Exception: That of the write that failed.
+        """
+        self.wait()
+        with self._change:
+            self._raise_failure()
+
+    def drop(self, why: Exception) -> None:
+        """Writes no more: the study is another driver's now."""
+        self._failure = self._failure or why
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self, trial_id: int) -> None:
+        while True:
+            with self._change:
+                if not self._queues[trial_id]:
+                    del self._queues[trial_id]
+                    return
+                number, write = self._queues[trial_id].popleft()
+            self._do(trial_id, write)
+            with self._change:
+                self._waiting.discard(number)
+                self._change.notify_all()
+
+    def _do(self, trial_id: int, write: Write) -> None:
+        if self._failure is not None:
+            return
+        try:
+            write()
+        except UpdateFinishedTrialError:
+            self.ended.add(trial_id)
+        except Exception as error:  # noqa: BLE001 - whoever writes next gets it
+            self._failure = error
