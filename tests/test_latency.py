@@ -5,11 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Barrier
 
 import optuna
 import pytest
+from mlflow import MlflowClient
 
-from sweeps.records import Outcome, Report, State
+from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.storages.alone import alone
 from sweeps.storages.behind import Behind
 from sweeps.storages.patience import StudyUnwritable, patient
@@ -17,10 +19,15 @@ from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
 from sweeps.study.persistence import create_study
 from sweeps.study.study import Study
+from sweeps.tracking.at_once import do_each
 from sweeps.tracking.journal import Journal
+from sweeps.tracking.recorder import Recorder
+from sweeps.tracking.runs import SweepInfo
+from sweeps.tracking.writer import AT_ONCE
 from tests import fakes
 from tests.postgres import Server
 from tests.relay import Relay, relayed
+from tests.stores import TrackingServer
 
 SPEC = fakes.spec(pruner="hyperband")  # which finds its study by name whenever it is asked
 WARM = 8
@@ -160,3 +167,46 @@ def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_af
     with pytest.raises(StudyUnwritable):
         behind.settle()
     assert done == [1]
+
+
+def test_a_trial_takes_four_requests_of_a_server_and_several_trials_are_written_at_once(
+    tracking_server: TrackingServer, tmp_path: Path
+) -> None:
+    """Its run, what it logged, its configuration and its end."""
+    trials, most_of_the_sweep = 12, 12
+    with relayed(int(tracking_server.url.rsplit(":")[-1])) as relay:
+        info = SweepInfo("far", "loss", "minimize", f"http://127.0.0.1:{relay.port}", "", "x", tmp_path)
+        recorder = Recorder(info)
+        with relay.held():  # so that all are there at the next look
+            for number in range(trials):
+                recorder.record(Assignment(number, {"x": 0.5}, {"model": {"x": 0.5}}))
+                recorder.record(Outcome(number, State.COMPLETE, 0.5))
+        assert recorder.close(status="finished", best=None) == []
+        assert relay.trips <= 4 * trials + most_of_the_sweep
+        assert 1 + 2 <= relay.connections <= 1 + AT_ONCE
+    client = MlflowClient(tracking_server.url)
+    runs = client.search_runs([client.get_experiment_by_name("far").experiment_id])
+    assert sorted(run.info.run_name for run in runs) == sorted(
+        ["far", *(f"trial-{n}" for n in range(trials))]
+    )
+    assert {run.info.status for run in runs} == {"FINISHED"}
+
+
+def test_none_is_begun_once_one_has_failed_and_all_of_a_row_may_run_at_once() -> None:
+    meeting, done = Barrier(3), list[int]()
+
+    def meet(number: int) -> None:
+        meeting.wait(30)
+        done.append(number)
+
+    do_each(meet, range(3), 3)
+    assert sorted(done) == [0, 1, 2]
+
+    def fail(number: int) -> None:
+        done.append(number)
+        raise OSError(number)
+
+    done.clear()
+    with pytest.raises(OSError, match="0"):
+        do_each(fail, range(9), 1)
+    assert done == [0]

@@ -147,13 +147,16 @@ def experiment_id(client: "MlflowClient", info: SweepInfo) -> str:
 
 @contextlib.contextmanager
 def quiet_mlflow() -> Iterator[None]:
-    """Sets `ENVIRONMENT` and keeps what MLflow logs in this thread off the terminal, for the block."""
+    """Sets `ENVIRONMENT` and keeps off the terminal what MLflow logs, for the block.
+
+    That is in this thread, and in those whose names begin with its name.
+    """
     added = {name: value for name, value in ENVIRONMENT.items() if name not in os.environ}
     os.environ.update(added)
-    thread = threading.get_ident()
+    name = threading.current_thread().name
 
     def is_from_elsewhere(record: logging.LogRecord) -> bool:
-        return record.thread != thread
+        return not (record.threadName or "").startswith(name)
 
     with contextlib.suppress(Exception):  # `Writer.connect` will raise it again
         import mlflow  # noqa: F401 - makes the one handler that it, alembic and SQLAlchemy share

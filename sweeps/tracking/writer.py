@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 
 from sweeps.records import Point
 from sweeps.storages.database_file import DatabaseFile, DatabaseGone
+from sweeps.storages.servers import is_tracking_server
 from sweeps.storages.uris import sqlite_path
 from sweeps.tracking.artifacts import store
+from sweeps.tracking.at_once import do_each
 from sweeps.tracking.mlflow_setup import engine_of, experiment_id, prepare_database
 from sweeps.tracking.names import Text, batch_length
 from sweeps.tracking.pending import Run
@@ -25,6 +27,9 @@ from sweeps.tracking.runs import Ledger, SweepInfo
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run as MlflowRun
+
+AT_ONCE = 4
+"""So many runs are written to a server at a time: each takes four requests, one after the other."""
 
 KEY_TAG = "sweeps.key"  # finds a run whose creation was sent, but never answered
 
@@ -92,23 +97,27 @@ class Writer:
         self._ensure_its_file_is_there()
         ledger = self.ledger
         self._write(ledger.parent)
-        for number, run in [(n, run) for n, run in ledger.open.items() if not run.is_held]:
-            try:
-                self._write(run)
-                self._end(run)
-            except Exception:
-                # To the end of the row: one run that cannot be written must not keep all others waiting.
-                ledger.open[number] = ledger.open.pop(number)
-                raise
-            ledger.run_ids[number] = run.run_id
-            if run.status:
-                del ledger.open[number]
+        numbers = [number for number, run in ledger.open.items() if not run.is_held]
+        do_each(self._write_trial, numbers, AT_ONCE if is_tracking_server(self._info.tracking_uri) else 1)
         if ledger.ending:
             if ledger.ending.best is not None and not self._is_crowned:
                 self._attempt(ledger.parent, "the best trial", partial(self._crown, ledger.ending.best))
                 self._is_crowned = True
             self._write(ledger.parent)
             self._end(ledger.parent)
+
+    def _write_trial(self, number: int) -> None:
+        run, ledger = self.ledger.open[number], self.ledger
+        try:
+            self._write(run)
+            self._end(run)
+        except Exception:
+            # To the end of the row: one run that cannot be written must not keep all others waiting.
+            ledger.open[number] = ledger.open.pop(number)
+            raise
+        ledger.run_ids[number] = run.run_id
+        if run.status:
+            del ledger.open[number]
 
     def close(self) -> None:
         """Watches over MLflow's database no more: it may be removed now, and the next sweep make it anew.
