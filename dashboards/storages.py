@@ -59,7 +59,9 @@ def reading(address: str | os.PathLike[str]) -> Iterator[Store]:
         url, options = _engine_options(expand(text), label)
         engine = _checked_engine(url, options, label)
         stack.callback(engine.dispose)
-        yield Store(label, engine, _storage(url, options, label))
+        storage = _storage(url, options, label)
+        stack.callback(storage.engine.dispose)
+        yield Store(label, engine, storage)
 
 
 @contextmanager
@@ -150,7 +152,9 @@ def _engine_options(address: str, label: str) -> tuple[str, dict[str, Any]]:
 
     path = sqlite_path(address) if is_url(address) else Path(address)
     if path is None:
-        return address, {"poolclass": NullPool}
+        # Connections are kept, since to open one takes several round trips; and there is no BEGIN, without
+        # which PostgreSQL shows each query the newest state all the same.
+        return address, {"isolation_level": "AUTOCOMMIT"} if address.startswith("postgres") else {}
     _check_file(path, label)
     # The path stays out of the URL, where Optuna would expand braces and SQLAlchemy a question mark.
     return "sqlite:///", {"poolclass": NullPool, "creator": lambda: connect_readonly(path)}

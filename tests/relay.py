@@ -25,6 +25,7 @@ class Relay:
     def __init__(self, target: int) -> None:
         self._target = target
         self.trips = self.connections = 0
+        self._is_refusing = False
         self._goes_on = threading.Event()
         self._goes_on.set()
         self._open: list[socket.socket] = []
@@ -40,6 +41,20 @@ class Relay:
             yield
         finally:
             self._goes_on.set()
+
+    @contextlib.contextmanager
+    def refused(self) -> Iterator[None]:
+        """Every connection is reset and none is let through, until the block ends or `accept` is called."""
+        self._is_refusing = True
+        self.cut()
+        try:
+            yield
+        finally:
+            self.accept()
+
+    def accept(self) -> None:
+        """Lets connections through again."""
+        self._is_refusing = False
 
     def cut(self) -> None:
         """Resets every connection, as a router does that was started again."""
@@ -59,6 +74,9 @@ class Relay:
         with contextlib.suppress(OSError):  # it was closed
             while True:
                 client, _ = self._listening.accept()
+                if self._is_refusing:
+                    client.close()
+                    continue
                 self.connections += 1
                 server = socket.create_connection(("127.0.0.1", self._target))
                 for end in (client, server):

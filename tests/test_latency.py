@@ -1,5 +1,6 @@
 """What a server that is far away costs: counted round trips, not times."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import optuna
 import pytest
 from mlflow import MlflowClient
 
+from dashboards import load
 from sweeps.records import Assignment, Outcome, Report, State
 from sweeps.storages.alone import alone
 from sweeps.storages.behind import Behind
-from sweeps.storages.patience import StudyUnwritable, patient
+from sweeps.storages.patience import StudyUnwritable, current, patient, share
 from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
 from sweeps.study.persistence import create_study
@@ -25,6 +27,7 @@ from sweeps.tracking.recorder import Recorder
 from sweeps.tracking.runs import SweepInfo
 from sweeps.tracking.writer import AT_ONCE
 from tests import fakes
+from tests.browser import wait_for
 from tests.postgres import Server
 from tests.relay import Relay, relayed
 from tests.stores import TrackingServer
@@ -210,3 +213,39 @@ def test_none_is_begun_once_one_has_failed_and_all_of_a_row_may_run_at_once() ->
     with pytest.raises(OSError, match="0"):
         do_each(fail, range(9), 1)
     assert done == [0]
+
+
+def test_of_several_threads_that_wait_for_a_database_one_says_so(far: Far) -> None:
+    said: list[str] = []
+    behind_all = Barrier(4)
+
+    def write(number: int) -> None:
+        with contextlib.suppress(StudyUnwritable):
+            share(patience)
+            behind_all.wait(30)
+            far.kept.set_user_attr(f"key {number}", number)
+
+    with patient(30, said.append):
+        patience = current()
+        with far.relay.refused(), ThreadPoolExecutor(4) as threads:
+            done = threads.map(write, range(4))
+            wait_for(lambda: patience.waiting == 4)
+            far.relay.accept()
+        list(done)
+    waiting, over = said
+    assert "waiting for up to 30 s" in waiting
+    assert "works again" in over
+
+
+def test_a_reader_opens_three_connections_and_asks_for_all_trials_at_once(far: Far, postgres: Server) -> None:
+    url = far.kept._storage._backend.engine.url.render_as_string(hide_password=False)  # type: ignore[attr-defined]
+    load(url, SPEC.name)
+    few_trials, connections = far.relay.trips, far.relay.connections
+    load(url, SPEC.name)
+    assert far.relay.connections - connections == 3  # of the check; Optuna's, which needs two once
+    few_trials = far.relay.trips - few_trials
+    for _ in range(30):
+        far.study.tell(far.study.ask(), 1.0)
+    before = far.relay.trips
+    assert len(load(url, SPEC.name).trials) == 30
+    assert far.relay.trips - before <= few_trials + 5  # parameters, values and attributes have a query each

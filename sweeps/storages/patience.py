@@ -8,7 +8,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sweeps.errors import CutShort
 
@@ -38,10 +38,27 @@ class Patience:
     Attributes:
         seconds: How long to wait from now on.
         say: Told when the waiting begins and when it was worth it.
+        waiting: How many threads of those that share this wait now; only the first and the last say so.
     """
 
     seconds: float = DEFAULT_SECONDS
     say: Callable[[str], None] | None = None
+    waiting: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def begin(self, line: str) -> None:
+        """One more thread waits."""
+        with self._lock:
+            self.waiting += 1
+            if self.waiting == 1 and self.say:
+                self.say(line)
+
+    def end(self, line: str) -> None:
+        """One fewer does; an empty line says nothing."""
+        with self._lock:
+            self.waiting -= 1
+            if self.waiting == 0 and self.say and line:
+                self.say(line)
 
 
 _of_new_threads = _usual = Patience()

@@ -105,15 +105,17 @@ def _patiently(name: str) -> Callable[..., Any]:
                 reason, may_pass = trouble
                 waited = time.monotonic() - began
                 if not may_pass or waited >= patience.seconds:
+                    if is_said:
+                        patience.end("")
                     hurry(0.0)  # what is left to do must not wait as long again
                     raise StudyUnwritable(_given_up(self.label, reason, waited)) from error
-                if patience.say and not is_said:
-                    patience.say(f"{self.label}: {reason}; waiting for up to {patience.seconds:g} s")
+                if not is_said:
+                    patience.begin(f"{self.label}: {reason}; waiting for up to {patience.seconds:g} s")
                     is_said = True
                 time.sleep(min(POLL_SECONDS, patience.seconds))
             else:
-                if is_said and patience.say:
-                    patience.say(f"{self.label}: works again after {time.monotonic() - began:.0f} s")
+                if is_said:
+                    patience.end(f"{self.label}: works again after {time.monotonic() - began:.0f} s")
                 return result
 
     return repeated
