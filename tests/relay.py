@@ -1,9 +1,11 @@
 """A relay between a client and a server on the loopback: counts trips, holds them up, cuts connections."""
 
 import contextlib
+import queue
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator
 
 PIECE = 65_536
@@ -20,10 +22,11 @@ class Relay:
 
     Args:
         target: The server's port on the loopback.
+        trip_seconds: How long a round trip takes.
     """
 
-    def __init__(self, target: int) -> None:
-        self._target = target
+    def __init__(self, target: int, trip_seconds: float = 0.0) -> None:
+        self._target, self._delay = target, trip_seconds / 2
         self.trips = self.connections = 0
         self._is_refusing = False
         self._goes_on = threading.Event()
@@ -92,6 +95,8 @@ class Relay:
     def _pass(
         self, here: socket.socket, there: socket.socket, is_answered: threading.Event, asks: bool
     ) -> None:
+        on_its_way: queue.SimpleQueue[tuple[float, bytes]] = queue.SimpleQueue()
+        threading.Thread(target=self._deliver, args=[on_its_way, there], daemon=True).start()
         with contextlib.suppress(OSError):
             while piece := here.recv(PIECE):
                 if asks and is_answered.is_set():
@@ -99,17 +104,28 @@ class Relay:
                     self.trips += 1
                 elif not asks:
                     is_answered.set()
+                on_its_way.put((time.monotonic() + self._delay, piece))
+        on_its_way.put((time.monotonic() + self._delay, b""))
+        with contextlib.suppress(OSError):
+            here.shutdown(socket.SHUT_RDWR)
+
+    def _deliver(self, on_its_way: "queue.SimpleQueue[tuple[float, bytes]]", there: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                due, piece = on_its_way.get()
+                time.sleep(max(0.0, due - time.monotonic()))
                 self._goes_on.wait()
+                if not piece:
+                    break
                 there.sendall(piece)
-        for end in (here, there):
-            with contextlib.suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            there.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
-def relayed(target: int) -> Iterator[Relay]:
+def relayed(target: int, trip_seconds: float = 0.0) -> Iterator[Relay]:
     """A relay to a port, for the block."""
-    relay = Relay(target)
+    relay = Relay(target, trip_seconds)
     try:
         yield relay
     finally:

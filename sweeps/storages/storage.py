@@ -60,24 +60,12 @@ def open_storage(url: str) -> "PatientStorage":
     check_storage(url)
     path = sqlite_path(url)
     if path is None:
-        if _has_all_tables(url):
-            return _connect(url, has_tables=True)
         with database_lock(url):
             return _connect(url)
     with folder_lock(path.parent):  # also where there is a file: another process may be making its tables
         if not path.exists():
             _create(url, path)
         return _connect(url, path).watching(path)
-
-
-def _has_all_tables(url: str) -> bool:
-    """Whether Optuna has made its tables in a server's database; it makes this one last."""
-    import sqlalchemy
-
-    try:
-        return has_table(url, "alembic_version")
-    except sqlalchemy.exc.SQLAlchemyError as error:
-        raise unusable(url, f"{masked(url)}: cannot be opened: {_reason(error)}") from None
 
 
 def _create(url: str, path: Path) -> None:
@@ -119,9 +107,7 @@ def open_reading(url: str) -> "PatientStorage":
     return _connect(url, sqlite_path(url), reads_only=True)
 
 
-def _connect(
-    url: str, path: Path | None = None, *, reads_only: bool = False, has_tables: bool = False
-) -> "PatientStorage":
+def _connect(url: str, path: Path | None = None, *, reads_only: bool = False) -> "PatientStorage":
     """Opens it with Optuna, which makes what is missing; `path` is the file of an SQLite database."""
     import sqlalchemy
     from optuna.exceptions import StorageInternalError
@@ -141,9 +127,7 @@ def _connect(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            storage = PatientStorage(
-                address, engine_kwargs=arguments, skip_table_creation=reads_only or has_tables
-            )
+            storage = PatientStorage(address, engine_kwargs=arguments, skip_table_creation=reads_only)
     except (sqlalchemy.exc.SQLAlchemyError, StorageInternalError, sqlite3.Error, RuntimeError, ImportError,
             ValueError) as error:  # fmt: skip
         cause = error.__cause__ if isinstance(error, StorageInternalError) else error
