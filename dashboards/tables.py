@@ -15,6 +15,8 @@ STYLES = {
 }  # fmt: skip
 _ALL_UP_TO = 100
 _BEST, _LATEST = 20, 20
+# So many parameters or metrics stand in a line, each value in so many characters.
+_MOST, _LONGEST = 20, 60
 
 
 def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
@@ -60,7 +62,8 @@ def status_table(sweep: Sweep) -> RenderableType:
 
 
 def _best(trial: Trial, metric: str) -> list[Text]:
-    others = "  ".join(f"{key} {value:.4g}" for key, value in trial.metrics.items() if key != metric)
+    metrics = [f"{key} {value:.4g}" for key, value in trial.metrics.items() if key != metric]
+    others = "  ".join(_few(metrics))
     head = Text.assemble(("best ", "bold"), f"trial {trial.number}  {metric} ",
                          (f"{trial.value:.6g}", "bold green"), f"  {others}")  # fmt: skip
     return [head, *(Text(f"  {name}: {value_text(value)}") for name, value in trial.params.items())]
@@ -157,4 +160,14 @@ def _short_names(sweep: Sweep) -> dict[str, str]:
 
 
 def _params(trial: Trial, short: dict[str, str]) -> str:
-    return " ".join(f"{short[name]}={value_text(value)}" for name, value in trial.params.items())
+    return " ".join(
+        _few([f"{short[name]}={_cut(value_text(value))}" for name, value in trial.params.items()])
+    )
+
+
+def _few(texts: list[str]) -> list[str]:
+    return texts if len(texts) <= _MOST else [*texts[:_MOST], f"and {len(texts) - _MOST} more"]
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"

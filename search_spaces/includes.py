@@ -76,6 +76,8 @@ def _read(name: str, folder: Path) -> dict[str, object]:
         raise SpaceError("", f"{name}: {error.rule}") from None
     if not isinstance(raw, dict) or not raw:
         raise SpaceError("", f"{name} must hold a mapping as `search_space` does, but holds {shown(raw)}.")
+    if "include" in raw:
+        raise SpaceError("", f"{name} cannot include others: name them all in the sweep file's `include`")
     return raw
 
 

@@ -17,7 +17,7 @@ from dashboards.figures.curves import Curve, quantity
 from dashboards.figures.history import Points
 from dashboards.figures.importances import Importance
 from dashboards.figures.space import space_data
-from dashboards.figures.style import plain
+from dashboards.figures.style import plain, plain_names
 from dashboards.records import Parameter, Sweep
 from dashboards.values import outside, spread, thinned, value_of, view
 from dashboards.wording import counted, duration_text, percent_text, short_names, worse_text
@@ -256,6 +256,22 @@ def test_an_axis_names_as_many_choices_and_powers_as_it_has_room_for() -> None:
     assert len(contour.layout.xaxis.tickvals) == 12
     notes = [note for note in figures.parallel(sweep).layout.annotations if "choice" in note.text]
     assert (len(notes), sum(note.visible for note in notes)) == (60, 12)
+
+
+def test_parameters_whose_long_names_begin_alike_are_told_apart() -> None:
+    long = "model.encoder.attention_dropout_probability_of_the"
+    space = [Parameter(f"{long}_{end}_projection", "float", 0.0, 1.0) for end in ("query", "value")]
+    trials = [
+        trial_record(n, "complete", n / 9, params={space[0].name: n / 9, space[1].name: 1 - n / 18})
+        for n in range(9)
+    ]
+    sweep = sweep_record(trials, *space)
+    [grid] = figures.contour(sweep).select_traces(selector={"type": "contour"})
+    assert len(grid.x) > 2
+    labels = figures.parallel(sweep).layout.xaxis.ticktext
+    assert len(set(labels)) == 3
+    assert len({bar for trace in figures.importances(sweep).data for bar in trace.y}) == 2
+    assert plain_names(["a" * 60] * 2) == [f"{'a' * 19}…{'a' * 20}", f"{'a' * 19}…{'a' * 20} (2)"]
 
 
 def test_an_axis_of_few_whole_numbers_has_no_halves() -> None:

@@ -303,6 +303,12 @@ def test_parameters_are_shown_by_the_shortest_end_of_their_names() -> None:
     assert short(params, names) == "hidden=64 batch_size=32 optimizer=sgd sgd.lr=0.013 bias=None"
 
 
+def test_very_many_parameters_and_very_long_values_keep_to_a_line() -> None:
+    line = short({f"p{n}": n for n in range(300)} | {"p0": "x" * 1_000}, {})
+    assert line.startswith(f"p0={'x' * 59}… p1=1 ")
+    assert line.endswith(" p19=19 and 280 more")
+
+
 def test_a_paused_sweep_says_so_and_how_it_goes_on() -> None:
     progress = Progress(fakes.spec(), Console(file=StringIO(), width=120))
     progress.record(Request("pause", {}))

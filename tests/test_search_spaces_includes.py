@@ -83,6 +83,11 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
             id="a list",
         ),
         pytest.param(
+            ["deep.yaml"],
+            "0: deep.yaml cannot include others: name them all in the sweep file's `include`",
+            id="includes others",
+        ),
+        pytest.param(
             ["bad.yaml"],
             "0: bad.yaml: line 1: the key 'a' appears twice in one mapping.",
             id="not to be read",
@@ -104,6 +109,7 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
 )
 def test_a_mistake_is_one_line(tmp_path: Path, items: list[Any], message: str) -> None:
     (tmp_path / "list.yaml").write_text("[1]")
+    (tmp_path / "deep.yaml").write_text("include: [mlp]")
     (tmp_path / "bad.yaml").write_text("{a: 1, a: 2}")
     with pytest.raises(SpaceError) as caught:
         included(items, tmp_path)

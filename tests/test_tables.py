@@ -77,3 +77,11 @@ def test_a_front_of_one_trial_beats_all_others() -> None:
     summary = replace(sweep.summary, front=(0,), objectives=objectives)
     shown = printed(tables.status_table(replace(sweep, summary=summary)))
     assert "Pareto front: 1 trial, better than all others" in shown
+
+
+def test_very_many_parameters_and_metrics_keep_to_a_line() -> None:
+    params, metrics = {f"p{n}": "x" * 1_000 for n in range(300)}, {f"m{n}": 0.5 for n in range(500)}
+    trial = trial_record(0, "complete", 0.5, params=params, metrics=metrics)
+    text = " ".join(" ".join(printed(tables.status_table(sweep_record([trial])), width=4_000)).split())
+    assert f"p19={'x' * 59}… and 280 more" in text
+    assert "m19 0.5 and 480 more" in text

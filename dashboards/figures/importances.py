@@ -8,7 +8,7 @@ import optuna
 import plotly.graph_objects as go  # type: ignore[import-untyped]
 
 from dashboards.figures.studies import study_of
-from dashboards.figures.style import BLUE, ORANGE, laid_out, plain
+from dashboards.figures.style import BLUE, ORANGE, laid_out, plain, plain_names
 from dashboards.records import Parameter, Sweep, Trial
 from dashboards.wording import percent_text
 
@@ -123,22 +123,24 @@ def by_importance(sweep: Sweep, data: Importances) -> list[Parameter]:
 def draw_importances(data: Importances) -> go.Figure:
     """Draw one bar a parameter, the most important on top."""
     figure = go.Figure()
+    names = plain_names(entry.label for entry in data.entries)
+    labelled = list(zip(names, data.entries, strict=True))
     for is_conditional, name, colour in (
         (False, "in all trials", BLUE),
         (True, "only in some trials, measured among those", ORANGE),
     ):
-        entries = [entry for entry in data.entries if entry.is_conditional is is_conditional]
+        entries = [(label, entry) for label, entry in labelled if entry.is_conditional is is_conditional]
         if entries:
             figure.add_bar(
-                x=[100 * entry.share for entry in entries],
-                y=[plain(entry.label, 40) for entry in entries],
-                customdata=[(plain(entry.name, 200), entry.trials) for entry in entries],
+                x=[100 * entry.share for _, entry in entries],
+                y=[label for label, _ in entries],
+                customdata=[(plain(entry.name, 200), entry.trials) for _, entry in entries],
                 orientation="h", name=name, marker_color=colour,
-                text=[plain(percent_text(entry.share)) for entry in entries],
+                text=[plain(percent_text(entry.share)) for _, entry in entries],
                 textposition="outside", cliponaxis=False,
                 hovertemplate="%{customdata[0]}: %{x:.1f} %, %{customdata[1]} trials<extra></extra>",
             )  # fmt: skip
-    order = [plain(entry.label, 40) for entry in reversed(data.entries)]
+    order = names[::-1]
     laid_out(figure, x="importance (%)", height=130 + 26 * max(len(order), 2))
     widest = max((100 * entry.share for entry in data.entries), default=100.0)
     figure.update_xaxes(range=[0, 1.15 * widest])  # room for the texts behind the bars

@@ -11,7 +11,7 @@ from plotly.colors import sample_colorscale  # type: ignore[import-untyped]
 
 from dashboards.figures.importances import Importances, by_importance, importances_data, varies
 from dashboards.figures.studies import choice_texts, study_of
-from dashboards.figures.style import BLUE, SCALE, laid_out, plain
+from dashboards.figures.style import BLUE, SCALE, laid_out, plain, plain_names
 from dashboards.records import Parameter, Sweep, Trial
 from dashboards.values import outside, spread, view
 from dashboards.wording import value_text
@@ -104,7 +104,7 @@ def parallel_data(sweep: Sweep, importances: Importances | None = None) -> Space
 
 
 def _study(data: Space) -> tuple[optuna.Study, list[str]]:
-    names = [plain(label, 40) for label in data.labels]
+    names = plain_names(data.labels)
     labels = {parameter.name: name for parameter, name in zip(data.parameters, names, strict=True)}
     return study_of(data.trials, data.parameters, data.direction, labels=labels), names
 
@@ -198,7 +198,7 @@ def draw_parallel(data: Space) -> go.Figure:
     _order_choices(figure, data, names)
     labels = dict(zip(names, data.labels, strict=True))
     texts = [data.metric, *(labels[name] for name in sorted(names))]  # Optuna sorts them, and cuts off more
-    figure.update_xaxes(ticktext=[plain(label, 18) for label in texts])
+    figure.update_xaxes(ticktext=plain_names(texts, 18))
     figure.update_annotations(font={"color": None})  # the page's own, which is light on dark
     return laid_out(figure, height=420, margin={"l": 40, "t": 40, "b": 40}, hovermode="closest")
 

@@ -5,6 +5,8 @@ apart; states differ in their markers, too. Backgrounds are transparent and text
 that a page decides both for light and dark.
 """
 
+import itertools
+from collections.abc import Iterable
 from typing import Any
 
 import plotly.graph_objects as go  # type: ignore[import-untyped]
@@ -34,6 +36,22 @@ def plain(text: object, longest: int = _LONGEST) -> str:
     escaped = short.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     # Between dollar signs Plotly looks for mathematics.
     return escaped.replace("$", "&#36;")
+
+
+def plain_names(names: Iterable[str], longest: int = 40) -> list[str]:
+    """Return names as `plain` does, no two alike; a long one loses its middle, since ends tell them apart."""
+    found: list[str] = []
+    for name in names:
+        line = " ".join(name.split())
+        half = longest // 2
+        if len(line) > longest:
+            line = f"{line[: longest - half - 1]}\N{HORIZONTAL ELLIPSIS}{line[-half:]}"
+        text = plain(line, longest)
+        same = (f"{text} ({count})" for count in itertools.count(2))
+        while text in found:
+            text = next(same)
+        found.append(text)
+    return found
 
 
 def laid_out(figure: go.Figure, *, x: str = "", y: str = "", height: int = 380, **layout: Any) -> go.Figure:

@@ -2,6 +2,7 @@
 
 import contextlib
 import shlex
+import shutil
 import signal
 import sys
 import time
@@ -210,7 +211,7 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
-            sys.stdout.write(file.read())
+            shutil.copyfileobj(file, sys.stdout)  # in pieces: a log may be larger than the memory
             sys.stdout.flush()
             if not follow:
                 return

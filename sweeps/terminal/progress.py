@@ -4,6 +4,7 @@ import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from typing import Any, Self
 
 from rich.console import Console, Group
@@ -15,6 +16,9 @@ from rich.text import Text
 from sweeps.records import Again, Assignment, News, Outcome, Request, Started, State, Timing
 from sweeps.study.front import Front
 from sweeps.sweep_file.spec import SweepSpec
+
+MOST, LONGEST = 20, 60
+"""So many parameters stand in a line, each value in so many characters."""
 
 STYLES = {State.COMPLETE: "green", State.PRUNED: "yellow", State.DIVERGED: "magenta", State.FAILED: "red",
           State.INVALID: "dim"}  # fmt: skip
@@ -213,8 +217,16 @@ def _attempt(news: Assignment | Again) -> str:
 
 
 def short(params: dict[str, Any], names: Mapping[str, str]) -> str:
-    """Parameters in one line, such as `hidden=64 optimizer=sgd sgd.lr=0.013`."""
-    return " ".join(f"{names.get(name, name)}={short_value(value)}" for name, value in params.items())
+    """Parameters in one line, such as `hidden=64 optimizer=sgd sgd.lr=0.013`; of very many the first."""
+    shown = [
+        f"{names.get(name, name)}={_cut(short_value(value))}" for name, value in islice(params.items(), MOST)
+    ]
+    more = [f"and {len(params) - MOST} more"] if len(params) > MOST else []
+    return " ".join([*shown, *more])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}\N{HORIZONTAL ELLIPSIS}"
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

@@ -72,13 +72,19 @@ def safe_name(name: str) -> str:
     # Room for the `_2` of a name that is taken and the `best.` of a parameter.
     if len(safe) <= NAME_LENGTH - 10:
         return safe
-    digest = hashlib.blake2b(name.encode("utf-8", "replace"), digest_size=4).hexdigest()
-    return f"{safe[: NAME_LENGTH - 20]}_{digest}"
+    return f"{safe[: NAME_LENGTH - 20]}_{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=4).hexdigest()
 
 
 def shown(value: object) -> str:
-    """A parameter's value as people write it; NumPy's floats as Python's."""
-    return cut(repr(float(value)) if isinstance(value, float) else str(value), PARAM_LENGTH)
+    """A parameter's value as people write it; NumPy's floats as Python's; a cut one ends in a hash."""
+    text = repr(float(value)) if isinstance(value, float) else str(value)
+    if len(text) <= PARAM_LENGTH:
+        return cut(text, PARAM_LENGTH)
+    return f"{cut(text, PARAM_LENGTH - 8)}{_digest(text)}"
 
 
 def yaml_text(config: dict[str, Any]) -> str:

@@ -68,12 +68,14 @@ def inspect(
                 naming = _Naming(space, params, base)
                 _check(context.cli, outline, space.configure(base, params), naming, name)
             configs = [space.configure(base, params) for params in points]
-            _resolved(parse(configs[0], context.cli))
+            parsed = parse(configs[0], context.cli)
+            resolved = _resolved(parsed)
             probed, index = _Probed(), None
             if probe or count:
                 index, probed = _probe_first_valid(context, configs, folder, train=probe)
-            parsed = parse(configs[index or 0], context.cli)
-            resolved = _resolved(parsed)
+            if index:  # the first was invalid
+                parsed = parse(configs[index], context.cli)
+                resolved = _resolved(parsed)
         except CliProblem as found:
             return Inspection(problem=(found.key, found.rule))
         except SpaceError as error:  # a place that the base does not have
