@@ -116,6 +116,8 @@ def drive(
         problems: list[str] = []
         try:
             run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
+            if behind:
+                behind.settle()
             if study.best is None and study.counts[State.FAILED] == study.finished > 0:
                 raise SweepFailed(f"all {study.finished} trials failed; the last one: {study.failures.last}")
             state = "interrupted" if study.is_stopping else "finished"
@@ -126,10 +128,10 @@ def drive(
             lease.take_no_more()
             executor.close()
             hurry()
-            if lease.is_lost:  # nothing of it is ours any more
+            if lease.is_lost and behind:  # nothing of it is ours any more
+                behind.drop(LeaseLost(f"{spec.name} is run by another driver"))
+            if lease.is_lost or (behind and behind.has_failed):  # the journal has what the study lacks
                 recorder.abandon()
-                if behind:
-                    behind.drop(LeaseLost(f"{spec.name} is run by another driver"))
             else:
                 problems = _end(state, study, where, recorder, observers)
             if where.store:

@@ -48,12 +48,16 @@ class Relay:
     @contextlib.contextmanager
     def refused(self) -> Iterator[None]:
         """Every connection is reset and none is let through, until the block ends or `accept` is called."""
-        self._is_refusing = True
-        self.cut()
+        self.refuse()
         try:
             yield
         finally:
             self.accept()
+
+    def refuse(self) -> None:
+        """Resets every connection and lets none through until `accept` is called."""
+        self._is_refusing = True
+        self.cut()
 
     def accept(self) -> None:
         """Lets connections through again."""

@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from threading import Barrier
@@ -13,13 +13,18 @@ import pytest
 from mlflow import MlflowClient
 
 from dashboards import load
-from sweeps.records import Assignment, Outcome, Report, State
+from sweeps.control import find_driver
+from sweeps.driver import drive
+from sweeps.executors.scripted import ScriptedExecutor, Step
+from sweeps.provenance import run_with
+from sweeps.records import Assignment, News, Outcome, Report, State
+from sweeps.runner import Observer
 from sweeps.storages.alone import alone
 from sweeps.storages.behind import Behind
 from sweeps.storages.patience import StudyUnwritable, current, patient, share
 from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
-from sweeps.study.persistence import create_study
+from sweeps.study.persistence import create_study, equip
 from sweeps.study.study import Study
 from sweeps.tracking.at_once import do_each
 from sweeps.tracking.journal import Journal
@@ -28,6 +33,7 @@ from sweeps.tracking.runs import SweepInfo
 from sweeps.tracking.writer import AT_ONCE
 from tests import fakes
 from tests.browser import wait_for
+from tests.live_sweeps import places_in
 from tests.postgres import Server
 from tests.relay import Relay, relayed
 from tests.stores import TrackingServer
@@ -155,6 +161,57 @@ def test_records_wait_for_what_is_behind(far: Far, tmp_path: Path) -> None:
     assert far.kept.get_trials()[0].intermediate_values == {1: 1.0}
 
 
+@dataclass
+class Cut:
+    """Cuts the way to the database for good, as a trial has ended and the database does not know it yet."""
+
+    relay: Relay
+    number: int
+
+    def record(self, event: News) -> None:
+        """Takes an event that the study was told."""
+        if isinstance(event, Outcome) and event.number == self.number:
+            self.relay.refuse()
+
+
+def test_a_trial_whose_end_a_database_never_took_has_ended_all_the_same_once_the_sweep_goes_on(
+    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.LEASE_SECONDS", 1.0)  # it cannot be given back
+    postgres.database("cut")
+    began: list[list[int]] = []
+
+    def script(assignment: Assignment) -> Iterator[Step]:
+        began[-1].append(assignment.number)
+        return fakes.falling(assignment)
+
+    with relayed(postgres.port, 0.02) as relay:
+        url, spec = study_url(postgres.url("cut", relay.port)), fakes.spec(budget={"trials": 4})
+        where = replace(places_in(tmp_path), storage=url)
+        mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "key": "key", "artifacts": ""}
+        study = create_study(spec, open_storage(url), validations=4, notes={"mlflow": mlflow})
+
+        def run(*observers: Observer, resumed_with: dict[str, object] | None = None) -> None:
+            began.append([])
+            executor = ScriptedExecutor(script, slots=1, length=4)
+            drive(study, spec, where, executor, observers, resumed_with=resumed_with)
+
+        with patient(0.0), pytest.raises(StudyUnwritable):
+            run(Cut(relay, 1))
+        relay.accept()
+        assert study.get_trials()[1].state.name == "RUNNING"
+        wait_for(lambda: find_driver(study) is None)
+        equip(study, spec, 4)
+        run(resumed_with=run_with(str(tmp_path)))
+        assert 1 in began[0]
+        assert 1 not in began[1]
+        assert [trial.state.name for trial in study.get_trials()] == ["COMPLETE"] * 4
+    client = MlflowClient(where.tracking_uri)
+    [experiment] = client.search_experiments(filter_string="name = 'test'")
+    runs = client.search_runs([experiment.experiment_id], "tags.trial_number = '1'")
+    assert [run.info.status for run in runs] == ["FINISHED"]
+
+
 def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_after_it() -> None:
     behind, done = Behind(), list[int]()
 
@@ -164,11 +221,10 @@ def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_af
     behind.put(1, partial(done.append, 1))
     behind.put(1, fail)
     behind.put(1, partial(done.append, 2))
-    behind.wait()
     with pytest.raises(StudyUnwritable, match="away"):
-        behind.put(2, partial(done.append, 3))
-    with pytest.raises(StudyUnwritable):
         behind.settle()
+    with pytest.raises(StudyUnwritable):
+        behind.put(2, partial(done.append, 3))
     assert done == [1]
 
 

@@ -53,21 +53,21 @@ class Behind:
         if is_first:
             self._threads.submit(self._work, trial_id)
 
-    def wait(self) -> None:
-        """Waits until all that was put before is written, or cannot be."""
-        with self._change:
-            last = self._count
-            self._change.wait_for(lambda: min(self._waiting, default=last + 1) > last)
-
     def settle(self) -> None:
-        """Waits likewise.
+        """Waits until all that was put before is written.
 
         Raises:
             Exception: That of the write that failed.
         """
-        self.wait()
         with self._change:
+            last = self._count
+            self._change.wait_for(lambda: min(self._waiting, default=last + 1) > last)
             self._raise_failure()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the database lacks what was put, and gets no more."""
+        return self._failure is not None
 
     def drop(self, why: Exception) -> None:
         """Writes no more: the study is another driver's now."""

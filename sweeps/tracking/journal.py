@@ -78,9 +78,13 @@ class Journal:
                 sync_names(self._folder)
 
     def sync_study(self) -> None:
-        """Waits until the database has what the study was told; MLflow must not know more than that."""
+        """Waits until the database has what the study was told; MLflow must not know more than that.
+
+        Raises:
+            Exception: That of the write that failed: what the study lacks is in the journal only.
+        """
         if self._behind is not None:
-            self._behind.wait()
+            self._behind.settle()
         if self._beside is not None:
             with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
                 sync(self._beside)

@@ -191,7 +191,8 @@ class Recorder:
         """Sees to it that the disk has what is recorded, also while the writer waits for MLflow."""
         while not self._is_over.wait(SYNC_SECONDS):
             if self._has_news and time.monotonic() - self._marked_at > SYNC_SECONDS:
-                journal.sync_study()
+                with contextlib.suppress(Exception):  # the writer meets it, too
+                    journal.sync_study()
                 self._mark()
 
     def _mark(self) -> None:
