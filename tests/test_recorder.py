@@ -274,7 +274,7 @@ def test_names_that_mlflow_refuses_are_replaced_and_stay_apart(info: SweepInfo) 
     assert sorted(metrics.values()) == [*map(float, range(12)), 77.0]
     assert len(params) == len(names) + 2
     assert len(params["long"]) == 6_000
-    assert params["long"].endswith("…")
+    assert params["long"][-9] == "…"  # before the hash of the whole
     assert params["odd"] == "a\N{REPLACEMENT CHARACTER}?"
     assert parent.data.tags["best.acc_1_2"] == "acc#1"
 
