@@ -185,7 +185,7 @@ def test_a_trial_whose_end_a_database_never_took_has_ended_all_the_same_once_the
         began[-1].append(assignment.number)
         return fakes.falling(assignment)
 
-    with relayed(postgres.port, 0.02) as relay:
+    with relayed(postgres.port, 0.005) as relay:
         url, spec = study_url(postgres.url("cut", relay.port)), fakes.spec(budget={"trials": 4})
         where = replace(places_in(tmp_path), storage=url)
         mlflow = {"tracking_uri": where.tracking_uri, "experiment": "test", "key": "key", "artifacts": ""}
