@@ -169,9 +169,11 @@ class Lease:
 
     def _renew(self) -> None:
         with self._if_ours() as attributes:
-            self._read_requests(attributes)  # first: the beat says what they ask for
-            if attributes:
-                self._beat()
+            try:
+                self._read_requests(attributes)  # first: the beat says what they ask for
+            finally:  # one that cannot be read must not cost the lease
+                if attributes:
+                    self._beat()
 
     @contextlib.contextmanager
     def _if_ours(self) -> Iterator[dict[str, Any]]:

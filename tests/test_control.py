@@ -35,7 +35,7 @@ from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, loaded_spec, name_taken
 from sweeps.study.study import Study
 from sweeps.sweep import resume_sweep
-from sweeps.terminal.commands import ask, ask_of_trial, end_pause, parse_changes
+from sweeps.terminal.commands import _takes_resume, ask, ask_of_trial, end_pause, parse_changes
 from sweeps.terminal.watch import watch
 from tests import fakes
 from tests.browser import wait_for
@@ -274,6 +274,34 @@ def test_a_pause_that_was_asked_for_where_the_clock_is_behind_is_one_all_the_sam
         for command in ("stop", "pause"):  # a stop stays one
             send(study, command)
         wait_for(lambda: study.user_attrs["driver"]["held_by"] == "stop")
+
+
+def test_a_request_that_cannot_be_read_does_not_cost_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sweeps.control.BEAT_SECONDS", 0.1)
+    study, url = a_study(tmp_path)
+    with Lease(study, url).held():
+        study.set_user_attr("request:1", {"command": "pause"})
+        time.sleep(0.3)
+        beat = study.user_attrs["driver"]["beat"]
+        wait_for(lambda: study.user_attrs["driver"]["beat"] > beat)
+
+
+def test_what_is_asked_for_while_a_beat_is_written_is_in_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    study = create_study(fakes.spec(name="s"), open_storage(url), validations=4)
+    written = {"host": "elsewhere", "pid": 1, "id": "x", "is_ending": False}
+    beats = iter([{"beat": 1.0}, {"beat": 2.0}, {"beat": 3.0, "held_by": "pause"}])
+    driver = written | next(beats)
+
+    def look(_: float) -> None:
+        study.set_user_attr("driver", written | next(beats))
+
+    monkeypatch.setattr("sweeps.terminal.commands.time.sleep", look)
+    assert _takes_resume(study, driver)
 
 
 def test_a_dead_driver_on_this_machine_loses_the_lease_at_once_though_the_clock_was_set_back(

@@ -28,6 +28,8 @@ KEEP_SECONDS = 3600.0
 """How often the files are touched: systemd-tmpfiles removes what nobody did that to for ten days."""
 LOST_SECONDS = 20.0
 """How long the owner of a cluster that has gone waits for those who had joined it."""
+OWN_SECONDS = 1.0
+"""How long the next owner waits for those who wait for the end of the one before: they lock for a moment."""
 
 ALL, NONE = "all", "none"
 
@@ -119,7 +121,7 @@ class Place:
     def _running(self, folder: Path) -> Shared | None:
         handle = os.open(folder / "owner.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # which who waits for its end may have, too
         except BlockingIOError:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 return Shared(**json.loads((folder / "cluster.json").read_text()))
@@ -131,11 +133,12 @@ class Place:
     def own(self, cluster: Shared) -> bool:
         """Makes a cluster known that this process has started; False if another owner lives."""
         handle = self._open("owner.lock")
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(handle)
-            return False
+        until = time.monotonic() + OWN_SECONDS
+        while not _is_locked(handle):
+            if time.monotonic() > until:
+                os.close(handle)
+                return False
+            time.sleep(POLL_SECONDS / 10)
         self._handles += handle, self._open("users.lock")
         threading.Thread(target=self._keep, name="keeps-files", daemon=True).start()
         path = self._folder / "cluster.json"
@@ -212,6 +215,14 @@ class Place:
 
     def _open(self, name: str) -> int:
         return os.open(self._folder / name, os.O_RDWR | os.O_CREAT, 0o600)
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _digest(text: str) -> str:

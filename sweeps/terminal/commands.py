@@ -152,13 +152,17 @@ def end_pause(name: str, storage: str | None, say: Callable[[str], None] | None 
 
 
 def _takes_resume(study: "optuna.Study", driver: dict[str, Any]) -> bool:
-    """Whether it is held back, or ends; what was asked for a moment ago is in its next beat."""
-    until, beat = time.monotonic() + LEASE_SECONDS, driver["beat"]
-    while not (driver.get("held_by") or driver.get("is_ending")):
-        if driver.get("beat") != beat or time.monotonic() > until:
+    """Whether it is held back, or ends, or says nothing.
+
+    What was asked for a moment ago is in its second beat from now: it may be writing the first already.
+    """
+    until, beats = time.monotonic() + LEASE_SECONDS, {driver["beat"]}
+    while not (driver.get("held_by") or driver.get("is_ending")) and time.monotonic() < until:
+        if len(beats) > 2:
             return False
         time.sleep(LOOK_SECONDS)
         driver = study.user_attrs.get("driver") or {}
+        beats.add(driver.get("beat"))
     return True
 
 

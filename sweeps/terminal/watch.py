@@ -134,7 +134,9 @@ class _Eyes:
 
     def _held(self, driver: dict[str, Any]) -> Iterator[Request]:
         """A pause that began or ended."""
-        if (is_paused := driver.get("held_by") == "pause") != self._is_paused:
+        held_by = driver.get("held_by")
+        is_paused = held_by == "pause" or (held_by == "stop" and self._is_paused)
+        if is_paused != self._is_paused:
             self._is_paused = is_paused
             yield Request("pause" if is_paused else "resume", {})
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from sweeps.layout import BEST, LOG, folder_of
 from sweeps.records import Assignment, News, Outcome, Point, Report, Started, State
 from sweeps.tracking.names import TAG_LENGTH, Names, Text, cut, safe_name, shown, yaml_text
 from sweeps.tracking.pending import OTHER_OBJECTIVES, OWN_METRICS, Run
@@ -142,7 +143,7 @@ class Ledger:
         self._tag_best(number, params)
         if config:
             self.parent.files.append(("best/config.yaml", config))
-        checkpoint = self._info.files / f"trial-{number}" / "best.ckpt"
+        checkpoint = self._info.files / folder_of(number) / BEST
         if checkpoint.is_file():
             self.parent.files.append(("best/best.ckpt", checkpoint))
 
@@ -168,7 +169,7 @@ class Ledger:
             raise ValueError("its run has ended already")
         before = self.open.get(number)
         tags = self._tags({"trial_number": str(number), **self._trained_with})
-        run = Run(f"trial-{number}", tags, int(at * 1000))
+        run = Run(folder_of(number), tags, int(at * 1000))
         run.is_sent = attempt > 0 or self._info.is_resumed
         if attempt:
             run.tag(attempt=str(attempt), state="running", **self._trained_with)
@@ -200,7 +201,7 @@ class Ledger:
         )  # fmt: skip
         if outcome.config:
             run.files.append(("config.yaml", yaml_text(outcome.config)))
-        log = self._info.files / f"trial-{outcome.number}" / "log.txt"
+        log = self._info.files / folder_of(outcome.number) / LOG
         if outcome.state is State.FAILED and log.is_file():
             run.files.append((log.name, log))
         run.end("FAILED" if outcome.state is State.FAILED else "FINISHED", at)

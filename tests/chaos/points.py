@@ -44,14 +44,23 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def arm(point: Point) -> None:
-    """Wraps the point's function, in this process only: the workers that it forks live on."""
+def found(point: Point) -> tuple[Any, str, Callable[..., Any]]:
+    """The class or module of a point's function, its name there, and itself.
+
+    Raises:
+        AttributeError: There is none of that name.
+    """
     module, _, path = point.target.partition(":")
     owner: Any = importlib.import_module(module)
     *classes, name = path.split(".")
     for part in classes:
         owner = getattr(owner, part)
-    original: Callable[..., Any] = getattr(owner, name)
+    return owner, name, getattr(owner, name)
+
+
+def arm(point: Point) -> None:
+    """Wraps the point's function, in this process only: the workers that it forks live on."""
+    owner, name, original = found(point)
     mine, calls = os.getpid(), 0
 
     @functools.wraps(original)
@@ -147,7 +156,6 @@ RECORD = [
 ]
 END = [
     Point("end", f"{EXECUTOR}.close", "before"),
-    Point("end", f"{FILES}.close", "after"),
     Point("end", f"{STUDY}.end", "before", 2),
     Point("end", f"{STUDY}.end", "after", 2),
     Point("end", f"{RECORDER}.close", "before"),

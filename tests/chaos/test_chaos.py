@@ -48,6 +48,10 @@ def survived(
         yield {name: pool.submit(yard.survive, name, *kills) for name, kills in SHORT.items()}
 
 
+def test_every_point_of_the_campaign_is_there() -> None:
+    assert all(callable(points.found(point)[2]) for point in [*points.ALL, *points.RESUME])
+
+
 @pytest.mark.parametrize("name", SHORT)
 def test_a_driver_may_be_killed_at_any_step(name: str, survived: dict[str, "Future[list[Kill]]"]) -> None:
     assert len(survived[name].result()) == len(SHORT[name])
