@@ -150,7 +150,7 @@ RECORD = [
     Point("record", f"{MLFLOW}.create_run", "after", 2),
     Point("record", f"{MLFLOW}.log_batch", "before", 2),
     Point("record", f"{MLFLOW}.log_batch", "after", 3),
-    Point("record", f"{TRACKING}._store", "after", 1),
+    Point("record", "sweeps.tracking.writer:store", "after", 1),
     Point("record", f"{MLFLOW}.set_terminated", "before", 1),
     Point("record", f"{MLFLOW}.set_terminated", "after", 1),
 ]
