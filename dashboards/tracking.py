@@ -127,7 +127,7 @@ def ask(
         if status != http.HTTPStatus.OK:
             raise ResultsError(f"{label}: the MLflow server refused with status {status}")
         found: dict[str, Any] = json.loads(answer)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ResultsError(f"{label}: the MLflow server does not answer: {error}") from None
     return found
 

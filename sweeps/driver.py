@@ -12,7 +12,7 @@ from sweeps.errors import CutShort, SweepFailed, TrialsFail
 from sweeps.executors import Executor
 from sweeps.files import TrialFiles
 from sweeps.planning.places import Places, keep_moved
-from sweeps.records import Outcome, State
+from sweeps.records import Outcome, Request, State
 from sweeps.remote import fetch_best, forget
 from sweeps.runner import Observer, run, show
 from sweeps.storages.patience import StudyUnwritable, hurry
@@ -98,8 +98,7 @@ def drive(
     from sweeps.storages.behind import Behind
 
     lease = Lease(optuna_study, where.storage)
-    with lease.held():
-        behind = None if sqlite_path(where.storage) else Behind()
+    with lease.held(), nullcontext() if sqlite_path(where.storage) else Behind() as behind:
         optuna_study = alone(optuna_study, behind)
         if resumed_with is not None:
             note_resumption(optuna_study, resumed_with)
@@ -115,7 +114,14 @@ def drive(
         state: Status = "failed"
         problems: list[str] = []
         try:
-            run(study, executor, observers, recorder=recorder, desk=lease, asks_ahead=asks_ahead)
+            run(
+                study,
+                executor,
+                observers,
+                recorder=recorder,
+                desk=_Desk(lease, behind),
+                asks_ahead=asks_ahead,
+            )
             if behind:
                 behind.settle()
             if study.best is None and study.counts[State.FAILED] == study.finished > 0:
@@ -125,11 +131,11 @@ def drive(
             state = "interrupted"
             raise
         finally:
+            if lease.is_lost and behind:  # nothing of it is ours any more
+                behind.drop(LeaseLost(f"{spec.name} is run by another driver"))
             lease.take_no_more()
             executor.close()
             hurry()
-            if lease.is_lost and behind:  # nothing of it is ours any more
-                behind.drop(LeaseLost(f"{spec.name} is run by another driver"))
             if lease.is_lost or (behind and behind.has_failed):  # the journal has what the study lacks
                 recorder.abandon()
             else:
@@ -142,6 +148,20 @@ def drive(
             masked(where.store) or where.files, problems, is_stopped=state == "interrupted",
             stop_reason=study.stop_reason, journal=where.journal if journal.is_left else None,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What others ask for; looks, too, whether the study can still be written behind the driver's back."""
+
+    lease: Lease
+    behind: "Behind | None"
+
+    def requests(self) -> list[Request]:
+        """See `Lease.requests`."""
+        if self.behind:
+            self.behind.check()
+        return self.lease.requests()
 
 
 def _files_and_journal(

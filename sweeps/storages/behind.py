@@ -8,15 +8,17 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Self
 
 from optuna.exceptions import UpdateFinishedTrialError
 
-from sweeps.storages.patience import current, share
+from sweeps.errors import CutShort
+from sweeps.storages.patience import StudyGone, current, share
 
 THREADS = 4
 """Each has a connection of its own; SQLAlchemy keeps five."""
 
-MOST = 256
+MOST = 64
 """So many writes may wait, of a database that is away or slow; then the driver waits, too."""
 
 Write = Callable[[], object]
@@ -37,6 +39,13 @@ class Behind:
         self._failure: Exception | None = None
         self._change = threading.Condition()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.drop(CutShort("the sweep has ended"))  # what is not written by now is another driver's
+        self._threads.shutdown(wait=False)
+
     def put(self, trial_id: int, write: Write) -> None:
         """Takes a write to a trial.
 
@@ -45,13 +54,14 @@ class Behind:
         """
         with self._change:
             self._change.wait_for(lambda: len(self._waiting) < MOST)
-            self._raise_failure()
+            self.check()
+            if (
+                trial_id not in self._queues
+            ):  # first: an interruption after it leaves nothing that nobody does
+                self._threads.submit(self._work, trial_id)
             self._count += 1
-            self._waiting.add(self._count)
-            is_first = trial_id not in self._queues
             self._queues.setdefault(trial_id, deque()).append((self._count, write))
-        if is_first:
-            self._threads.submit(self._work, trial_id)
+            self._waiting.add(self._count)
 
     def settle(self) -> None:
         """Waits until all that was put before is written.
@@ -62,26 +72,31 @@ class Behind:
         with self._change:
             last = self._count
             self._change.wait_for(lambda: min(self._waiting, default=last + 1) > last)
-            self._raise_failure()
+            self.check()
 
     @property
     def has_failed(self) -> bool:
-        """Whether the database lacks what was put, and gets no more."""
-        return self._failure is not None
+        """Whether the study lacks what was put, and gets no more; one that was deleted lacks nothing."""
+        return self._failure is not None and not isinstance(self._failure, StudyGone)
 
     def drop(self, why: Exception) -> None:
         """Writes no more: the study is another driver's now."""
         self._failure = self._failure or why
 
-    def _raise_failure(self) -> None:
+    def check(self) -> None:
+        """Does nothing as long as all that was put could be written.
+
+        Raises:
+            Exception: That of the write that failed.
+        """
         if self._failure is not None:
             raise self._failure
 
     def _work(self, trial_id: int) -> None:
         while True:
             with self._change:
-                if not self._queues[trial_id]:
-                    del self._queues[trial_id]
+                if not self._queues.get(trial_id):
+                    self._queues.pop(trial_id, None)
                     return
                 number, write = self._queues[trial_id].popleft()
             self._do(trial_id, write)

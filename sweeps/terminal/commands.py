@@ -158,7 +158,7 @@ def _takes_resume(study: "optuna.Study", driver: dict[str, Any]) -> bool:
     """
     until, beats = time.monotonic() + LEASE_SECONDS, {driver["beat"]}
     while not (driver.get("held_by") or driver.get("is_ending")) and time.monotonic() < until:
-        if len(beats) > 2:
+        if len(beats) > 2 or not driver.get("beat"):
             return False
         time.sleep(LOOK_SECONDS)
         driver = study.user_attrs.get("driver") or {}

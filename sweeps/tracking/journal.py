@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from sweeps.durable import sync, sync_names
 from sweeps.records import Assignment, Event, News, Outcome, Point, Report, Started, State, Timing
+from sweeps.storages.patience import StudyGone
 
 if TYPE_CHECKING:
     from sweeps.storages.behind import Behind
@@ -84,7 +85,12 @@ class Journal:
             Exception: That of the write that failed: what the study lacks is in the journal only.
         """
         if self._behind is not None:
-            self._behind.settle()
+            with contextlib.suppress(StudyGone):  # then the records are all there is
+                self._behind.settle()
+        self.sync_beside()
+
+    def sync_beside(self) -> None:
+        """Waits until the disk has the write-ahead log of a study database that is a file."""
         if self._beside is not None:
             with contextlib.suppress(OSError):  # SQLite has taken it into the database, synced
                 sync(self._beside)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from sweeps.errors import CutShort
 from sweeps.records import Assignment, News, Request
 from sweeps.storages.patience import seconds_of
 from sweeps.tracking.journal import Journal
@@ -191,8 +192,7 @@ class Recorder:
         """Sees to it that the disk has what is recorded, also while the writer waits for MLflow."""
         while not self._is_over.wait(SYNC_SECONDS):
             if self._has_news and time.monotonic() - self._marked_at > SYNC_SECONDS:
-                with contextlib.suppress(Exception):  # the writer meets it, too
-                    journal.sync_study()
+                journal.sync_beside()
                 self._mark()
 
     def _mark(self) -> None:
@@ -240,7 +240,8 @@ class Recorder:
             self._writer.flush()
         except Exception as error:  # noqa: BLE001 - whatever MLflow raises: events wait, the sweep goes on
             is_more_than_a_hiccup = bool(self._trouble)
-            if is_more_than_a_hiccup and not self._is_said and not self._writer.is_abandoned:
+            is_ours = not isinstance(error, CutShort) and not self._writer.is_abandoned
+            if is_more_than_a_hiccup and not self._is_said and is_ours:
                 self._tell(
                     f"MLflow takes nothing at the moment ({mlflow_reason(error)}); what waits is on disk"
                 )
