@@ -15,13 +15,14 @@ from mlflow import MlflowClient
 from dashboards import load
 from sweeps.control import find_driver
 from sweeps.driver import drive
+from sweeps.errors import CutShort
 from sweeps.executors.scripted import ScriptedExecutor, Step
 from sweeps.provenance import run_with
 from sweeps.records import Assignment, News, Outcome, Report, State
 from sweeps.runner import Observer
 from sweeps.storages.alone import alone
 from sweeps.storages.behind import Behind
-from sweeps.storages.patience import StudyUnwritable, current, patient, share
+from sweeps.storages.patience import StudyGone, StudyUnwritable, current, patient, share
 from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
 from sweeps.study.persistence import create_study, equip
@@ -226,6 +227,26 @@ def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_af
     with pytest.raises(StudyUnwritable):
         behind.put(2, partial(done.append, 3))
     assert done == [1]
+
+
+def test_a_study_that_was_deleted_keeps_no_record_from_mlflow(tmp_path: Path) -> None:
+    def fail() -> None:
+        raise StudyGone("deleted")
+
+    with Behind() as behind:
+        behind.put(1, fail)
+        Journal(tmp_path, behind=behind).sync_study()  # the records are all there is
+        assert not behind.has_failed
+        with pytest.raises(StudyGone):
+            behind.check()
+
+
+def test_what_is_behind_ends_with_its_sweep() -> None:
+    with Behind() as behind:
+        behind.put(1, lambda: None)
+        behind.settle()
+    with pytest.raises(CutShort, match="the sweep has ended"):
+        behind.put(1, lambda: None)
 
 
 def test_a_trial_takes_four_requests_of_a_server_and_several_trials_are_written_at_once(
