@@ -16,7 +16,7 @@ from sweeps.errors import CutShort
 from sweeps.storages.patience import StudyGone, current, share
 
 THREADS = 4
-"""Each has a connection of its own; SQLAlchemy keeps five."""
+"""Each has a connection of its own."""
 
 MOST = 64
 """So many writes may wait, of a database that is away or slow; then the driver waits, too."""
