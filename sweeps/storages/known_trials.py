@@ -190,6 +190,7 @@ class KnownTrials(BaseStorage):
         with self._lock:
             if (study_id := self._owners.get(trial_id)) is not None:
                 return copied(self._studies[study_id][trial_id])  # Optuna changes it in place
+        self.settle()
         return self._storage.get_trial(trial_id)
 
     @override

@@ -2,7 +2,8 @@
 
 MLflow's names may hold letters, digits, spaces and `_ - . : /`. Any other character becomes `_`, and so does
 an empty, `.` or `..` part between slashes; a name of more than 240 characters ends in a hash; a name that is
-taken already gets `_2`, `_3`, ... Texts that are too long end in an ellipsis.
+taken already gets `_2`, `_3`, ... Texts that are too long end in an ellipsis, a
+parameter's in a hash after it.
 """
 
 import hashlib
