@@ -152,7 +152,7 @@ def drive(
 
 @dataclass(frozen=True)
 class _Desk:
-    """What others ask for; looks, too, whether the study can still be written behind the driver's back."""
+    """What others ask for; none of it before the study has taken most of what the driver told it."""
 
     lease: Lease
     behind: "Behind | None"
@@ -160,7 +160,7 @@ class _Desk:
     def requests(self) -> list[Request]:
         """See `Lease.requests`."""
         if self.behind:
-            self.behind.check()
+            self.behind.wait_for_room()
         return self.lease.requests()
 
 
@@ -174,7 +174,10 @@ def _files_and_journal(
     is_resumed: bool,
 ) -> tuple[TrialFiles, Journal]:
     """What keeps checkpoints and events; both and the study take over what an earlier driver left."""
-    files = TrialFiles(where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store)
+    files = TrialFiles(
+        where.files, spec.objectives, keep=spec.keep_checkpoints, store=where.store,
+        when_kept=behind.then if behind else None,
+    )  # fmt: skip
     known = len(optuna_study.get_trials(deepcopy=False))
     journal = Journal(where.journal, write_ahead_log(where.storage), known, behind)
     if is_resumed:

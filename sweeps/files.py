@@ -3,7 +3,8 @@
 import contextlib
 import heapq
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
 from sweeps.errors import UserError
@@ -26,12 +27,20 @@ class TrialFiles:
         keep: Of how many of the best complete trials the checkpoints stay; with several objectives all of
             the Pareto set's do, unless it is 0.
         store: The address of the sweep's folder, where the checkpoints are not on this machine.
+        when_kept: Makes a call once the study has what was told; None where it has that at once. Until then
+            a trial that has ended would go on from its checkpoint after a crash.
     """
 
     def __init__(
-        self, folder: Path, objectives: Sequence[Objective], *, keep: int = 1, store: str = ""
+        self,
+        folder: Path,
+        objectives: Sequence[Objective],
+        *,
+        keep: int = 1,
+        store: str = "",
+        when_kept: Callable[[Callable[[], None]], None] | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self._when_kept = folder, when_kept or (lambda call: call())
         self._store = RemoteFolder(store) if store else None
         self._sign = -1.0 if objectives[0].direction == "minimize" else 1.0
         self._front = Front(objectives) if len(objectives) > 1 else None
@@ -43,7 +52,7 @@ class TrialFiles:
         """Removes the checkpoints that an outcome makes superfluous."""
         if isinstance(event, Outcome):
             for number in self._superfluous(event):
-                self._remove(number)
+                self._when_kept(partial(self._remove, number))
 
     def adopt(self, outcomes: Iterable[Outcome]) -> None:
         """Takes in how trials ended under earlier drivers, and removes what these have left of them.

@@ -55,8 +55,10 @@ def run(
     asker = Asker(study, in_background=asks_ahead)
     try:
         _loop(study, executor, asker, recorders, observers, desk)
-    finally:
+    except BaseException:
         hurry()  # a database that is away would keep the thread that draws for minutes
+        raise
+    finally:
         asker.close()
 
 

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from threading import Barrier
+from threading import Barrier, Event, current_thread
 
 import optuna
 import pytest
@@ -17,11 +17,12 @@ from sweeps.control import find_driver
 from sweeps.driver import drive
 from sweeps.errors import CutShort
 from sweeps.executors.scripted import ScriptedExecutor, Step
+from sweeps.files import TrialFiles
 from sweeps.provenance import run_with
 from sweeps.records import Assignment, News, Outcome, Report, State
-from sweeps.runner import Observer
+from sweeps.runner import Observer, run
 from sweeps.storages.alone import alone
-from sweeps.storages.behind import Behind
+from sweeps.storages.behind import MOST, Behind
 from sweeps.storages.patience import StudyGone, StudyUnwritable, current, patient, share
 from sweeps.storages.storage import open_storage
 from sweeps.storages.uris import study_url
@@ -213,12 +214,12 @@ def test_a_trial_whose_end_a_database_never_took_has_ended_all_the_same_once_the
     assert [run.info.status for run in runs] == ["FINISHED"]
 
 
+def fail() -> None:
+    raise StudyUnwritable("away")
+
+
 def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_after_it() -> None:
     behind, done = Behind(), list[int]()
-
-    def fail() -> None:
-        raise StudyUnwritable("away")
-
     behind.put(1, partial(done.append, 1))
     behind.put(1, fail)
     behind.put(1, partial(done.append, 2))
@@ -229,12 +230,92 @@ def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_af
     assert done == [1]
 
 
+def test_who_waits_for_what_is_behind_is_told_of_a_failure_at_once() -> None:
+    with Behind() as behind, ThreadPoolExecutor(2) as threads:
+        hangs = Event()
+        behind.put(1, lambda: hangs.wait(60))
+        for _ in range(MOST):
+            behind.put(1, lambda: None)
+        waiting = [threads.submit(wait) for wait in (behind.settle, behind.wait_for_room)]
+        assert not any(one.done() for one in waiting)
+        behind.drop(CutShort("lost"))
+        for one in waiting:
+            with pytest.raises(CutShort, match="lost"):
+                one.result(30)
+        hangs.set()
+
+
+def test_a_driver_takes_no_further_event_while_too_much_is_behind() -> None:
+    with Behind() as behind, ThreadPoolExecutor(1) as threads:
+        hangs = Event()
+        behind.put(1, lambda: hangs.wait(60))
+        for _ in range(MOST):
+            behind.put(1, lambda: None)
+        waiting = threads.submit(behind.wait_for_room)
+        with pytest.raises(TimeoutError):
+            waiting.result(0.2)
+        hangs.set()
+        waiting.result(30)
+
+
+def test_calls_wait_for_the_writes_before_them_and_come_in_their_order() -> None:
+    done = list[object]()
+    with Behind() as behind:
+        behind.then(partial(done.append, "nothing was put"))
+        behind.settle()
+        hangs = Event()
+        behind.put(1, lambda: hangs.wait(60))
+        behind.then(partial(done.append, "first"))
+        behind.put(2, partial(done.append, 2))
+        behind.then(partial(done.append, "second"))
+        wait_for(lambda: 2 in done)
+        assert done == ["nothing was put", 2]
+        hangs.set()
+        behind.settle()
+        assert done == ["nothing was put", 2, "first", "second"]
+        behind.put(1, fail)
+        behind.then(partial(done.append, "never"))
+        with pytest.raises(StudyUnwritable):
+            behind.settle()
+        assert "never" not in done
+
+
+def test_a_checkpoint_stays_until_the_study_knows_that_its_trial_has_ended(far: Far, tmp_path: Path) -> None:
+    behind = Behind()
+    study = Study(alone(far.kept, behind), SPEC)
+    assert study.ask() is not None
+    behind.settle()
+    checkpoint = tmp_path / "trial-0" / "last.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    files = TrialFiles(tmp_path, SPEC.objectives, when_kept=behind.then)
+    with far.relay.held():
+        pruned = study.tell(Outcome(0, State.PRUNED, 1.0))
+        files.record(pruned)
+        assert checkpoint.exists()
+    behind.settle()
+    assert not checkpoint.exists()
+
+
+def test_a_sweep_that_ends_well_waits_for_its_last_writes_as_long_as_a_driver_waits() -> None:
+    with patient(12.0):
+        run(fakes.study(), ScriptedExecutor(fakes.falling, slots=2, length=4))
+        assert current().seconds == 12.0
+
+
+def test_a_connection_that_a_firewall_forgets_is_noticed(far: Far) -> None:
+    with far.kept._storage._backend.engine.connect() as connection:  # type: ignore[attr-defined]
+        parameters = connection.connection.driver_connection.info.get_parameters()
+    assert parameters["tcp_user_timeout"] == "30000"
+    assert parameters["keepalives_idle"] == "30"
+
+
 def test_a_study_that_was_deleted_keeps_no_record_from_mlflow(tmp_path: Path) -> None:
-    def fail() -> None:
+    def is_gone() -> None:
         raise StudyGone("deleted")
 
     with Behind() as behind:
-        behind.put(1, fail)
+        behind.put(1, is_gone)
         Journal(tmp_path, behind=behind).sync_study()  # the records are all there is
         assert not behind.has_failed
         with pytest.raises(StudyGone):
@@ -282,14 +363,27 @@ def test_none_is_begun_once_one_has_failed_and_all_of_a_row_may_run_at_once() ->
     do_each(meet, range(3), 3)
     assert sorted(done) == [0, 1, 2]
 
-    def fail(number: int) -> None:
+    def refuse(number: int) -> None:
         done.append(number)
         raise OSError(number)
 
     done.clear()
     with pytest.raises(OSError, match="0"):
-        do_each(fail, range(9), 1)
+        do_each(refuse, range(9), 1)
     assert done == [0]
+
+
+def test_the_process_does_not_wait_at_its_end_for_a_server_that_does_not_answer() -> None:
+    meeting, are_daemons = Barrier(3), list[bool]()
+
+    def look(_: int) -> None:
+        meeting.wait(30)
+        if current_thread() is not here:
+            are_daemons.append(current_thread().daemon)
+
+    here = current_thread()
+    do_each(look, range(3), 3)
+    assert are_daemons == [True, True]
 
 
 def test_of_several_threads_that_wait_for_a_database_one_says_so(far: Far) -> None:

@@ -446,25 +446,24 @@ def test_a_trial_that_was_drawn_ahead_and_never_begun_is_a_new_one_for_the_next_
         ]
 
 
-def test_an_outcome_that_only_the_journal_has_ends_its_trial_and_a_failure_goes_on() -> None:
-    spec = fakes.spec()
+def test_an_end_that_only_the_journal_has_ends_its_trial_unless_another_attempt_may_follow() -> None:
+    spec = fakes.spec(retries={"exceptions": 0, "lost_workers": 1}, budget={"trials": 9})
     study = fakes.study(spec)
-    done, failed, after = ask(study), ask(study), ask(study)
+    done, failed, killed, lost, after = (ask(study) for _ in range(5))
     again = fakes.Study(fakes.optuna_study(study), spec)
     ended = again.adopt([
         Report(done.number, 4, 0.25, last=True),
         Outcome(done.number, State.COMPLETE, 0.25),
         Outcome(failed.number, State.FAILED, reason="no"),
-        Outcome(after.number, State.FAILED, lost=True),
+        Outcome(killed.number, State.FAILED, lost=True, fault="killed"),
+        Outcome(lost.number, State.FAILED, lost=True),
+        Outcome(after.number, State.FAILED),
         Report(after.number, 1, 0.5),  # of a further attempt
     ])  # fmt: skip
-    assert [outcome.number for outcome in ended] == [done.number]
+    assert [outcome.number for outcome in ended] == [done.number, failed.number, killed.number]
     assert fakes.optuna_study(again).trials[done.number].value == 0.25
-    assert again.counts == {State.COMPLETE: 1}
-    assert [(a.number, a.attempt) for a in (ask(again), ask(again))] == [
-        (failed.number, 1),
-        (after.number, 1),
-    ]
+    assert again.counts == {State.COMPLETE: 1, State.FAILED: 2}
+    assert [(a.number, a.attempt) for a in (ask(again), ask(again))] == [(lost.number, 1), (after.number, 1)]
     assert ask(again).attempt == 0
 
 

@@ -19,7 +19,7 @@ THREADS = 4
 """Each has a connection of its own."""
 
 MOST = 64
-"""So many writes may wait, of a database that is away or slow; then the driver waits, too."""
+"""Of so many writes that wait, of a database that is away or slow, the driver takes no further event."""
 
 Write = Callable[[], object]
 
@@ -35,7 +35,8 @@ class Behind:
         self.ended: set[int] = set()
         self._threads = ThreadPoolExecutor(THREADS, "study", initializer=share, initargs=(current(),))
         self._queues: dict[int, deque[tuple[int, Write]]] = {}  # by trial, those that have any
-        self._count, self._waiting = 0, set[int]()  # how many there were; which of them are not written yet
+        self._calls: deque[tuple[int, Write]] = deque()  # see `then`
+        self._count, self._waiting = 0, set[int]()  # how many there were; which of them are not done yet
         self._failure: Exception | None = None
         self._change = threading.Condition()
 
@@ -53,7 +54,6 @@ class Behind:
             Exception: That of an earlier write; nothing is written any more.
         """
         with self._change:
-            self._change.wait_for(lambda: len(self._waiting) < MOST)
             self.check()
             if (
                 trial_id not in self._queues
@@ -63,15 +63,35 @@ class Behind:
             self._queues.setdefault(trial_id, deque()).append((self._count, write))
             self._waiting.add(self._count)
 
+    def then(self, call: Write) -> None:
+        """Calls it once all that was put before is written; never, if that fails."""
+        with self._change:
+            self._count += 1
+            self._calls.append((self._count, call))
+            self._waiting.add(self._count)
+            if len(self._waiting) == 1:  # else whoever ends the last write before it sees to it
+                self._threads.submit(self._finish, 0)
+
+    def wait_for_room(self) -> None:
+        """Waits until few enough writes wait for a driver to take the next event.
+
+        Raises:
+            Exception: That of a write that failed.
+        """
+        self._wait_until(lambda: len(self._waiting) < MOST)
+
     def settle(self) -> None:
         """Waits until all that was put before is written.
 
         Raises:
             Exception: That of the write that failed.
         """
+        last = self._count
+        self._wait_until(lambda: min(self._waiting, default=last + 1) > last)
+
+    def _wait_until(self, holds: Callable[[], bool]) -> None:
         with self._change:
-            last = self._count
-            self._change.wait_for(lambda: min(self._waiting, default=last + 1) > last)
+            self._change.wait_for(lambda: self._failure is not None or holds())
             self.check()
 
     @property
@@ -81,7 +101,7 @@ class Behind:
 
     def drop(self, why: Exception) -> None:
         """Writes no more: the study is another driver's now."""
-        self._failure = self._failure or why
+        self._fail(why)
 
     def check(self) -> None:
         """Does nothing as long as all that was put could be written.
@@ -99,17 +119,34 @@ class Behind:
                     self._queues.pop(trial_id, None)
                     return
                 number, write = self._queues[trial_id].popleft()
-            self._do(trial_id, write)
+            try:
+                self._do(write)
+            except UpdateFinishedTrialError:
+                self.ended.add(trial_id)
+            self._finish(number)
+
+    def _finish(self, number: int) -> None:
+        """Notes that a write is done, and makes the calls that waited for it."""
+        while True:
             with self._change:
                 self._waiting.discard(number)
                 self._change.notify_all()
+                if not self._calls or self._calls[0][0] != min(self._waiting):
+                    return
+                number, call = self._calls.popleft()
+            self._do(call)
 
-    def _do(self, trial_id: int, write: Write) -> None:
+    def _do(self, write: Write) -> None:
         if self._failure is not None:
             return
         try:
             write()
         except UpdateFinishedTrialError:
-            self.ended.add(trial_id)
+            raise
         except Exception as error:  # noqa: BLE001 - whoever writes next gets it
-            self._failure = error
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        with self._change:
+            self._failure = self._failure or error
+            self._change.notify_all()

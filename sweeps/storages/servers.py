@@ -12,6 +12,13 @@ from urllib.parse import urlsplit
 from sweeps.errors import ServerAway, UserError
 
 CONNECT_SECONDS = 10
+TIMEOUTS = {
+    "connect_timeout": CONNECT_SECONDS,
+    "keepalives_idle": 30,  # seconds without a word, as while a trial trains
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,  # milliseconds until what was sent has to be taken
+}
 LOCK_KEY = 0x5EE9_5EE9
 """Of PostgreSQL's advisory lock around the creation of tables and the claim of a lease; any number does."""
 
@@ -95,8 +102,12 @@ def unusable(url: str, message: str) -> UserError:
 
 
 def engine_options(url: str) -> dict[str, Any]:
-    """What SQLAlchemy should know of a server: not to wait for minutes until it answers."""
-    return {"connect_args": {"connect_timeout": CONNECT_SECONDS}} if is_postgres(url) else {}
+    """What SQLAlchemy should know of a server: not to wait for minutes until it answers, or for good.
+
+    A firewall that forgets a connection drops what is sent over it, without a word (libpq's parameters:
+    postgresql.org/docs, 34.1.2).
+    """
+    return {"connect_args": dict(TIMEOUTS)} if is_postgres(url) else {}
 
 
 def has_table(url: str, name: str) -> bool:

@@ -61,19 +61,29 @@ class Retrying:
                 return running.assignment
         return None
 
-    def _next(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
+    def is_never_granted(self, outcome: Outcome) -> bool:
+        """Whether an end is one that no further attempt follows, the first of its kind or not."""
         if outcome.state is not State.FAILED or outcome.fault == "killed":
+            return True
+        return not self._is_shrunk(outcome) and self._most(outcome) == 0
+
+    def _is_shrunk(self, outcome: Outcome) -> bool:
+        return outcome.fault == "oom" and self._shrinking.is_on
+
+    def _most(self, outcome: Outcome) -> int:
+        return self._retries.lost_workers if outcome.lost else self._retries.exceptions
+
+    def _next(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
+        if self.is_never_granted(outcome):
             return None
-        if outcome.fault == "oom" and self._shrinking.is_on:
+        if self._is_shrunk(outcome):
             failed = list(self._shrinking.remember(assignment.params, assignment.config))
             trial.set_user_attr(ATTRIBUTE, [*trial.user_attrs.get(ATTRIBUTE, []), failed])
             config = self._shrinking.smaller(self._originals[assignment.number], assignment.config)
             return None if config is None else self._with(assignment, config)
-        counts, most = self._exceptions, self._retries.exceptions
-        if outcome.lost:
-            counts, most = self._losses, self._retries.lost_workers
+        counts = self._losses if outcome.lost else self._exceptions
         counts[assignment.number] += 1
-        return assignment if counts[assignment.number] <= most else None
+        return assignment if counts[assignment.number] <= self._most(outcome) else None
 
     def _with(self, assignment: Assignment, config: dict[str, Any]) -> Assignment:
         change = self._shrinking.change(self._originals[assignment.number], config)

@@ -78,8 +78,9 @@ class Running:
         """Ends it as never trained, in no budget: it is pruned, so that samplers learn."""
         import optuna
 
-        self.trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": reason})
-        study.tell(self.trial, state=optuna.trial.TrialState.PRUNED)
+        with self.unless_taken():
+            self.trial.set_user_attr("outcome", {"state": EXCLUDED, "reason": reason})
+            study.tell(self.trial, state=optuna.trial.TrialState.PRUNED)
 
     def put_back(self) -> None:
         """Lets the trial wait in the study, with its parameters, as those that are enqueued do."""

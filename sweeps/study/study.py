@@ -216,8 +216,8 @@ class Study:
                 last[event.number] = event
                 if isinstance(event, Report) and math.isfinite(event.value):
                     self._keep(event)
-        ends = [e for e in last.values() if isinstance(e, Outcome) and e.state is not State.FAILED]
-        return [self._end(outcome) for outcome in ends]
+        ends = [event for event in last.values() if isinstance(event, Outcome)]
+        return [self._end(outcome) for outcome in ends if self._retrying.is_never_granted(outcome)]
 
     @property
     def budget(self) -> Budget:

@@ -2,7 +2,6 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 
 def do_each(call: Callable[[int], None], numbers: Sequence[int], at_once: int) -> None:
@@ -14,19 +13,30 @@ def do_each(call: Callable[[int], None], numbers: Sequence[int], at_once: int) -
         Exception: That of the first that failed.
     """
     failures: list[Exception] = []
+    left = iter(numbers)
+    taking = threading.Lock()
 
-    def do(number: int) -> None:
+    def work() -> None:
         try:
-            if not failures:
+            while not failures:
+                with taking:
+                    number = next(left, None)
+                if number is None:
+                    return
                 call(number)
         except Exception as error:  # noqa: BLE001 - it is raised below
             failures.append(error)
 
-    if at_once == 1 or len(numbers) < 2:
-        for number in numbers:
-            do(number)
-    else:
-        with ThreadPoolExecutor(at_once, threading.current_thread().name) as threads:
-            list(threads.map(do, numbers))
+    name = threading.current_thread().name
+    # Daemons: the process does not wait at its end for a server that does not answer.
+    others = [
+        threading.Thread(target=work, name=f"{name}-{other}", daemon=True)
+        for other in range(1, min(at_once, len(numbers)))
+    ]
+    for thread in others:
+        thread.start()
+    work()
+    for thread in others:
+        thread.join()
     if failures:
         raise failures[0]
