@@ -76,7 +76,7 @@ def workers(
             grace_seconds=context.patience if context.store else 0.0,
         )
         stack.callback(executor.close)
-        threading.Thread(target=_import_ahead, daemon=True).start()
+        threading.Thread(target=_prepare, daemon=True).start()
         inspection = executor.call(inspect, context, spec, True)
         raise_problem(inspection, spec)
         executor.expect(inspection.sources)
@@ -87,8 +87,9 @@ def workers(
         yield executor, context, inspection, count > 1
 
 
-def _import_ahead() -> None:
-    """Imports what takes long and is needed soon, while the driver has nothing else to do."""
+def _prepare() -> None:
+    """Does what takes long and is needed soon, while the driver has nothing else to do."""
+    imported("sweeps.storages.storage").rehearse()
     for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
         imported(name)
 

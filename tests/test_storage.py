@@ -16,7 +16,7 @@ import sqlalchemy
 from sweeps.errors import UserError
 from sweeps.storages.checks import check_storage, check_tracking
 from sweeps.storages.sqlite import folder_lock
-from sweeps.storages.storage import open_storage
+from sweeps.storages.storage import open_storage, rehearse
 from sweeps.storages.uris import absolute, expand, masked, sqlite_path, study_url
 
 
@@ -309,3 +309,9 @@ def test_a_new_database_and_a_server_suit_mlflow(here: Path) -> None:
     check_tracking(f"sqlite:///{here}/mlflow.db")
     check_tracking("http://127.0.0.1:5000")
     assert list(here.iterdir()) == []
+
+
+def test_the_rehearsal_of_a_new_database_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rehearse()
+    assert list(tmp_path.iterdir()) == []
