@@ -94,10 +94,13 @@ def test_a_shell_completes_the_names_of_sweeps(tmp_path: Path) -> None:
     assert completed(tmp_path.parent, "sweeps report g", **elsewhere) == ["größe"]
 
 
-def test_who_names_no_sweep_is_shown_the_latest(tmp_path: Path) -> None:
+def test_who_names_no_sweep_is_shown_the_latest_and_where_there_is_none_what_to_do(tmp_path: Path) -> None:
     for arguments in (["status"], ["export"], ["report"], ["dashboard"]):
         refused = typed(*arguments, folder=tmp_path, code=2)
         assert "no such database; run `sweeps launch FILE` here first" in refused.stderr
+    for arguments in (["resume", "digits"], ["stop", "digits"]):
+        refused = typed(*arguments, folder=tmp_path, code=2)
+        assert "no sweep 'digits'; it holds none yet, `sweeps launch FILE` makes one" in refused.stderr
     database = tmp_path / "sweeps.db"
     for name in ("older", "latest"):
         add_sweep(database, name, [Ended(value=0.5, config=config())])

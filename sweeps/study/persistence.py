@@ -150,8 +150,10 @@ def load_study(name: str, url: str, *, reads_only: bool = False) -> "optuna.Stud
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if name not in (names := study_names(url)):
         check_it_is_not(name, url)
-        near, holds = did_you_mean(name, names), ", ".join(names) or "none"
-        raise UserError(f"{masked(url)}: no sweep {name!r}{near}; it holds: {holds}")
+        near, holds = did_you_mean(name, names), f"it holds: {', '.join(names)}"
+        if not names:
+            holds = "it holds none yet, `sweeps launch FILE` makes one"
+        raise UserError(f"{masked(url)}: no sweep {name!r}{near}; {holds}")
     storage = open_reading(url) if reads_only else open_storage(url)
     study = optuna.load_study(study_name=name, storage=storage)
     ours = study.user_attrs.get(MARK)
