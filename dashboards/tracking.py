@@ -159,7 +159,8 @@ def get(server: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[
     url = urlsplit(server)
     # Not urllib.request: it would send requests for this very machine to the user's proxy.
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=_TIMEOUT_SECONDS)
+    # Without a port it would look for one behind the host's last colon, where an IPv6 address has its own.
+    connection = kind(url.hostname or "", url.port or kind.default_port, timeout=_TIMEOUT_SECONDS)
     try:
         headers = dict(_authorization(url.username, url.password))
         if body is not None:

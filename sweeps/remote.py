@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path
@@ -86,11 +86,17 @@ class RemoteFolder:
         system.get_file(f"{path}/{name}", str(folder / name))
         return True
 
-    def read(self, name: str) -> bytes:
-        """The content of a file."""
+    def read(self, name: str, start: int = 0, end: int | None = None) -> bytes:
+        """The content of a file, or what of it lies between two places."""
         system, path = self._place
-        content: bytes = system.cat_file(f"{path}/{name}")
+        content: bytes = system.cat_file(f"{path}/{name}", start=start, end=end)
         return content
+
+    def size(self, name: str) -> int:
+        """How many bytes a file has."""
+        system, path = self._place
+        system.invalidate_cache()
+        return int(system.size(f"{path}/{name}"))
 
     def has(self, name: str) -> bool:
         """Whether there is a file of that name."""
@@ -194,21 +200,28 @@ def forget(files: Path) -> None:
             folder.rmdir()
 
 
-def show_log(folder: RemoteFolder, *, follow: bool) -> None:
+def show_log(folder: RemoteFolder, is_whole: Callable[[], bool]) -> None:
     """Prints a trial's log, which is sent with each checkpoint and at the end.
+
+    Args:
+        folder: The trial's.
+        is_whole: Whether what is there by now is all that there will be; until then it is followed.
 
     Raises:
         UserError: There is none, or it cannot be read.
     """
     shown = 0
     while True:
+        is_last = is_whole()
         try:
-            content = folder.read(LOG)
+            there = folder.size(LOG)
+            if there != shown:
+                shown = shown if there > shown else 0  # another attempt began, elsewhere
+                sys.stdout.write(folder.read(LOG, shown, there).decode("utf-8", "replace"))
         except Exception as error:  # noqa: BLE001 - each file system has errors of its own
             raise UserError(f"{folder}/{LOG}: no log yet, or it cannot be read: {error}") from None
-        sys.stdout.write(content[shown:].decode("utf-8", "replace"))
         sys.stdout.flush()
-        shown = len(content)
-        if not follow:
+        shown = there
+        if is_last:
             return
         time.sleep(POLL_SECONDS)

@@ -121,6 +121,8 @@ def test_a_running_sweep_does_what_other_terminals_ask(
     [failed] = [t for t in status(folder)["trials"] if t["state"] == "failed"]
     assert failed["reason"] == "killed by `sweeps trial kill`"
     assert "Trainer" in typed("logs", "chaos", "0", folder=folder).stdout
+    followed = typed("logs", "chaos", "1", "--follow", folder=folder).stdout  # which ends with the trial
+    assert "`Trainer.fit` stopped" in followed
     typed("logs", "chaos", folder=folder)  # not of a trial that is only drawn
     nothing = typed("resume", "chaos", folder=folder, code=2).stderr
     assert nothing.startswith(f"sweeps: chaos is being run by process {process.pid} on ")

@@ -18,7 +18,7 @@ from sweeps.context import TrialContext
 from sweeps.errors import UserError
 from sweeps.planning.plan import context_of, inspect
 from sweeps.records import Answer, Assignment, Outcome, Report, State
-from sweeps.remote import RemoteFolder, remote_folder
+from sweeps.remote import RemoteFolder, remote_folder, show_log
 from sweeps.start_up import workers
 from sweeps.sweep_file.loading import load_spec
 from sweeps.training.folder import trial_folder
@@ -53,6 +53,27 @@ def test_a_trial_keeps_its_files_in_the_store_and_goes_on_from_there(bucket: str
     assert [report.step for report in reports] == [3, 4]
     assert outcome.state is State.COMPLETE
     assert list(tmp_path.iterdir()) == []  # nothing stays on the worker's disk
+
+
+def test_a_log_in_a_store_is_followed_until_its_trial_has_ended(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sweeps.remote.POLL_SECONDS", 0.01)
+    folder, local = RemoteFolder(bucket) / "trial-0", tmp_path / "log.txt"
+    said = iter(["one\n", "one\n", "one\ntwo\n", "other\n", "other\nlast\n"])  # the fourth: a new attempt
+
+    def is_whole() -> bool:
+        local.write_text(text := next(said))
+        folder.send(local, "log.txt")
+        return text.endswith("last\n")
+
+    show_log(folder, is_whole)
+    assert capsys.readouterr().out == "one\ntwo\nother\nlast\n"
+
+
+def test_a_log_that_is_not_in_the_store_is_one_line(bucket: str) -> None:
+    with pytest.raises(UserError, match=r"trial-7/log\.txt: no log yet"):
+        show_log(RemoteFolder(bucket) / "trial-7", lambda: True)
 
 
 def test_the_local_folder_of_a_trial_is_named_as_without_a_store(bucket: str) -> None:

@@ -24,6 +24,7 @@ from dashboards import figures, ports, report, server
 from dashboards.errors import ResultsError
 from dashboards.records import Sweep
 from dashboards.runs import find_runs, histories
+from dashboards.tracking import get
 from tests.browser import record_experiment
 from tests.studies import sweep_record, trial_record
 
@@ -333,3 +334,26 @@ def test_a_server_that_ends_by_itself_is_an_error_with_its_last_words(running: s
         running.wait()
     running.stop()  # and again at the end
     assert gone(guard)
+
+
+def test_a_server_whose_address_is_ipv6_needs_no_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Six(HTTPServer):
+        address_family = socket.AF_INET6
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"here")
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    try:
+        there = Six(("::1", 0), Answer)
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with there:
+        threading.Thread(target=there.handle_request, daemon=True).start()
+        monkeypatch.setattr(http.client.HTTPConnection, "default_port", there.server_port)
+        assert get("http://[::1]", "/") == (200, b"here")

@@ -80,7 +80,7 @@ def retry(name: Name, number: Number, storage: Storage = None) -> None:
 def logs(
     name: Name,
     number: Annotated[int | None, typer.Argument(metavar="NUMBER", help="The latest if none.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as it grows.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the trial has ended.")] = False,
     storage: Storage = None,
 ) -> None:
     """Print a trial's log."""

@@ -189,13 +189,14 @@ def parse_changes(items: list[str]) -> dict[str, Any]:
 
 
 def show_log(name: str, storage: str | None, number: int | None, *, follow: bool) -> None:
-    """Prints a trial's log, of the latest trial if no number is given.
+    """Prints a trial's log, of the latest trial if no number is given; follows it until the trial has ended.
 
     Raises:
         UserError: There is no such sweep or trial, or the trial has no log yet.
     """
     study = load_study(name, study_url(storage), reads_only=True)
-    numbers = [trial.number for trial in study.get_trials(deepcopy=False)]
+    ids = {trial.number: trial._trial_id for trial in study.get_trials(deepcopy=False)}
+    numbers = list(ids)
     if not numbers:
         raise UserError(f"{name} has no trials yet")
     if number is not None and number not in numbers:
@@ -207,17 +208,22 @@ def show_log(name: str, storage: str | None, number: int | None, *, follow: bool
     if number is None:  # the last one that has begun: one more may be drawn already
         begun = (n for n in reversed(numbers) if _has_log(files, store, n))
         number = next(begun, numbers[-1])
+
+    def is_whole() -> bool:
+        return not follow or study._storage.get_trial(ids[number]).state.is_finished()
+
     if store is not None:
-        remote.show_log(store / folder_of(number), follow=follow)
+        remote.show_log(store / folder_of(number), is_whole)
         return
     path = files / folder_of(number) / LOG
     if not is_there(path):
         raise UserError(f"{path}: no log; the trial has not started, or its files are on another machine")
     with path.open(encoding="utf-8", errors="replace") as file:
         while True:
+            is_last = is_whole()  # first: what it says at its end is shown, too
             shutil.copyfileobj(file, sys.stdout)  # in pieces: a log may be larger than the memory
             sys.stdout.flush()
-            if not follow:
+            if is_last:
                 return
             time.sleep(POLL_SECONDS)
 
