@@ -346,7 +346,7 @@ def test_a_server_whose_address_is_ipv6_needs_no_port(monkeypatch: pytest.Monkey
             self.end_headers()
             self.wfile.write(b"here")
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *_: object) -> None:
             pass
 
     try:
