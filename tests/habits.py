@@ -1,11 +1,13 @@
 """More modules and data as users write them: each has a habit that a training must stand that goes on."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.cli import OptimizerCallable
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchmetrics import (
@@ -151,6 +153,24 @@ class Remembers(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seen = state_dict["seen"]
+
+
+class MakesItsOptimizer(Line):
+    """Takes its optimizer from the configuration as what makes one."""
+
+    def __init__(self, optimizer: OptimizerCallable) -> None:
+        super().__init__()
+        self.optimizer = optimizer
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.optimizer(self.parameters())
+
+
+class Copies(Callback):
+    """Keeps a copy of the module, as callbacks that average its weights do."""
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.copied = copy.deepcopy(pl_module)
 
 
 class WarmsUp(Line):

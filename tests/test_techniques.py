@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sweeps.context import TrialContext
 from sweeps.planning.check import precision_notes
@@ -137,10 +138,37 @@ def test_averaged_weights_are_validated_and_count(tmp_path: Path) -> None:
     plain, _ = train(tmp_path / "plain", {"max_epochs": 3})
     averaged, outcome = train(tmp_path / "averaged", {"max_epochs": 3, "callbacks": [AVERAGING]})
     assert len(averaged) == len(plain) + 1
-    assert [report.last for report in averaged] == [False, False, True, False]
+    assert [report.last for report in averaged] == [False, False, True, True]
     assert averaged[-1].value != averaged[-2].value
     assert outcome is not None
     assert outcome.value == min(report.value for report in averaged)
+
+
+def test_a_module_that_holds_its_optimizers_maker_is_copied_without_the_trial(tmp_path: Path) -> None:
+    """LightningCLI's makers refer to its object, and so to the Trainer and our callback."""
+    maker = {"class_path": "torch.optim.SGD", "init_args": {"lr": 0.05}}
+    callbacks = [AVERAGING, {"class_path": "tests.habits.Copies"}]
+    settings = {"optimizer": None, "lr_scheduler": None, "model": habit("MakesItsOptimizer", optimizer=maker)}
+    _, outcome = train(tmp_path, {"max_epochs": 3, "callbacks": callbacks}, **settings)
+    assert outcome is not None
+    assert (outcome.state, outcome.reason) == (State.COMPLETE, "")
+
+
+def test_a_trial_that_goes_on_within_an_epoch_accumulates_what_a_callback_said(tmp_path: Path) -> None:
+    """Lightning says so at an epoch's start only; a schedule of rates then has too few steps."""
+    callback = {
+        "class_path": "GradientAccumulationScheduler",
+        "init_args": {"scheduling": {0: 1, 1: 3}},
+    }
+    trainer = {"max_epochs": 3, "callbacks": [callback], "val_check_interval": 0.5}
+    steps = []
+    for folder, kill in (("whole", 0), ("cut", 3)):
+        train(tmp_path / folder, trainer, kill=kill)
+        if kill:
+            train(tmp_path / folder, trainer, attempt=1, known_step=kill)
+        last = torch.load(tmp_path / folder / "trial-0" / "last.ckpt", weights_only=True)
+        steps.append(last["global_step"])
+    assert steps[1] == steps[0]
 
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed", "16-mixed"])

@@ -205,6 +205,10 @@ class TrialCLI(LightningCLI):
         text: str = yaml.safe_dump(dumped, sort_keys=False, allow_unicode=True)
         return text
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "TrialCLI":
+        """Itself: an `OptimizerCallable` in a module refers to it, and callbacks copy modules."""
+        return self
+
     def release(self) -> None:
         """Drops all that was made: the cached parser refers to its last user, our callback to the model."""
         vars(self).clear()

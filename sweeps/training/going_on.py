@@ -4,7 +4,8 @@ Lightning writes a checkpoint before it is done with the epoch: only then it log
 and asks ReduceLROnPlateau. When it goes on, it begins with the next epoch and makes up for neither; one that
 counts its steps (`max_steps`) ends the same epoch once more. It also forgets what was logged before, which a
 metric that is not logged at every validation needs, how many batches it has validated, which is the step of
-what is logged for each, and which parameters a callback has frozen or not. For metrics see `kept_metrics`.
+what is logged for each, which parameters a callback has frozen or not, and how many batches one has had
+accumulated since the epoch began. For metrics see `kept_metrics`.
 """
 
 from typing import Any
@@ -28,6 +29,7 @@ def taken(trainer: Trainer, metrics: dict[str, float], *, is_between_epochs: boo
     parameters = trainer.lightning_module.named_parameters()
     return {
         "metrics": metrics,
+        "accumulated": trainer.accumulate_grad_batches,
         "frozen": [name for name, parameter in parameters if not parameter.requires_grad],
         "epoch_end": _epoch_end(trainer) if is_between_epochs else {},
         "validated": dict(trainer.fit_loop.epoch_loop.val_loop._seen_batches_per_dataloader),
@@ -59,6 +61,8 @@ def restore(trainer: Trainer, known: dict[str, Any], *, is_between_epochs: bool)
     if "frozen" in known:
         for name, parameter in trainer.lightning_module.named_parameters():
             parameter.requires_grad_(name not in known["frozen"])
+    if not is_between_epochs and "accumulated" in known:
+        trainer.accumulate_grad_batches = known["accumulated"]
     if is_between_epochs:
         _begin_next_epoch(trainer)
         _start_loading(trainer)
