@@ -153,6 +153,8 @@ def test_every_keyword_of_lightningcli_is_known() -> None:
         pytest.param({"config": "configs/bse.yaml"}, "config",
                      "there is no file configs/bse.yaml, did you mean 'base.yaml'?", id="no such file"),
         pytest.param({"config": "configs"}, "config", "configs: cannot be read", id="a folder"),
+        pytest.param({"config": ["a.yaml", "b.yaml"]}, "config",
+                     "`fit --config a.yaml --config b.yaml --print_config > base.yaml`", id="several files"),
         pytest.param({"config": [1]}, "config", "the path of a LightningCLI configuration, but got [1]",
                      id="no path"),
         pytest.param({"config": {"fit": 3}}, "config", "`fit` must be a mapping", id="a subcommand"),

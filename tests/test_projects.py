@@ -392,6 +392,55 @@ def test_a_command_line_that_takes_several_devices_is_told_so_before_it_starts_p
     assert look(load_spec({**raw, "trainer": {key: 1}}), probe=True).problem is None
 
 
+REFERRING = '''
+from lightning.pytorch.cli import LightningCLI
+from finetune import FineTuned, Points
+
+class ReferringCLI(LightningCLI):
+    """Reads its configuration with OmegaConf."""
+
+    def __init__(self, *args, **kwargs):
+        kinds = {"parser_kwargs": {"parser_mode": "omegaconf"}, "subclass_mode_model": True}
+        super().__init__(FineTuned, Points, **kinds, **kwargs)
+
+    def add_arguments_to_parser(self, parser):
+        parser.add_argument("--rate", type=float, default=0.1)
+
+if __name__ == "__main__":
+    cli = ReferringCLI()
+    print("final", float(cli.trainer.callback_metrics["val/acc"]))
+'''
+
+
+def test_what_refers_to_a_searched_key_follows_it_as_in_the_projects_own_script(here: Path) -> None:
+    pytest.importorskip("omegaconf", reason="only such a project needs it")
+    (here / "referring.py").write_text(REFERRING)
+    sys.path.append(str(ALL["groups"].file.parent))
+    (here / "base.yaml").write_text("""
+rate: 0.3
+model: {class_path: finetune.FineTuned, init_args: {head_lr: "${rate}"}}
+trainer: {max_epochs: 2, accelerator: cpu}
+""")
+    raw = {
+        "name": "referring",
+        "objective": {"metric": "val/acc", "direction": "maximize"},
+        "budget": {"trials": 2},
+        "cli": "referring.ReferringCLI",
+        "config": "base.yaml",
+        "search_space": {"rate": {"type": "float", "low": 0.01, "high": 0.2}},
+    }
+    found = look(load_spec(raw), probe=True)
+    assert found.problem is None
+    assert "head_lr: 0.105" in found.resolved
+    *_, (config, reports, outcome) = trained(load_spec(raw), 2)
+    assert outcome.state is State.COMPLETE, outcome.reason
+    (here / "best.yaml").write_text(yaml.safe_dump(config))
+    project = Project(here, (str(here / "referring.py"),), str(ALL["groups"].file.parent))
+    assert final(project, here, "--config", "best.yaml") == pytest.approx(reports[-1].value, rel=1e-3)
+    problem = look(load_spec({**raw, "trainer": {"max_epochs": "${epochs}"}})).problem
+    assert problem == ("trainer.max_epochs", "Interpolation key 'epochs' not found")
+
+
 def test_command_lines_in_one_process_keep_apart() -> None:
     for name, paths in (("linked", "width"), ("script", "activation"), ("linked", "depth")):
         resolved = look(load_spec(ALL[name].file)).resolved

@@ -59,6 +59,11 @@ def take_config(raw: dict[str, Any], file: str) -> tuple[str, ...]:
     found = _read(name, file, "config") if name else given
     if not isinstance(found, Mapping):
         what = f"{name} holds a {type(found).__name__}" if name else f"got {given!r}"
+        if isinstance(given, list) and all(isinstance(item, str) for item in given):
+            flags = " ".join(f"--config {item}" for item in given)
+            what += (
+                f": let your own script merge them, `fit {flags} --print_config > base.yaml`, and name that"
+            )
         raise SpecError(file, "config", f"must be the path of a LightningCLI configuration, but {what}")
     config, notes = _plain(found, name, file)
     take_group_files(config, file, Path(name).parent)

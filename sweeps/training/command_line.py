@@ -24,6 +24,8 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, OnException
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, instantiate_class
 from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
 
+from sweeps.training.references import filled_in
+
 TRAINER_DEFAULTS: dict[str, Any] = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
@@ -96,6 +98,12 @@ class Base(LightningCLI):
             # That the file's optimizer replaces the module's own is what was asked for.
             warnings.filterwarnings("ignore", message=".*configure_optimizers. will be overridden")
             super().__init__(**options)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: dict[str, Any]) -> None:  # type: ignore[override]
+        """Fills in `${width}` and the like, which a parser of that mode does only where it reads a file."""
+        if (self._subcommand_parsers["fit"] if self._nested else parser).parser_mode == "omegaconf":
+            args = {**args, "fit": filled_in(args["fit"])} if self._nested else filled_in(args)
+        super().parse_arguments(parser, args)
 
     def _instantiate_trainer(self, config: dict[str, Any], callbacks: list[Callback]) -> Trainer:
         """Makes the Trainer with what a trial adds; below whatever the user's class adds itself."""
