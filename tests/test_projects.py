@@ -413,7 +413,6 @@ if __name__ == "__main__":
 
 
 def test_what_refers_to_a_searched_key_follows_it_as_in_the_projects_own_script(here: Path) -> None:
-    pytest.importorskip("omegaconf", reason="only such a project needs it")
     (here / "referring.py").write_text(REFERRING)
     sys.path.append(str(ALL["groups"].file.parent))
     (here / "base.yaml").write_text("""
