@@ -312,6 +312,10 @@ def test_what_is_no_grid_is_one_line(sampler: Any, space: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
+HOLDER = {"class_path": "my.Net", "init_args": {"head": {"class_path": "my.A", "init_args": {"width": 3}}}}
+LR = {"model.init_args.lr": {"type": "float", "low": 0.1, "high": 1.0}}
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -336,6 +340,16 @@ def test_what_is_no_grid_is_one_line(sampler: Any, space: dict[str, Any], messag
             {"sampler": "grid", "search_space": DISCRETE},
             ["the grid has 12 configurations, but the budget"],
             id="a grid larger than the budget",
+        ),
+        pytest.param(
+            {"model": HOLDER, "search_space": {"model.init_args.head": ["my.A", "my.B"], **LR}},
+            ["a name of model.init_args.head replaces what the base has there, width included; named"],
+            id="names of classes",
+        ),
+        pytest.param(
+            {"model": HOLDER, "search_space": {"model.init_args.head": [{"class_path": "my.A"}, None], **LR}},
+            [],
+            id="classes written out",
         ),
         pytest.param({"pruner": "wilcoxon"}, ["wilcoxon compares a trial with the best one"], id="wilcoxon"),
         pytest.param(

@@ -3,9 +3,10 @@
 What a sampler learns from and what it searches jointly is Optuna's documentation of each class.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from search_spaces import CategoricalParameter, Choice
+from search_spaces.paths import get
 from sweeps.planning.plan import DECIDING
 from sweeps.samplers.algorithms import DEFAULTS, classes_of
 from sweeps.sweep_file.cells import grid_arguments, trials_of_grid
@@ -46,6 +47,13 @@ def _on_space(spec: SweepSpec, sampler: str) -> Iterator[str]:
         yield f"{_short(sampler)} draws parameters without an order at random: {_some(named)}"
     if sampler in ("QMCSampler", *LEARNS_FROM_COMPLETE) and conditional:
         yield f"{_short(sampler)} draws parameters that not every trial has at random: {_some(conditional)}"
+    for site in sites:
+        content, there = site.content, get(spec.base, site.config_path)
+        lost = list(there.get("init_args") or ()) if isinstance(there, Mapping) else []
+        names = content.choices if isinstance(content, CategoricalParameter) else ()
+        if lost and any(isinstance(name, str) for name in names):  # LightningCLI keeps what fits
+            yield (f"a name of {site.name} replaces what the base has there, {_some(lost)} included; named "
+                   "choices, {a: {class_path: ..., init_args: ...}}, say what they have")  # fmt: skip
 
 
 def _on_budget(spec: SweepSpec, sampler: str) -> Iterator[str]:
