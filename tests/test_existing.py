@@ -91,6 +91,10 @@ def test_what_fit_saves_beside_the_configuration_is_ignored_with_a_note(tmp_path
         pytest.param({"a": 1, "b": {"c": 2}}, {"b": {"d": 3}}, {"a": 1, "b": {"c": 2, "d": 3}}, id="deep"),
         pytest.param([1, 2], [3], [3], id="a list as a whole"),
         pytest.param({"a": 1}, None, None, id="null takes away"),
+        pytest.param({"callbacks": [1]}, {"callbacks+": [2]}, {"callbacks": [1, 2]}, id="more of a list"),
+        pytest.param({"callbacks": 1}, {"callbacks+": 2}, {"callbacks": [1, 2]}, id="one more than one"),
+        pytest.param({"x": 1}, {"callbacks+": 2}, {"x": 1, "callbacks": [2]}, id="more than none"),
+        pytest.param({"c": 1}, {"c+": 2}, {"c": 1, "c+": 2}, id="a name that ends like that"),
         pytest.param({"class_path": "A", "init_args": {"x": 1}}, {"class_path": "B"}, {"class_path": "B"},
                      id="another class drops the arguments"),
         pytest.param({"class_path": "A", "init_args": {"x": 1}}, {"class_path": "A", "init_args": {"y": 2}},
@@ -108,6 +112,22 @@ def test_a_class_without_arguments_is_merged_as_if_written_out(tmp_path: Path) -
     assert loaded(tmp_path, {"model": "my.Net"}, model={"init_args": {"lr": 1}}).model == {
         "class_path": "my.Net",
         "init_args": {"lr": 1},
+    }
+
+
+def test_callbacks_may_be_added_to_those_of_the_configuration_and_searched(tmp_path: Path) -> None:
+    theirs, ours = {"class_path": "my.EMA"}, {"class_path": "EarlyStopping", "init_args": {"patience": 3}}
+    path = "trainer.callbacks.1.init_args.patience"
+    space = {path: {"type": "int", "low": 2, "high": 8}}
+    spec = loaded(
+        tmp_path,
+        CONFIG | {"trainer": {"callbacks": [theirs]}},
+        trainer={"callbacks+": [ours]},
+        search_space=space,
+    )
+    assert spec.trainer["callbacks"] == [theirs, ours]
+    assert spec.space.configure(spec.base, {path: 5})["trainer"]["callbacks"][1]["init_args"] == {
+        "patience": 5
     }
 
 

@@ -205,12 +205,18 @@ def check_cli(cli: Any, file: str) -> dict[str, Any]:
 def merged(base: Any, over: Any) -> Any:
     """The second configuration over the first: mappings key by key, anything else as a whole.
 
-    Another class replaces the first together with its arguments.
+    Another class replaces the first together with its arguments. What `callbacks+` has comes
+    after the first's `callbacks`, as where LightningCLI reads several files (jsonargparse's "List append").
     """
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
     if "class_path" in over and over["class_path"] != base.get("class_path"):
         return dict(over)
+    for key in [key for key in over if str(key).endswith("+")]:
+        before = over.get(name := key[:-1], base.get(name))
+        if isinstance(before, list) or name in PARTS_OF_TRAINER:
+            rest = {other: value for other, value in over.items() if other != key}
+            over = rest | {name: [*_listed(before), *_listed(over[key])]}
     together = {key: merged(value, over[key]) if key in over else value for key, value in base.items()}
     return together | {key: value for key, value in over.items() if key not in base}
 
@@ -264,6 +270,10 @@ def _plain(found: Mapping[str, Any], name: str, file: str) -> tuple[dict[str, An
         }
     unset = [key for key in LIGHTNING_KEYS if config.get(key) is None]
     return {key: value for key, value in config.items() if key not in unset}, notes
+
+
+def _listed(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
 
 
 def _written_out(key: str, value: Any) -> Any:
