@@ -85,7 +85,7 @@ class Inspection:
         sources: The user's modules and a digest of each one's file.
         built: The parameters of the configuration that was built, None if none was.
         build_seconds: How long that took.
-        blind_torch: The version of torch that sees no GPU where trials have one; else "".
+        notes: What a person should know, a line each: what is given and does nothing.
     """
 
     problem: tuple[str, str] | None = None
@@ -96,4 +96,4 @@ class Inspection:
     sources: dict[str, str] = field(default_factory=dict)
     built: dict[str, Any] | None = None
     build_seconds: float = 0.0
-    blind_torch: str = ""
+    notes: tuple[str, ...] = ()

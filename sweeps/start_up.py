@@ -15,7 +15,6 @@ from sweeps.executors import TrialFunction, code
 from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.planning.places import Places
 from sweeps.planning.plan import (
-    blindness,
     check_algorithms,
     context_of,
     imported,
@@ -80,7 +79,7 @@ def workers(
         inspection = executor.call(inspect, context, spec, True)
         raise_problem(inspection, spec)
         executor.expect(inspection.sources)
-        for note in blindness(inspection):
+        for note in inspection.notes:
             say(note)
         check_algorithms(spec, validations_of(spec, inspection))
         # With one slot, a seed gives the same trials in the same order each time.

@@ -9,7 +9,6 @@ import torch
 
 from search_spaces import load_space
 from sweeps.context import CliCall, Inspection, TrialContext
-from sweeps.planning.plan import blindness
 from sweeps.training.inspection import inspect
 
 SPACE = {"model.init_args.lr": {"type": "float", "low": 1e-3, "high": 0.1, "log": True}}
@@ -58,8 +57,8 @@ def test_it_is_noted_where_torch_cannot_use_the_gpu_that_a_trial_has() -> None:
     assert not torch.accelerator.is_available()  # as the tests are installed
     context = TrialContext("val_loss", True, "best", Path("unused"), (str(Path.cwd()),))
     without, has_one = (inspect(replace(context, gpus=gpus), base(), load_space(SPACE)) for gpus in (0, 0.5))
-    assert blindness(without) == []
-    [note] = blindness(has_one)
+    assert without.notes == ()
+    [note] = has_one.notes
     assert note.startswith(f"resources.gpus: a trial has a GPU, but torch {torch.__version__} cannot use it")
 
 

@@ -392,6 +392,16 @@ def test_a_command_line_that_takes_several_devices_is_told_so_before_it_starts_p
     assert look(load_spec({**raw, "trainer": {key: 1}}), probe=True).problem is None
 
 
+def test_a_value_that_a_link_overrules_is_noted(here: Path) -> None:
+    linked = ALL["linked"].file
+    assert look(load_spec(linked)).notes == ()
+    same, other = (
+        look(load_spec(linked, overrides=(f"model.label={x}",))).notes for x in ("spirals", "mine")
+    )
+    assert same == ()
+    assert other == ("model.label: 'mine' is not heeded, the link from experiment makes it 'spirals'",)
+
+
 REFERRING = '''
 from lightning.pytorch.cli import LightningCLI
 from finetune import FineTuned, Points

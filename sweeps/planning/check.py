@@ -17,7 +17,6 @@ from sweeps.planning.advice import advice
 from sweeps.planning.choices import choice_notes
 from sweeps.planning.places import Places, places
 from sweeps.planning.plan import (
-    blindness,
     check_algorithms,
     context_of,
     inspect,
@@ -67,7 +66,7 @@ def check(
     validations = validations_of(spec, inspection)
     check_algorithms(spec, validations)
     notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
-    notes += [*blindness(inspection), *unbuildable]
+    notes += [*inspection.notes, *unbuildable]
     for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection, (slots, need), validations):

@@ -148,16 +148,6 @@ def raise_problem(inspection: Inspection, spec: SweepSpec) -> None:
         raise spec.error(*inspection.problem)
 
 
-def blindness(inspection: Inspection) -> list[str]:
-    """That trials have a GPU each, but torch cannot use it; nothing where it can, or they have none."""
-    if not inspection.blind_torch:
-        return []
-    return [
-        f"resources.gpus: a trial has a GPU, but torch {inspection.blind_torch} cannot use it, so it trains "
-        "on the CPU: install torch for this GPU and its driver, or say `resources: {gpus: 0}`"
-    ]
-
-
 def _is_for_cpus(spec: SweepSpec) -> bool:
     """Whether each trial trains on the CPU, whatever there is."""
     path = ("trainer", "accelerator")

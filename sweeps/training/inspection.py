@@ -23,7 +23,7 @@ from sweeps.sweep_file.devices import of_several_devices
 from sweeps.training.apart import apart_in_scratch
 from sweeps.training.command_line import CliProblem, Extras, TrialCLI
 from sweeps.training.invalid import declared
-from sweeps.training.isolation import torch_without_gpu
+from sweeps.training.isolation import blindness
 from sweeps.training.lightning import build, parse, prepare
 from sweeps.training.outline import Outline
 from sweeps.training.points import MetricNotLoggedError, Points
@@ -87,7 +87,7 @@ def inspect(
     return Inspection(
         None, resolved, probed.batches, probed.logged, plain, imported_sources(),
         None if index is None else dict(points[index]), probed.build_seconds,
-        torch_without_gpu() if context.gpus else "",
+        (*outline.overruled(base, resolved), *(blindness() if context.gpus else ())),
     )  # fmt: skip
 
 

@@ -233,9 +233,14 @@ def _redirect(out: int, err: int) -> None:
     os.dup2(err, 2)
 
 
-def torch_without_gpu() -> str:
-    """The version of torch where it can use no GPU; "" where it can."""
-    return "" if torch.accelerator.is_available() else str(torch.__version__)
+def blindness() -> list[str]:
+    """That torch cannot use the GPU that each trial has; nothing where it can."""
+    if torch.accelerator.is_available():
+        return []
+    return [
+        f"resources.gpus: a trial has a GPU, but torch {torch.__version__} cannot use it, so it trains on "
+        "the CPU: install torch for this GPU and its driver, or say `resources: {gpus: 0}`"
+    ]
 
 
 def describe_device(device: Any) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
 from search_spaces.wording import did_you_mean
 from sweeps.sweep_file.spec import CLASSES, SweepSpec
 from sweeps.training.command_line import TrialCLI
@@ -57,6 +59,20 @@ class Outline:
                 return f"is set by a link from {' and '.join(sources)}: vary that instead"
         return None
 
+    def overruled(self, base: Mapping[str, Any], resolved: str) -> Iterator[str]:
+        """What is given and a link sets to something else, without a word of LightningCLI's; a line each.
+
+        Args:
+            base: The configuration that is given.
+            resolved: What the parser makes of it, as YAML.
+        """
+        used = yaml.safe_load(resolved) if self.links else {}
+        for target, sources in self.links.items():
+            given, becomes = _at(base, target), _at(used, target)
+            if None not in (given, becomes) and given != becomes:
+                origin = " and ".join(sources)
+                yield f"{target}: {given!r} is not heeded, the link from {origin} makes it {becomes!r}"
+
     def _problems(self, node: Mapping[str, Any], at: str) -> Iterator[tuple[str, str]]:
         known = self._below(at)
         for key, value in node.items():
@@ -85,6 +101,12 @@ class Outline:
             return not_accepted(self.owners.get(at, at), key, known)
         near = did_you_mean(key, [*known, *SweepSpec.model_fields])
         return f"unknown key{near}; the command line knows {', '.join(known)}"
+
+
+def _at(config: Any, path: str) -> Any:
+    for key in path.split("."):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config
 
 
 def _links(parser: Any) -> Iterator[tuple[str, list[str]]]:
