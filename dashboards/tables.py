@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -17,6 +18,9 @@ _ALL_UP_TO = 100
 _BEST, _LATEST = 20, 20
 # So many parameters or metrics stand in a line, each value in so many characters.
 _MOST, _LONGEST = 20, 60
+_GAP = 2
+_LINES = 3
+"""The most that the parameters of a trial may take beside its other columns."""
 
 
 def list_table(sweeps: Sequence[SweepSummary]) -> RenderableType:
@@ -77,11 +81,11 @@ def _front(sweep: Sweep) -> list[RenderableType]:
     how = "better than all others" if count == 1 else "none of them better in everything"
     head = Text(f"Pareto front: {counted(count, 'trial')}, {how}{more}", "bold")
     names = [metric for metric, _ in sweep.summary.objectives]
-    table = _table("trial", *names, "parameters")
+    table = _LongTable("trial", *names, "parameters")
     short = _short_names(sweep)
     for trial in shown:
-        values = (f"{value:.5g}" for value in trial.values)
-        table.add_row(str(trial.number), *values, Text(_params(trial, short)))
+        values = (Text(f"{value:.5g}") for value in trial.values)
+        table.rows.append([Text(str(trial.number)), *values, Text(_params(trial, short))])
     return [head, table]
 
 
@@ -113,20 +117,18 @@ def _trials(sweep: Sweep) -> list[RenderableType]:
     ]
 
 
-def _trial_table(sweep: Sweep, trials: Iterable[Trial]) -> Table:
+def _trial_table(sweep: Sweep, trials: Iterable[Trial]) -> RenderableType:
     several = [metric for metric, _ in sweep.summary.objectives[1:]]
     values = [sweep.summary.metric, *several] if several else ["value"]
-    table = _table("trial", "state", *values, "validations", "took", "parameters")
+    table = _LongTable("trial", "state", *values, "validations", "took", "parameters")
     short = _short_names(sweep)
     for trial in trials:
         about = Text(_params(trial, short))
         if reason := _reason(trial):
             about.append(f"\n{reason}" if about else reason, STYLES.get(trial.state, ""))
-        table.add_row(
-            str(trial.number), Text(_state(sweep, trial.state), STYLES.get(trial.state, "")),
-            *_values(trial, len(values)),
-            str(len(trial.intermediate)), duration_text(trial.seconds), about,
-        )  # fmt: skip
+        plain = [*_values(trial, len(values)), str(len(trial.intermediate)), duration_text(trial.seconds)]
+        state = Text(_state(sweep, trial.state), STYLES.get(trial.state, ""))
+        table.rows.append([Text(str(trial.number)), state, *map(Text, plain), about])
     return table
 
 
@@ -144,8 +146,44 @@ def _reason(trial: Trial) -> str:
     return "; ".join(n.partition(": ")[0] if n.startswith("stopped early at ") else n for n in notes)
 
 
+class _LongTable:
+    """A table whose last column is long: where it would be many short lines a row, they stand below it.
+
+    Attributes:
+        rows: The cells of each.
+    """
+
+    def __init__(self, *columns: str) -> None:
+        self._columns, self.rows = columns, list[list[Text]]()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        *rest, last = range(len(self._columns))
+        cells = [[Text(column) for column in self._columns], *self.rows]
+        widths = [max(row[column].cell_len for row in cells) for column in rest]
+        room = options.max_width - sum(width + _GAP for width in widths)
+        longest = max((len(row[last].plain.partition("\n")[0]) for row in self.rows), default=0)
+        if longest <= _LINES * room or room < 0:
+            table = _table(*self._columns)
+            for row in self.rows:
+                table.add_row(*row)
+            yield table
+            return
+        yield self._line(self._columns[:last], widths, "bold")
+        for row in self.rows:
+            yield self._line(row[:last], widths)
+            yield Padding(row[last], (0, 0, 0, widths[0] + _GAP))
+
+    @staticmethod
+    def _line(cells: Sequence[str | Text], widths: Sequence[int], style: str = "") -> Table:
+        line = Table(box=None, padding=(0, _GAP, 0, 0), show_header=False)
+        for width in widths:
+            line.add_column(min_width=width, style=style, overflow="fold")
+        line.add_row(*cells)
+        return line
+
+
 def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    table = Table(box=None, padding=(0, _GAP, 0, 0), header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")
     return table

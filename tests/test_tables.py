@@ -79,6 +79,21 @@ def test_a_front_of_one_trial_beats_all_others() -> None:
     assert "Pareto front: 1 trial, better than all others" in shown
 
 
+def test_many_parameters_stand_below_their_trial_where_they_find_no_room_beside_it() -> None:
+    params = {f"model.init_args.parameter_{n}": 0.25 for n in range(12)}
+    sweep = sweep_record([trial_record(n, "complete", 0.5, params=params) for n in range(2)])
+    wide, narrow, tiny = (printed(tables.status_table(sweep), width=width) for width in (200, 80, 30))
+    [beside] = [line for line in wide if line.startswith("1 ")]
+    assert "parameter_0=0.25" in beside
+    at = narrow.index(next(line for line in narrow if line.startswith("1 ")))
+    assert "parameter" not in narrow[at]
+    below = narrow[at + 1 : at + 6]
+    assert all(line.startswith("       parameter_") for line in below[:4])
+    assert "".join(below).count("=0.25") == 12
+    assert max(map(len, narrow)) <= 80
+    assert "".join("".join(tiny).split()).count("=0.25") == 2 * 12  # broken, but there
+
+
 def test_very_many_parameters_and_metrics_keep_to_a_line() -> None:
     params, metrics = {f"p{n}": "x" * 1_000 for n in range(300)}, {f"m{n}": 0.5 for n in range(500)}
     trial = trial_record(0, "complete", 0.5, params=params, metrics=metrics)
