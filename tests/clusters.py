@@ -46,6 +46,10 @@ class Nodes:
         """Ends a node, or kills it without a word."""
         self._do("kill" if kill else "remove", number)
 
+    def drain(self, number: int) -> None:
+        """Announces the end of a node, which takes nothing new from then on."""
+        self._do("drain", number)
+
     def raylets(self) -> list[int]:
         """The processes that stand for its nodes."""
         found = subprocess.run(
@@ -96,6 +100,14 @@ def main() -> None:
                 cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **argument)
             )
             answer = [len(nodes) - 1, cluster.address]
+        elif order == "drain":
+            subprocess.run(
+                [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,
+                 "--node-id", nodes[argument].node_id, "--reason", "DRAIN_NODE_REASON_PREEMPTION",
+                 "--reason-message", "maintenance", "--deadline-remaining-seconds", "600"],
+                check=True, stdout=subprocess.DEVNULL,
+            )  # fmt: skip
+            answer = []
         else:
             cluster.remove_node(nodes[argument], allow_graceful=order == "remove")
             answer = []

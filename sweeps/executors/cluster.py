@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private.state import available_resources_per_node
+from ray._private.state import available_resources_per_node, state
 from ray.exceptions import RayError, RayTaskError
 
 from sweeps.errors import ClusterLost, UserError
@@ -229,15 +229,24 @@ def nodes() -> dict[str, NodeState]:
         ClusterLost: It has ended, or this machine's part of it has.
     """
     states: list[dict[str, Any]] = asked(ray.nodes)
+    drained: dict[str, int] = asked(state.get_draining_nodes)
     here = ray.get_runtime_context().get_node_id()
     if not any(node["Alive"] and node["NodeID"] == here for node in states):  # nothing that is asked begins
         raise ClusterLost("Ray's own process on this machine was killed; `sweeps resume` goes on")
     free: dict[str, dict[str, float]] = asked(available_resources_per_node)
     return {
-        node["NodeID"]: NodeState(node["Resources"], free.get(node["NodeID"], {}))
+        (name := node["NodeID"]): NodeState(
+            node["Resources"], free.get(name, {}), name in drained, node["NodeManagerAddress"]
+        )
         for node in states
         if node["Alive"]
     }
+
+
+def node_of(actor: Any) -> str:
+    """The node of an actor, also of one that has died; "" if it had none."""
+    about: dict[str, Any] = asked(lambda: state.actor_table(actor._actor_id.hex()))
+    return str(about.get("Address", {}).get("NodeID", ""))
 
 
 def ray_reason(error: BaseException) -> str:

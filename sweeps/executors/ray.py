@@ -209,6 +209,7 @@ class RayExecutor:
             event = self._give_up(slot, f"the worker process died: {ray_reason(error)}", lost=True)
         else:
             self._workers.look_at_code(slot)
+            self._workers.note(slot, event)
         if isinstance(event, Outcome):
             event = replace(event, code=slot.code or {})
             if event.fault:  # what it holds on the GPU stays there as long as its process
@@ -248,7 +249,7 @@ class RayExecutor:
     def _fill(self) -> None:
         """Gives what waits to the workers that are free, and asks for more workers where more is wanted."""
         for slot in self._workers.free:
-            if len(self._workers.slots) > self._workers.most:
+            if len(self._workers.slots) > self._workers.most or slot.node in self._workers.closed:
                 self._workers.end(slot)
             elif self._waiting and slot.node and not self._is_held:
                 assignment = self._waiting.popleft()

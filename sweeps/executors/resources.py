@@ -13,10 +13,19 @@ ACCELERATOR = "accelerator_type:"
 
 @dataclass(frozen=True)
 class NodeState:
-    """A living node: what it has, and what of that nobody has taken."""
+    """A living node: what it has, and what of that nobody has taken.
+
+    Attributes:
+        total: What it has.
+        free: What of that nobody has taken.
+        is_drained: It is about to go, so nothing that is asked of it begins.
+        place: How a person knows it: its address.
+    """
 
     total: Node
     free: Node
+    is_drained: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)

@@ -14,17 +14,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import ActorDiedError, RayError
 
 from sweeps.errors import UserError
 from sweeps.executors import TrialFunction
-from sweeps.executors.cluster import nodes, ray_reason
+from sweeps.executors.cluster import node_of, nodes, ray_reason
+from sweeps.executors.left_out import LeftOut
 from sweeps.executors.life import lives
 from sweeps.executors.orphans import called, guarded
-from sweeps.executors.resources import ACCELERATOR, Need, room
+from sweeps.executors.resources import ACCELERATOR, Need, NodeState, room
 from sweeps.executors.sources import Sources
 from sweeps.provenance import imported_sources
-from sweeps.records import Outcome, State, Timing
+from sweeps.records import Event, Outcome, Report, State, Timing
 from sweeps.training.worker import Worker
 
 LOOK_SECONDS = 1.0
@@ -32,6 +33,9 @@ LOOK_SECONDS = 1.0
 
 MOST_STARTS = 4
 """How many workers may die before the first trial; some are preempted."""
+
+NODE = "ray.io/node-id"
+"""The label with which Ray names each node."""
 
 PATIENT_LOOKS = 3
 ANSWER_SECONDS = 5.0
@@ -53,6 +57,7 @@ class Slot:
         since: When it was asked for, or became idle, on the same clock.
         code: The modules that it has otherwise than the sweep, see `Outcome.code`; None if that is not known.
         looked_at: The trial at which that was asked last.
+        has_validated: Its trial has, since it is there.
     """
 
     name: str
@@ -64,12 +69,14 @@ class Slot:
     since: float = field(default_factory=time.monotonic)
     code: dict[str, str] | None = None
     looked_at: int | None = None
+    has_validated: bool = False
     _began: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
     """When its trial did, on the clocks that people read and that nobody sets."""
 
     def begin(self, number: int, seconds: float) -> None:
         """Notes a trial that it trains from now on, and how long that may take."""
         self.trial, self._began = number, (time.time(), time.monotonic())
+        self.has_validated = False
         self.deadline = self._began[1] + seconds
 
     def failed(self, reason: str, *, lost: bool) -> Outcome:
@@ -96,6 +103,7 @@ class Workers:
         capacity: How many there can be at present.
         look_at: When to look at the cluster again, on the monotonic clock.
         sources: What they import.
+        closed: The nodes that get no further trial: they are about to go, or are left out.
     """
 
     def __init__(
@@ -109,9 +117,10 @@ class Workers:
         self._make_trial_function = functools.partial(guarded, make_trial_function)
         self._need, self._idle_seconds = need, idle_seconds
         kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
-        self._actor_class = ray.remote(Worker).options(num_cpus=need.cpus, num_gpus=need.gpus, resources=kind)
+        self._options = {"num_cpus": need.cpus, "num_gpus": need.gpus, "resources": kind}
         self._asked, self._deaths, self._rests_until = 0, 0, 0.0
         self._say, self.sources = say, Sources(say)
+        self._left_out, self._nodes, self.closed = LeftOut(say), dict[str, NodeState](), set[str]()
         self.slots: list[Slot] = []
         self.most, self.capacity, self.look_at = most, 0, 0.0
 
@@ -125,8 +134,28 @@ class Workers:
         now = time.monotonic()
         self.look_at = now + LOOK_SECONDS
         unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in self.slots)
-        there_can_be = room(self._need, nodes(), [slot.node for slot in self.slots], unseen)
+        self._nodes, left_out = nodes(), self._left_out.names()
+        self.closed = {name for name, node in self._nodes.items() if node.is_drained or name in left_out}
+        there_can_be = room(self._need, self._open, [slot.node for slot in self.slots], unseen)
         self.capacity = int(min(self.most, there_can_be))
+
+    @property
+    def _open(self) -> dict[str, NodeState]:
+        """The nodes where a trial may begin."""
+        fits = self._need.fits
+        return {n: node for n, node in self._nodes.items() if n not in self.closed and fits(node.total)}
+
+    def note(self, slot: Slot, event: Event) -> None:
+        """Sees whether trials begin well on a node, or fail there and not elsewhere."""
+        if isinstance(event, Report) and not slot.has_validated:
+            slot.has_validated = True
+            self._left_out.begins_well(slot.node)
+        if not isinstance(event, Outcome) or event.state is not State.FAILED or event.fault == "oom":
+            return
+        if not slot.has_validated and slot.node in self._nodes:
+            place = self._nodes[slot.node].place
+            self._left_out.fails(slot.node, place, event.reason, self._open)
+            self.look()
 
     def grow(self, wanted: float) -> None:
         """Asks for more where more are wanted and can be.
@@ -142,24 +171,38 @@ class Workers:
                 self._rest()
             name = f"worker-{self._asked}"
             self._asked += 1
-            actor: Any = self._actor_class.remote(self._make_trial_function, name)
+            other = {"label_selector": {NODE: f"!in({','.join(sorted(self.closed))})"}} if self.closed else {}
+            kind = ray.remote(Worker).options(**self._options, **other)
+            actor: Any = kind.remote(self._make_trial_function, name)
             self.slots.append(Slot(name, actor, actor.call.remote(_node_id)))
 
     def welcome(self, slot: Slot) -> None:
-        """Takes in one that has answered for the first time.
+        """Takes in one that has answered for the first time, or ends one that raised, with its node left out.
 
         Raises:
-            RayError: It died on its way; it is not one of the slots any more.
+            RayError: It died on its way otherwise; it is not one of the slots any more.
         """
         reference, slot.pending = slot.pending, None
         try:
             slot.node, slot.since = ray.get(reference), time.monotonic()
-        except RayError:
-            self._deaths += 1
-            self._rest()
+        except RayError as error:
+            is_the_nodes = self._is_the_nodes(slot, error)
             self.end(slot)
-            raise
-        self._deaths = 0
+            if not is_the_nodes:
+                self._deaths += 1
+                self._rest()
+                raise
+            self.look()
+        else:
+            self._deaths = 0
+            self._left_out.say()
+
+    def _is_the_nodes(self, slot: Slot, error: RayError) -> bool:
+        """Whether one died on its way since something is not right with its node, which is left out then."""
+        if not (isinstance(error, ActorDiedError) and error.actor_init_failed):
+            return False
+        place = self._nodes[node].place if (node := node_of(slot.actor)) in self._nodes else node
+        return self._left_out.cannot_begin(node, place, ray_reason(error), self._open)
 
     def first_ready(self, wanted: float) -> Slot:
         """Waits for one, and says so if others have taken all that it needs; for use before the first trial.

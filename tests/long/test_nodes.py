@@ -1,0 +1,91 @@
+"""Real sweeps on a cluster of which a node is not as the others, or is about to go."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from dashboards import load
+from tests.clusters import Nodes, wait_for
+from tests.test_cli import sweep_file
+
+MINE = """
+import os
+from pathlib import Path
+from tests.modules import Data, Slow
+
+class Noted(Slow):
+    def on_fit_start(self):
+        with open(os.environ["NOTES"], "a") as file:
+            file.write(os.environ["NODE"])
+
+class Mounted(Data):
+    def setup(self, stage):
+        mount = os.environ.get("MOUNT")
+        if mount and not Path(mount).exists():
+            raise FileNotFoundError(f"{mount}: no data")
+        super().setup(stage)
+"""
+
+
+def launched(folder: Path, address: str) -> "subprocess.Popen[str]":
+    """A sweep that was started on a cluster, with what it prints in `output.txt`."""
+    output = (folder / "output.txt").open("w")
+    # This process may be connected to another cluster, and Ray leaves that one's token in its environment.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sweeps.cli", "launch", "small.yaml", "--address", address],
+        cwd=folder, env=environment | {"COLUMNS": "300"}, stdout=output, stderr=output, text=True,
+    )  # fmt: skip
+
+
+def test_nodes_that_are_not_as_the_others_get_no_trials(tmp_path: Path) -> None:
+    """One of them has a torch that cannot be imported; of another the mount with the data goes."""
+    broken, mount = tmp_path / "broken", tmp_path / "mount"
+    (broken / "torch").mkdir(parents=True)
+    (broken / "torch" / "__init__.py").write_text("raise ImportError('libcudart.so: no such file')\n")
+    mount.touch()
+    nodes = Nodes(
+        {"num_cpus": 1},
+        {"num_cpus": 6, "env_vars": {"PYTHONPATH": str(broken)}},
+        {"num_cpus": 1, "env_vars": {"MOUNT": str(mount)}},
+    )
+    (tmp_path / "mine.py").write_text(MINE)
+    sweep_file(
+        tmp_path, budget={"trials": 24}, data={"class_path": "mine.Mounted"},
+        model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.3}},
+    )  # fmt: skip
+    with launched(tmp_path, nodes.address) as process:
+        wait_for(lambda: "[4/24]" in (tmp_path / "output.txt").read_text())
+        mount.unlink()
+        assert process.wait(200) == 0
+    nodes.close()
+    printed = (tmp_path / "output.txt").read_text()
+    assert printed.count("workers cannot begin there: ImportError: libcudart.so: no such file") == 1
+    assert printed.count("trials in a row failed there before the first validation, elsewhere 0 of ") == 1
+    states = [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]
+    assert 2 <= states.count("failed") <= 8
+    assert states.count("complete") == 24 - states.count("failed")
+
+
+def test_a_node_that_is_drained_gets_no_further_trial(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.touch()
+    nodes = Nodes(*({"num_cpus": 1, "env_vars": {"NODE": node, "NOTES": str(notes)}} for node in "ab"))
+    (tmp_path / "mine.py").write_text(MINE)
+    sweep_file(
+        tmp_path, budget={"trials": 500}, model={"class_path": "mine.Noted", "init_args": {"seconds": 0.5}}
+    )
+    with launched(tmp_path, nodes.address) as process:
+        try:
+            wait_for(lambda: set(notes.read_text()) == {"a", "b"})
+            nodes.drain(1)
+            wait_for(lambda: notes.read_text().endswith("aaa"))  # both have gone on until it was seen
+            before = notes.read_text()
+            wait_for(lambda: len(notes.read_text()) > len(before) + 5)
+        finally:
+            process.terminate()
+        assert process.wait(60) == 143
+    nodes.close()
+    assert notes.read_text().count("b") == before.count("b")
+    assert "failed" not in [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]

@@ -1,0 +1,78 @@
+"""Nodes that get no trial for a while; a real sweep on one is in `tests.long`."""
+
+import pytest
+
+from sweeps.executors.left_out import LeftOut
+
+NODES = ("good", "bad", "other")
+
+
+def tried(there: LeftOut, node: str, *, well: int = 0, failed: int = 0) -> None:
+    """So many trials began well on a node, and then so many failed."""
+    for _ in range(well):
+        there.begins_well(node)
+    for _ in range(failed):
+        there.fails(node, f"10.0.0.{node}", "no data", set(NODES) - there.names())
+
+
+@pytest.mark.parametrize(
+    ("elsewhere_well", "elsewhere_failed", "enough"),
+    [
+        pytest.param(4, 0, 4, id="few began well elsewhere"),
+        pytest.param(200, 0, 2, id="many did"),
+        pytest.param(5000, 0, 2, id="never after a single one"),
+        pytest.param(60, 30, 7, id="a third fails everywhere"),
+    ],
+)
+def test_a_node_is_left_out_once_chance_does_not_explain_its_failures(
+    elsewhere_well: int, elsewhere_failed: int, enough: int
+) -> None:
+    said: list[str] = []
+    there = LeftOut(said.append)
+    tried(there, "good", failed=elsewhere_failed)
+    tried(there, "good", well=elsewhere_well)
+    tried(there, "bad", well=3, failed=enough - 1)
+    assert not there.names()
+    tried(there, "bad", failed=1)
+    assert there.names() == {"bad"}
+    [line] = said
+    assert line.startswith(
+        f"no trial for 10 minutes on node 10.0.0.bad: {enough} trials in a row failed there"
+    )
+    assert line.endswith(f"elsewhere {elsewhere_failed} of {elsewhere_failed + elsewhere_well}: no data")
+
+
+def test_nothing_is_left_out_while_trials_fail_everywhere() -> None:
+    there = LeftOut(pytest.fail)
+    for _ in range(100):
+        tried(there, "bad", failed=1)
+        tried(there, "good", failed=1)
+    assert not there.names()
+
+
+def test_the_last_node_is_never_left_out() -> None:
+    there = LeftOut(pytest.fail)
+    assert there.cannot_begin("bad", "10.0.0.2", "no torch", {"bad", "good"})
+    assert there.cannot_begin("bad", "10.0.0.2", "no torch", {"good"})
+    assert not there.cannot_begin("good", "10.0.0.1", "no torch", {"good"})
+    assert there.names() == {"bad"}
+
+
+def test_a_node_is_tried_again_and_left_out_again_at_once_if_nothing_has_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def clock(now: float) -> None:
+        monkeypatch.setattr("sweeps.executors.left_out.time.monotonic", lambda: now)
+
+    clock(0.0)
+    there = LeftOut(lambda _: None)
+    tried(there, "good", well=20)
+    tried(there, "bad", failed=3)
+    assert there.names() == {"bad"}
+    clock(601.0)
+    assert not there.names()
+    tried(there, "bad", failed=1)
+    assert there.names() == {"bad"}
+    clock(1300.0)
+    tried(there, "bad", well=1, failed=1)
+    assert not there.names()
