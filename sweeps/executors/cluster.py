@@ -179,7 +179,7 @@ def _join_shared(there: Shared) -> None:
     forget_token()
     environment = {} if there.python == sys.executable else {"py_executable": sys.executable}
     try:
-        ray.init(address=there.address, runtime_env=environment or None, **local.QUIET)
+        local.connect(address=there.address, runtime_env=environment or None)
     except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
         reason = " ".join(str(error.__cause__ or error).split())[:300]
         raise UserError(
@@ -215,7 +215,7 @@ def _join(address: str, source: str, folders: Sequence[str]) -> tuple[str, ...]:
         with tempfile.TemporaryDirectory() as folder:
             archive = Path(folder) / "code.zip"
             names = pack(folders, archive)
-            ray.init(address=address, runtime_env={"working_dir": str(archive)}, **local.QUIET)
+            local.connect(address=address, runtime_env={"working_dir": str(archive)})
     except (RayError, RuntimeError, ConnectionError, ValueError, OSError) as error:
         lines = [line.strip() for line in str(error.__cause__ or error).splitlines() if line.strip()]
         raise UserError(f"{place}: the Ray cluster cannot be joined: {' '.join(lines)[:400]}") from None

@@ -13,6 +13,7 @@ import ray
 import ray._private.parameter
 import ray._private.worker
 from ray._common.utils import get_default_ray_temp_dir
+from ray._private import ray_constants
 from ray._private.node import Node
 from ray._private.utils import get_num_cpus
 
@@ -38,6 +39,8 @@ UNWATCHED = {"task_events_report_interval_ms": 0}
 """No events of tasks for Ray's dashboard, which is off; a process that leaves would wait to send the last."""
 
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+
+OF_UV = "RAY_ENABLE_UV_RUN_RUNTIME_ENV"
 # Ray prints what a dead node had logged on stdout all the same, where a program may read JSON.
 ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
@@ -79,7 +82,22 @@ def _start(options: dict[str, Any]) -> None:
         "num_cpus": int(there["CPU"]), "num_gpus": int(there["GPU"]), "_temp_dir": _folder(),
     }  # fmt: skip
     with _spare(), _same_group():
-        ray.init(**QUIET | settings | {"_system_config": UNWATCHED} | options)
+        connect(**settings | {"_system_config": UNWATCHED} | options)
+
+
+def connect(**options: Any) -> None:
+    """Connects this process to a cluster, a new one or one that is there.
+
+    Where a parent is `uv run`, Ray would start each worker with `uv run` and send it the current folder,
+    data included, or refuse to where it gets our copy of the code. The workers have this process's packages
+    without that, or those of their nodes; who wants it all the same sets Ray's variable for it.
+    """
+    before = getattr(ray_constants, OF_UV)
+    setattr(ray_constants, OF_UV, before and OF_UV in os.environ)
+    try:
+        ray.init(**QUIET | options)
+    finally:
+        setattr(ray_constants, OF_UV, before)
 
 
 def token() -> str:
