@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from dashboards import load
 from tests.clusters import Nodes, wait_for
 from tests.test_cli import sweep_file
@@ -66,6 +68,39 @@ def test_nodes_that_are_not_as_the_others_get_no_trials(tmp_path: Path) -> None:
     states = [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials]
     assert 2 <= states.count("failed") <= 8
     assert states.count("complete") == 24 - states.count("failed")
+
+
+def test_a_node_that_does_not_share_the_folder_of_the_files_is_refused(tmp_path: Path) -> None:
+    """Logs and checkpoints would be written there, found by nobody."""
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("this user may not hide a folder from a process")
+    nodes = Nodes({"num_cpus": 0})
+    sweep_file(tmp_path, model={"class_path": "tests.modules.Line"})
+    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--address", nodes.address, "--block"]
+    hidden = [
+        "unshare",
+        "-m",
+        "bash",
+        "-c",
+        'mount -t tmpfs none "$1" && exec "${@:2}"',
+        "bash",
+        str(tmp_path),
+    ]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    with subprocess.Popen([*hidden, *ray, "--num-cpus", "1"], env=environment,
+                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as node:  # fmt: skip
+        try:
+            wait_for(lambda: len(nodes.raylets()) == 2)
+            with launched(tmp_path, nodes.address) as process:
+                assert process.wait(100) == 2
+        finally:
+            node.terminate()
+    nodes.close()
+    assert (
+        f"files: {tmp_path}/sweep-files/small is not shared with this node"
+        in (tmp_path / "output.txt").read_text()
+    )
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["output.txt", "small.yaml", "tests"]
 
 
 def test_a_node_that_is_drained_gets_no_further_trial(tmp_path: Path) -> None:
