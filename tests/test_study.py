@@ -382,6 +382,17 @@ def test_a_failed_trial_goes_on_as_often_as_the_specification_grants() -> None:
     assert study.counts == {State.FAILED: 1}
 
 
+def test_workers_of_a_trial_that_comes_further_each_time_may_be_lost_any_number_of_times() -> None:
+    study = fakes.study(fakes.spec(retries={"lost_workers": 1}))
+    number = ask(study).number
+    for step in range(1, 5):
+        study.should_stop(Report(number, step, 0.5))
+        study.tell(Outcome(number, State.FAILED, reason="preempted", lost=True))
+        assert ask(study).known_step == step
+    study.tell(Outcome(number, State.FAILED, reason="preempted", lost=True))  # without a validation since
+    assert study.counts == {State.FAILED: 1}
+
+
 def test_a_sweep_ends_when_more_trials_failed_than_it_allows() -> None:
     study = fakes.study(fakes.spec(max_failed_trials=1))
     for state in (State.COMPLETE, State.FAILED, State.FAILED):

@@ -1,22 +1,19 @@
 """Which attempt follows one that failed: with its configuration, with a smaller one, or none.
 
 Attempts that lost their worker, that raised and that ran out of memory are three things: each has its own
-limit.
+limit, of lost workers in a row without a validation between.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sweeps.oom import Shrinking
 from sweeps.records import Assignment, Outcome, State
 from sweeps.study.outcomes import CODE
 from sweeps.study.running import Running
 from sweeps.sweep_file.spec import SweepSpec
-
-if TYPE_CHECKING:
-    import optuna
 
 ATTRIBUTE = "oom"
 """The trial attribute with the batches and precisions that did not fit."""
@@ -33,6 +30,7 @@ class Retrying:
         self._spec, self._retries = spec, spec.retries
         self._shrinking = Shrinking(spec.oom, spec.space)
         self._losses: Counter[int] = Counter()
+        self._lost_at: dict[int, int] = {}  # the last validation before
         self._exceptions: Counter[int] = Counter()
         self._originals: dict[int, dict[str, Any]] = {}
 
@@ -51,7 +49,7 @@ class Retrying:
     def again(self, running: Running, outcome: Outcome) -> Assignment | None:
         """The next attempt after one that failed, also in the study; None if the trial is at its end."""
         with running.unless_taken():
-            if again := self._next(running.trial, running.assignment, outcome):
+            if again := self._next(running, outcome):
                 attempt = running.assignment.attempt + 1
                 running.trial.set_user_attr("attempt", attempt)
                 running.trial.set_user_attr("config", again.config)
@@ -73,7 +71,8 @@ class Retrying:
     def _most(self, outcome: Outcome) -> int:
         return self._retries.lost_workers if outcome.lost else self._retries.exceptions
 
-    def _next(self, trial: "optuna.Trial", assignment: Assignment, outcome: Outcome) -> Assignment | None:
+    def _next(self, running: Running, outcome: Outcome) -> Assignment | None:
+        trial, assignment = running.trial, running.assignment
         if self.is_never_granted(outcome):
             return None
         if self._is_shrunk(outcome):
@@ -82,6 +81,11 @@ class Retrying:
             config = self._shrinking.smaller(self._originals[assignment.number], assignment.config)
             return None if config is None else self._with(assignment, config)
         counts = self._losses if outcome.lost else self._exceptions
+        if outcome.lost:
+            before = self._lost_at.get(assignment.number, 0)
+            self._lost_at[assignment.number] = running.known_step
+            if running.known_step > before:  # a long trial may lose any number of machines that are preempted
+                counts[assignment.number] = 0
         counts[assignment.number] += 1
         return assignment if counts[assignment.number] <= self._most(outcome) else None
 

@@ -69,7 +69,7 @@ class Resources(Section):
 
 
 class Retries(Section):
-    """How often a trial may go on from its checkpoint after it raised, and after its worker was lost."""
+    """How often a trial may go on after it raised, and after workers were lost with no validation between."""
 
     exceptions: Annotated[int, Field(ge=0)] = 0
     lost_workers: Annotated[int, Field(ge=0)] = 5
