@@ -171,7 +171,8 @@ class _LongTable:
         yield self._line(self._columns[:last], widths, "bold")
         for row in self.rows:
             yield self._line(row[:last], widths)
-            yield Padding(row[last], (0, 0, 0, widths[0] + _GAP))
+            if row[last]:
+                yield Padding(row[last], (0, 0, 0, widths[0] + _GAP))
 
     @staticmethod
     def _line(cells: Sequence[str | Text], widths: Sequence[int], style: str = "") -> Table:

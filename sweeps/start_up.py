@@ -3,9 +3,7 @@
 import functools
 import os
 import signal
-import tempfile
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -13,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sweeps.context import Inspection, TrialContext
-from sweeps.executors import TrialFunction, code
+from sweeps.executors import TrialFunction, code, shared_folder
 from sweeps.interruption import Interrupted, raise_again, signals_raise
 from sweeps.planning.places import Places
 from sweeps.planning.plan import (
@@ -30,8 +28,6 @@ from sweeps.sweep_file.spec import SweepSpec
 
 if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
-
-SHOWN_SECONDS = 5.0
 
 Say = Callable[[str], None]
 """Takes a line that a person should see."""
@@ -70,8 +66,9 @@ def workers(
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
         environment = {} if code.is_copy(folders) else dict(os.environ)
         make = functools.partial(make_trial_function, context, environment)
-        if code.is_copy(folders) and not where.store:
-            make = functools.partial(make_beside, stack.enter_context(marked(where.files)), where.files, make)
+        if where.storage and code.is_copy(folders) and not where.store:  # range tests alone keep no files
+            there = stack.enter_context(shared_folder.marked(where.files))
+            make = functools.partial(shared_folder.make_there, there, where.files, make)
         executor = RayExecutor(
             make,
             slots=spec.concurrency,
@@ -98,29 +95,6 @@ def _prepare() -> None:
     imported("sweeps.storages.storage").rehearse()
     for name in ("scipy.stats", "mlflow"):  # for quasi-random numbers, for the records
         imported(name)
-
-
-@contextmanager
-def marked(files: Path) -> Iterator[str]:
-    """The name of a file beside the sweep's, by which workers know that they share the folder."""
-    there = next(folder for folder in (files, *files.parents) if folder.is_dir())
-    with tempfile.NamedTemporaryFile(prefix=".sweeps-", dir=there) as mark:
-        yield mark.name
-
-
-def make_beside(mark: str, files: Path, make: Callable[[], TrialFunction]) -> TrialFunction:
-    """Makes what trains, in a worker that sees the mark; a shared folder may show late what is new in it.
-
-    Raises:
-        FileNotFoundError: It does not, so logs and checkpoints would stay on its node.
-    """
-    until = time.monotonic() + SHOWN_SECONDS
-    while not Path(mark).exists():
-        if time.monotonic() > until:
-            what = "name a folder that all nodes share, or an address such as s3://bucket/sweeps"
-            raise FileNotFoundError(f"files: {files} is not shared with this node; {what}")
-        time.sleep(SHOWN_SECONDS / 10)
-    return make()
 
 
 def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -> TrialFunction:

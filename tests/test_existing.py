@@ -126,6 +126,9 @@ def test_callbacks_may_be_added_to_those_of_the_configuration_and_searched(tmp_p
         search_space=space,
     )
     assert spec.trainer["callbacks"] == [theirs, ours]
+    for changes in ({"config": None}, {}):  # neither has any
+        other = loaded(tmp_path, {"data": "my.Data"}, model="my.Net", trainer={"callbacks+": ours}, **changes)
+        assert other.trainer["callbacks"] == [ours]
     assert spec.space.configure(spec.base, {path: 5})["trainer"]["callbacks"][1]["init_args"] == {
         "patience": 5
     }

@@ -478,6 +478,15 @@ def test_an_end_that_only_the_journal_has_ends_its_trial_unless_another_attempt_
     assert ask(again).attempt == 0
 
 
+def test_failures_that_only_the_journal_has_are_those_of_before_a_resume() -> None:
+    spec = fakes.spec(max_failed_trials=1)
+    study = fakes.study(spec)
+    failed = [Outcome(ask(study).number, State.FAILED, reason="no data") for _ in range(3)]
+    again = fakes.Study(fakes.optuna_study(study), spec)
+    assert len(again.adopt(failed)) == 3
+    assert ask(again).attempt == 0  # whoever resumes may have mended it
+
+
 def test_a_trial_whose_driver_died_before_it_looked_at_the_constraints_is_not_trained() -> None:
     spec = fakes.spec(constraints=["model.init_args.x <= 0.2"], budget={"trials": 1})
     study = fakes.study(spec)

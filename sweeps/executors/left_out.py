@@ -26,6 +26,7 @@ class LeftOut:
         self._say, self._unsaid = say, list[str]()
         self._until: dict[str, float] = {}
         self._began_well, self._failed, self._in_a_row = Counter[str](), Counter[str](), Counter[str]()
+        self._trials = set[int]()  # that failed: a further attempt says no more of the node
 
     def names(self) -> set[str]:
         """The nodes that are left out at present."""
@@ -38,17 +39,21 @@ class LeftOut:
         self._began_well[node] += 1
         self._in_a_row[node] = 0
 
-    def fails(self, node: str, place: str, reason: str, open_nodes: Collection[str]) -> None:
+    def fails(self, node: str, trial: int, place: str, reason: str, open_nodes: Collection[str]) -> None:
         """A trial has failed there before its first validation.
 
         How likely one fails is what happens on the other nodes, by Laplace's rule of succession.
 
         Args:
             node: Its name.
+            trial: The trial's number.
             place: How a person knows it.
             reason: Why the trial failed.
             open_nodes: Those that are not left out and could take a trial.
         """
+        if trial in self._trials:
+            return
+        self._trials.add(trial)
         self._failed[node] += 1
         self._in_a_row[node] += 1
         others = [name for name in open_nodes if name != node]
@@ -61,9 +66,9 @@ class LeftOut:
 
     def cannot_begin(self, node: str, place: str, reason: str, open_nodes: Collection[str]) -> bool:
         """A worker has raised on its way there; says whether the node is left out. Who it is, `say` tells."""
+        if not set(open_nodes) - {node}:
+            return False
         if node not in self.names():
-            if not set(open_nodes) - {node}:
-                return False
             self._leave_out(node, f"{place}: workers cannot begin there: {reason}")
         return True
 

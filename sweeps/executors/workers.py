@@ -117,7 +117,9 @@ class Workers:
         self._make_trial_function = functools.partial(guarded, make_trial_function)
         self._need, self._idle_seconds = need, idle_seconds
         kind = {ACCELERATOR + need.accelerator: 0.001} if need.accelerator else {}
-        self._options = {"num_cpus": need.cpus, "num_gpus": need.gpus, "resources": kind}
+        self._actor_class, self._options = ray.remote(Worker), {
+            "num_cpus": need.cpus, "num_gpus": need.gpus, "resources": kind
+        }  # fmt: skip
         self._asked, self._deaths, self._rests_until = 0, 0, 0.0
         self._say, self.sources = say, Sources(say)
         self._left_out, self._nodes, self.closed = LeftOut(say), dict[str, NodeState](), set[str]()
@@ -134,10 +136,14 @@ class Workers:
         now = time.monotonic()
         self.look_at = now + LOOK_SECONDS
         unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in self.slots)
-        self._nodes, left_out = nodes(), self._left_out.names()
-        self.closed = {name for name, node in self._nodes.items() if node.is_drained or name in left_out}
-        there_can_be = room(self._need, self._open, [slot.node for slot in self.slots], unseen)
-        self.capacity = int(min(self.most, there_can_be))
+        self._nodes = nodes()
+        drained = {name for name, node in self._nodes.items() if node.is_drained}
+        self.closed = drained | self._left_out.names()
+        if not self._open:  # better one that is not trusted than none
+            self.closed = drained
+        held = [slot.node for slot in self.slots if slot.node not in self.closed]
+        staying = sum(slot.trial is not None for slot in self.slots if slot.node in self.closed)
+        self.capacity = int(min(self.most, room(self._need, self._open, held, unseen) + staying))
 
     @property
     def _open(self) -> dict[str, NodeState]:
@@ -154,7 +160,7 @@ class Workers:
             return
         if not slot.has_validated and slot.node in self._nodes:
             place = self._nodes[slot.node].place
-            self._left_out.fails(slot.node, place, event.reason, self._open)
+            self._left_out.fails(slot.node, event.number, place, event.reason, self._open)
             self.look()
 
     def grow(self, wanted: float) -> None:
@@ -172,7 +178,7 @@ class Workers:
             name = f"worker-{self._asked}"
             self._asked += 1
             other = {"label_selector": {NODE: f"!in({','.join(sorted(self.closed))})"}} if self.closed else {}
-            kind = ray.remote(Worker).options(**self._options, **other)
+            kind = self._actor_class.options(**self._options, **other)
             actor: Any = kind.remote(self._make_trial_function, name)
             self.slots.append(Slot(name, actor, actor.call.remote(_node_id)))
 
@@ -195,14 +201,17 @@ class Workers:
             self.look()
         else:
             self._deaths = 0
+        if any(other.node for other in self.slots):  # else it may be the code, and ends the launch
             self._left_out.say()
 
     def _is_the_nodes(self, slot: Slot, error: RayError) -> bool:
         """Whether one died on its way since something is not right with its node, which is left out then."""
         if not (isinstance(error, ActorDiedError) and error.actor_init_failed):
             return False
-        place = self._nodes[node].place if (node := node_of(slot.actor)) in self._nodes else node
-        return self._left_out.cannot_begin(node, place, ray_reason(error), self._open)
+        node = node_of(slot.actor)
+        if node not in self._nodes:
+            return False
+        return self._left_out.cannot_begin(node, self._nodes[node].place, ray_reason(error), self._open)
 
     def first_ready(self, wanted: float) -> Slot:
         """Waits for one, and says so if others have taken all that it needs; for use before the first trial.

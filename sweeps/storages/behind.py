@@ -66,11 +66,11 @@ class Behind:
     def then(self, call: Write) -> None:
         """Calls it once all that was put before is written; never, if that fails."""
         with self._change:
+            if not self._waiting:  # else whoever ends the last write before it sees to it
+                self._threads.submit(self._finish, 0)
             self._count += 1
             self._calls.append((self._count, call))
             self._waiting.add(self._count)
-            if len(self._waiting) == 1:  # else whoever ends the last write before it sees to it
-                self._threads.submit(self._finish, 0)
 
     def wait_for_room(self) -> None:
         """Waits until few enough writes wait for a driver to take the next event.

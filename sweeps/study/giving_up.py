@@ -44,13 +44,17 @@ class Failures:
         """A trial has come as far as a validation, so what all of them need is there."""
         self._failed_in_a_row = 0
 
-    def count(self, outcome: Outcome, *, has_validated: bool) -> None:
+    def count(self, outcome: Outcome, *, has_validated: bool, is_earlier: bool = False) -> None:
         """Takes the end of a trial, after its retries; one that a person killed says nothing of the others.
 
         Args:
             outcome: Of the trial.
             has_validated: It has come as far as a validation, in any of its attempts.
+            is_earlier: It ended before a resume; see `recall`.
         """
+        if is_earlier:
+            self.recall(outcome)
+            return
         if outcome.fault == "killed":
             return
         is_another = outcome.state is State.FAILED and not has_validated

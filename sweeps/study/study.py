@@ -217,7 +217,7 @@ class Study:
                 if isinstance(event, Report) and math.isfinite(event.value):
                     self._keep(event)
         ends = [event for event in last.values() if isinstance(event, Outcome)]
-        return [self._end(outcome) for outcome in ends if self._retrying.is_never_granted(outcome)]
+        return [self._end(end, earlier=True) for end in ends if self._retrying.is_never_granted(end)]
 
     @property
     def budget(self) -> Budget:
@@ -274,13 +274,13 @@ class Study:
             return Again(outcome.number, again.attempt, again.change, outcome.reason)
         return self._end(outcome)
 
-    def _end(self, outcome: Outcome) -> Outcome:
+    def _end(self, outcome: Outcome, *, earlier: bool = False) -> Outcome:
         running = self._running.pop(outcome.number)
         outcome = running.end(self._study, outcome)
         if running.is_taken:
             self._say(running.note(outcome))
         self._count(outcome)
-        self.failures.count(outcome, has_validated=running.known_step > 0)
+        self.failures.count(outcome, has_validated=running.known_step > 0, is_earlier=earlier)
         return outcome
 
     def _count(self, outcome: Outcome) -> None:

@@ -23,7 +23,8 @@ RESTING = {"enable_progress_bar": None, "enable_model_summary": None, "num_sanit
 
 GROUP_FILES = (".yaml", ".yml", ".json")
 
-PARTS_OF_TRAINER = ("callbacks", "logger", "plugins", "strategy", "profiler")
+LISTS_OF_TRAINER = ("callbacks", "logger", "plugins")
+PARTS_OF_TRAINER = (*LISTS_OF_TRAINER, "strategy", "profiler")
 """The Trainer's settings that are objects, or lists of some; each may be a file of its own, too."""
 
 CLI_KEYWORDS = (
@@ -53,8 +54,13 @@ def take_config(raw: dict[str, Any], file: str) -> tuple[str, ...]:
         SpecError: The configuration cannot be read or is none.
     """
     given = raw.pop("config", None)
-    if given is None:
-        return ()
+    notes = () if given is None else _merge_config(raw, given, file)
+    if isinstance(raw.get("trainer"), Mapping):  # also where it adds to none
+        raw["trainer"] = merged({}, raw["trainer"])
+    return notes
+
+
+def _merge_config(raw: dict[str, Any], given: Any, file: str) -> tuple[str, ...]:
     name = given if isinstance(given, str) else ""
     found = _read(name, file, "config") if name else given
     if not isinstance(found, Mapping):
@@ -214,7 +220,7 @@ def merged(base: Any, over: Any) -> Any:
         return dict(over)
     for key in [key for key in over if str(key).endswith("+")]:
         before = over.get(name := key[:-1], base.get(name))
-        if isinstance(before, list) or name in PARTS_OF_TRAINER:
+        if isinstance(before, list) or name in LISTS_OF_TRAINER:
             rest = {other: value for other, value in over.items() if other != key}
             over = rest | {name: [*_listed(before), *_listed(over[key])]}
     together = {key: merged(value, over[key]) if key in over else value for key, value in base.items()}

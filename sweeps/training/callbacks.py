@@ -161,8 +161,8 @@ class TrialCallback(StandIn):
         wrong = [metric for metric, value in self._measured.items() if not math.isfinite(value)]
         value = self._measured[wrong[0] if wrong else self._context.metric]
         self._validations += 1
-        # That of averaged weights comes after all that were counted on.
-        last = trainer.should_stop or (self._total is not None and self._validations >= self._total)
+        # That of averaged weights is one more than all that were counted on.
+        last = trainer.should_stop or self._validations in (self._total, (self._total or -1) + 1)
         points = self._points.take()
         self._last_report = Report(self._number, self._validations, value, last=last, points=points)
         self._reporter.send(self._last_report)
