@@ -6,6 +6,7 @@ nothing behind.
 
 import argparse
 import functools
+import gc
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -222,6 +223,7 @@ def _probe_first_valid(
             return index, _probe(context, config, folder, train=train)
         except _InvalidError as invalid:
             reason = str(invalid)
+        gc.collect()  # its model and the frames of the exception hold each other
     rule = (
         f"{len(configs)} configurations, the centre first, were all declared invalid, the last one: {reason}"
     )
