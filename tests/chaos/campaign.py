@@ -58,6 +58,11 @@ def chosen(count: int, dice: random.Random) -> list[list[Point]]:
     return found
 
 
+def is_elsewhere(n: int, kinds: list[Point]) -> bool:
+    """Whether a sweep has its study on PostgreSQL, where that is installed: every fifth that can have it."""
+    return n % 5 == 0 and all(point.target != points.OF_A_FILE for point in kinds)
+
+
 def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
     """Does it, adds each kill that was survived, and says how far it is."""
     dice = random.Random(seed)
@@ -78,8 +83,7 @@ def campaign(kills: list[Kill], folder: Path, count: int, seed: int) -> None:
             pool = stack.enter_context(ThreadPoolExecutor(2))
             plan = chosen(by_point, dice)
             futures = [
-                # every fifth sweep has its study on PostgreSQL, where that is installed
-                (kinds, pool.submit(yards[-1 if n % 5 == 0 else 0].survive, f"p{n}", *kinds))
+                (kinds, pool.submit(yards[-1 if is_elsewhere(n, kinds) else 0].survive, f"p{n}", *kinds))
                 for n, kinds in enumerate(plan)
             ]
             for kinds, future in futures:

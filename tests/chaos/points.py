@@ -89,9 +89,12 @@ STORAGE, MLFLOW = "sweeps.storages.patient_storage:PatientStorage", "mlflow:Mlfl
 ASKER = "sweeps.study.asking:Asker"
 LEASE, TRACKING = "sweeps.control:Lease", "sweeps.tracking.writer:Writer"
 
+OF_A_FILE = "sweeps.storages.storage:_create"
+"""What happens only where the study is in an SQLite file."""
+
 CREATE = [
     Point("create", "sweeps.storages.storage:_connect", "after", 1),
-    Point("create", "sweeps.storages.storage:_create", "after"),
+    Point("create", OF_A_FILE, "after"),
     Point("create", f"{STORAGE}.create_new_study"),
     *(Point("create", f"{STORAGE}.set_study_user_attr", "after", n) for n in range(1, 8)),
     Point("create", f"{OPTUNA}.enqueue_trial", "before", 2),
