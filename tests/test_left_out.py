@@ -105,7 +105,10 @@ def test_trials_that_stay_on_a_closed_node_take_no_place_on_the_others(
     assert (workers.closed, workers.capacity) == ({"bad"}, 4 + 4)
 
 
-def test_where_only_nodes_are_left_that_were_left_out_they_are_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_node_that_is_left_out_is_not_used_while_the_others_are_away(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its trials would fail one after the other, which ends a sweep; the others may only be started again."""
     states = {"good": NodeState({"CPU": 1.0}, {"CPU": 1.0}), "bad": NodeState({"CPU": 1.0}, {"CPU": 1.0})}
     monkeypatch.setattr("sweeps.executors.workers.nodes", lambda: states)
     workers = Workers(lambda: pytest.fail("starts none"), Need(), math.inf, 30.0, print)
@@ -115,4 +118,4 @@ def test_where_only_nodes_are_left_that_were_left_out_they_are_used(monkeypatch:
     assert (workers.closed, workers.capacity) == ({"bad"}, 1)
     del states["good"]
     workers.look()
-    assert (workers.closed, workers.capacity) == (set(), 1)
+    assert (workers.closed, workers.capacity) == ({"bad"}, 0)

@@ -137,10 +137,7 @@ class Workers:
         self.look_at = now + LOOK_SECONDS
         unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in self.slots)
         self._nodes = nodes()
-        drained = {name for name, node in self._nodes.items() if node.is_drained}
-        self.closed = drained | self._left_out.names()
-        if not self._open:  # better one that is not trusted than none
-            self.closed = drained
+        self.closed = {name for name, node in self._nodes.items() if node.is_drained} | self._left_out.names()
         held = [slot.node for slot in self.slots if slot.node not in self.closed]
         staying = sum(slot.trial is not None for slot in self.slots if slot.node in self.closed)
         self.capacity = int(min(self.most, room(self._need, self._open, held, unseen) + staying))
