@@ -50,6 +50,11 @@ class Nodes:
         """Announces the end of a node, which takes nothing new from then on."""
         self._do("drain", number)
 
+    def alive(self) -> int:
+        """How many nodes the cluster has, also those that others have started."""
+        [count] = self._do("count", None)
+        return int(count)
+
     def raylets(self) -> list[int]:
         """The processes that stand for its nodes."""
         found = subprocess.run(
@@ -100,6 +105,8 @@ def main() -> None:
                 cluster.add_node(include_dashboard=False, object_store_memory=100 * 2**20, **argument)
             )
             answer = [len(nodes) - 1, cluster.address]
+        elif order == "count":
+            answer = [sum(node["Alive"] for node in cluster.global_state.node_table())]
         elif order == "drain":
             subprocess.run(
                 [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,

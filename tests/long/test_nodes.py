@@ -90,7 +90,7 @@ def test_a_node_that_does_not_share_the_folder_of_the_files_is_refused(tmp_path:
     with subprocess.Popen([*hidden, *ray, "--num-cpus", "1"], env=environment,
                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as node:  # fmt: skip
         try:
-            wait_for(lambda: len(nodes.raylets()) == 2)
+            wait_for(lambda: nodes.alive() == 2)
             with launched(tmp_path, nodes.address) as process:
                 assert process.wait(100) == 2
         finally:
