@@ -230,12 +230,18 @@ def test_what_fails_behind_is_raised_by_the_next_write_and_nothing_is_written_af
     assert done == [1]
 
 
+def filled(behind: Behind) -> Event:
+    """Has more wait than may; the first of it hangs until the event is set."""
+    hangs = Event()
+    behind.put(1, lambda: hangs.wait(60))
+    for _ in range(MOST):
+        behind.put(1, lambda: None)
+    return hangs
+
+
 def test_who_waits_for_what_is_behind_is_told_of_a_failure_at_once() -> None:
     with Behind() as behind, ThreadPoolExecutor(2) as threads:
-        hangs = Event()
-        behind.put(1, lambda: hangs.wait(60))
-        for _ in range(MOST):
-            behind.put(1, lambda: None)
+        hangs = filled(behind)
         waiting = [threads.submit(wait) for wait in (behind.settle, behind.wait_for_room)]
         assert not any(one.done() for one in waiting)
         behind.drop(CutShort("lost"))
@@ -247,10 +253,7 @@ def test_who_waits_for_what_is_behind_is_told_of_a_failure_at_once() -> None:
 
 def test_a_driver_takes_no_further_event_while_too_much_is_behind() -> None:
     with Behind() as behind, ThreadPoolExecutor(1) as threads:
-        hangs = Event()
-        behind.put(1, lambda: hangs.wait(60))
-        for _ in range(MOST):
-            behind.put(1, lambda: None)
+        hangs = filled(behind)
         waiting = threads.submit(behind.wait_for_room)
         with pytest.raises(TimeoutError):
             waiting.result(0.2)

@@ -211,8 +211,8 @@ def check_cli(cli: Any, file: str) -> dict[str, Any]:
 def merged(base: Any, over: Any) -> Any:
     """The second configuration over the first: mappings key by key, anything else as a whole.
 
-    Another class replaces the first together with its arguments. What `callbacks+` has comes
-    after the first's `callbacks`, as where LightningCLI reads several files (jsonargparse's "List append").
+    Another class replaces the first together with its arguments. `callbacks+` adds to the first's
+    `callbacks`, as where LightningCLI reads several files (jsonargparse's "List append").
     """
     if not (isinstance(base, Mapping) and isinstance(over, Mapping)):
         return over
