@@ -25,6 +25,7 @@ from sweeps.planning.plan import (
 )
 from sweeps.preparing import WORKERS
 from sweeps.sweep_file.spec import SweepSpec
+from sweeps.training.launchers import scrub_environment
 
 if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
@@ -107,6 +108,7 @@ def make_trial_function(context: TrialContext, environment: Mapping[str, str]) -
     WORKERS.set()
     if environment:
         code.take_over(environment)
+    scrub_environment()
     if context.gpus == 0:
         # Ray leaves all GPUs visible to an actor that asked for none; torch reads this when imported.
         os.environ["CUDA_VISIBLE_DEVICES"] = ""

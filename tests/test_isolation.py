@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 
-from sweeps.training.isolation import FLOAT32, describe_device, isolated, output_to, scrub_environment
+from sweeps.training.isolation import FLOAT32, describe_device, isolated, output_to
 from sweeps.training.randomness import seed_from_nowhere
 
 
@@ -168,21 +168,31 @@ def test_a_block_within_a_trial_leaves_the_gpu_the_seed_that_the_trial_gave_it(
     assert seeds[-1] == seeds[-2] not in (given, 1)
 
 
-def test_the_variables_of_other_launchers_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = (
-        "SLURM_NTASKS",
-        "TORCHELASTIC_RUN_ID",
-        "OMPI_COMM_WORLD_SIZE",
-        "RANK",
-        "WORLD_SIZE",
-        "MASTER_PORT",
+AS_A_WORKER = """
+import os
+from pathlib import Path
+
+from sweeps.context import TrialContext
+from sweeps.start_up import make_trial_function
+
+make_trial_function(TrialContext("loss", True, "best", Path("unused"), (os.getcwd(),)), {})
+from lightning.pytorch.utilities import rank_zero_only
+
+print(rank_zero_only.rank, *sorted(os.environ))
+"""
+
+
+def test_no_worker_is_a_rank_of_another_launchers_job_whose_folders_it_still_knows() -> None:
+    ranks = ("SLURM_PROCID", "RANK", "LOCAL_RANK", "JSM_NAMESPACE_RANK")
+    foreign = ("SLURM_NTASKS", "SLURM_STEP_ID", "TORCHELASTIC_RUN_ID", "WORLD_SIZE", "MASTER_PORT", *ranks)
+    own = ("SLURM_TMPDIR", "SLURM_CPUS_PER_TASK", "SLURM_ARRAY_TASK_ID", "LSB_JOBINDEX", "MY_RANK")
+    environment = dict(os.environ) | dict.fromkeys((*foreign, *own), "1")
+    done = subprocess.run(
+        [sys.executable, "-c", AS_A_WORKER], env=environment, capture_output=True, text=True, check=True
     )
-    own = ("SLURMY", "MY_RANK", "CUDA_VISIBLE_DEVICES")
-    for name in (*foreign, *own):
-        monkeypatch.setenv(name, "1")
-    scrub_environment()
-    assert [name for name in foreign if name in os.environ] == []
-    assert [name for name in own if name not in os.environ] == []
+    number, *names = done.stdout.split()
+    assert number == "0"
+    assert set(names) & {*foreign, *own} == set(own)
 
 
 def write_everywhere(word: str) -> None:

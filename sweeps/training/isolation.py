@@ -21,11 +21,6 @@ from sweeps.training.faults import chain
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-FOREIGN_LAUNCHERS = ("SLURM_", "PMI_", "PMIX_", "OMPI_", "TORCHELASTIC_", "LSB_", "JSM_", "KUBEFLOW_")
-FOREIGN_RANKS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "NODE_RANK", "GROUP_RANK",
-                 "MASTER_ADDR", "MASTER_PORT")  # fmt: skip
-
-
 FLOAT32 = [
     ("generic", "all"),
     *((place, what) for place in ("cuda", "mkldnn") for what in ("all", "matmul", "conv", "rnn")),
@@ -34,13 +29,6 @@ FLOAT32 = [
 
 ATTENTION = ("flash", "mem_efficient", "math", "cudnn")
 """How torch may compute `scaled_dot_product_attention`."""
-
-
-def scrub_environment() -> None:
-    """Removes what other launchers left: Lightning would take the worker for one rank of their job."""
-    for name in list(os.environ):
-        if name.startswith(FOREIGN_LAUNCHERS) or name in FOREIGN_RANKS:
-            del os.environ[name]
 
 
 @contextlib.contextmanager

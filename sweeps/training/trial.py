@@ -24,7 +24,7 @@ from sweeps.training.checkpoints import usable
 from sweeps.training.command_line import Extras
 from sweeps.training.faults import CannotAccumulateError, fault_of
 from sweeps.training.folder import trial_folder
-from sweeps.training.isolation import describe_device, freeze, scrub_environment
+from sweeps.training.isolation import describe_device, freeze
 from sweeps.training.lightning import build
 from sweeps.training.memory import share_of_gpu
 from sweeps.training.points import Points
@@ -50,8 +50,7 @@ def make_trial_function(context: TrialContext) -> TrialFunction:
 
 
 def prepare_process(context: TrialContext) -> None:
-    """Sets up a worker process once: environment, threads, where modules are found."""
-    scrub_environment()
+    """Sets up a worker process once: threads, where modules are found."""
     folders = code.unpacked(context.folders)
     code.find_modules(folders)
     # Relative paths in a configuration start where the sweep was launched, if this node has that folder.
