@@ -77,7 +77,7 @@ def _loop(
                 _submit(ready, executor, recorders, observers)  # it ends as any other does
             obey(request, study, executor)
             show(observers, request)
-        while executor.has_room and (assignment := asker.next(starves=executor.has_free_slot)) is not None:
+        while executor.has_room and (assignment := asker.next()) is not None:
             _submit(assignment, executor, recorders, observers)
         if study.is_over:
             for assignment in (*asker.recall(), *executor.recall()):

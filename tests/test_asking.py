@@ -42,9 +42,9 @@ def asker(sampler: Slow, trials: int, **changes: Any) -> tuple[Study, Asker]:
     return study, Asker(study, in_background=True)
 
 
-def next_one(asker: Asker, **options: Any) -> Any:
+def next_one(asker: Asker) -> Any:
     until = time.monotonic() + 30
-    while (found := asker.next(**options)) is None and time.monotonic() < until:
+    while (found := asker.next()) is None and time.monotonic() < until:
         time.sleep(0.001)
     return found
 
@@ -96,7 +96,7 @@ def test_it_gives_nothing_once_the_sweep_is_over_and_what_is_ready_back(sampler:
     assert study.is_over
     until = time.monotonic() + 30
     while not (ready := ask.recall()) and time.monotonic() < until:
-        assert ask.next(starves=True) is None
+        assert ask.next() is None
     assert [assignment.number for assignment in ready] == [1]
     assert ask.recall() == []
 
@@ -104,12 +104,29 @@ def test_it_gives_nothing_once_the_sweep_is_over_and_what_is_ready_back(sampler:
 def test_it_gives_nothing_while_paused_and_the_ready_one_afterwards(sampler: Slow) -> None:
     study, ask = asker(sampler, trials=3)
     sampler.leave.set()
+    study.is_paused = True
+    assert ask.next() is None
+    assert not ask.is_drawing
+    study.is_paused = False
     assert next_one(ask).number == 0
     study.is_paused = True
     time.sleep(0.1)  # the next one gets ready
     assert ask.next() is None
     study.is_paused = False
     assert next_one(ask).number == 1
+
+
+def test_one_that_goes_on_is_given_before_the_one_that_is_ready(sampler: Slow) -> None:
+    study, ask = asker(sampler, trials=3)
+    sampler.leave.set()
+    assert next_one(ask).number == 0
+    time.sleep(0.1)  # the next one gets ready
+    study.tell(Outcome(0, State.FAILED, reason="gone", lost=True))
+    study.is_paused = True
+    assert ask.next() is None
+    study.is_paused = False
+    given = [ask.next(), next_one(ask)]
+    assert [(one.number, one.attempt) for one in given if one] == [(0, 1), (1, 0)]
 
 
 def test_one_that_is_ready_or_on_its_way_can_be_withdrawn(sampler: Slow) -> None:
@@ -132,18 +149,6 @@ def test_a_sampler_that_raises_is_heard(sampler: Slow) -> None:
     _, ask = asker(sampler, trials=3)
     with pytest.raises(RuntimeError, match="no idea"):
         next_one(ask)
-
-
-def test_it_keeps_more_ready_where_slots_wait(sampler: Slow) -> None:
-    study, ask = asker(sampler, trials=20)
-    sampler.leave.set()
-    for _ in range(4):  # each time a slot is free and nothing is there
-        next_one(ask, starves=True)
-    until = time.monotonic() + 10
-    while len(study.running) < 6 and time.monotonic() < until:
-        ask.next()
-        time.sleep(0.001)
-    assert len(study.running) >= 6
 
 
 def test_closing_waits_for_the_trial_on_its_way(sampler: Slow) -> None:

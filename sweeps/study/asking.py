@@ -4,23 +4,18 @@ A sampler takes milliseconds to seconds for a trial (TPE about 150 ms in a study
 driver must answer reports and hand out trials, so trials are drawn in a thread of their own and kept ready.
 """
 
-from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 from sweeps.records import Assignment
 from sweeps.storages.patience import current, share
 from sweeps.study.study import Study
 
-MOST_AHEAD = 16
-EASE_AFTER = 50
-"""So many trials in a row handed out at once, and one less is kept ready."""
-
 
 class Asker:
     """Gives the next trial, if it is ready, and sees to it that one is.
 
-    One trial is kept ready, since a sampler knows more the later it is asked; one more each time a slot was
-    free and none was there. A trial that is ready counts as running in the study.
+    One trial is kept ready, since a sampler knows more the later it is asked. It counts as running in the
+    study.
 
     Args:
         study: The study; only its `draw` is called from the thread.
@@ -34,19 +29,15 @@ class Asker:
         if in_background:
             self._thread = ThreadPoolExecutor(1, "asker", initializer=share, initargs=(current(),))
         self._drawing: Future[Assignment] | None = None
-        self._ready: deque[Assignment] = deque()
-        self._ahead, self._in_time = 1, 0
+        self._ready: Assignment | None = None
 
     @property
     def is_drawing(self) -> bool:
         """Whether a trial is on its way."""
         return self._drawing is not None
 
-    def next(self, *, starves: bool = False) -> Assignment | None:
+    def next(self) -> Assignment | None:
         """The next trial; None if the study wants none now, or none is ready yet.
-
-        Args:
-            starves: A slot is free.
 
         Raises:
             SweepFailed: The study gives up; see `Study.ask`.
@@ -58,46 +49,38 @@ class Asker:
         if may_ask and (kept := self._study.kept()):
             return kept
         may_begin = not self._study.is_paused and not self._study.is_over
-        assignment = self._ready.popleft() if self._ready and may_begin else None
-        self._adapt(found=assignment is not None, starves=starves)
-        self._prepare()
+        assignment = self._give() if may_begin else None
+        if may_ask:
+            self._prepare()
         return assignment
 
     def _take(self) -> None:
         if self._drawing and self._drawing.done():
             drawing, self._drawing = self._drawing, None
-            self._ready.append(drawing.result())
+            self._ready = drawing.result()
+
+    def _give(self) -> Assignment | None:
+        given, self._ready = self._ready, None
+        return given
 
     def _prepare(self) -> None:
-        if self._thread is None or self._drawing or len(self._ready) >= self._ahead:
-            return
-        if self._study.may_ask() and self._study.may_draw:
+        if self._thread and not self._drawing and not self._ready and self._study.may_draw:
             self._drawing = self._thread.submit(self._study.draw)
-
-    def _adapt(self, *, found: bool, starves: bool) -> None:
-        if found:
-            self._in_time += 1
-            if self._in_time >= EASE_AFTER:
-                self._ahead, self._in_time = max(1, self._ahead - 1), 0
-        elif starves and self._in_time and self._drawing:
-            self._ahead, self._in_time = min(MOST_AHEAD, self._ahead + 1), 0
 
     def withdraw(self, number: int) -> Assignment | None:
         """The trial of this number, if it is still to be given; waits for one on its way."""
         if self._drawing:
             wait([self._drawing])
             self._take()
-        found = next((assignment for assignment in self._ready if assignment.number == number), None)
-        if found:
-            self._ready.remove(found)
-        return found or self._study.kept(number)
+        if self._ready and self._ready.number == number:
+            return self._give()
+        return self._study.kept(number)
 
     def recall(self) -> list[Assignment]:
-        """The trials that are ready and are not to be given any more."""
+        """The trial that is ready and is not to be given any more, if there is one."""
         self._take()
-        recalled = list(self._ready)
-        self._ready.clear()
-        return recalled
+        recalled = self._give()
+        return [recalled] if recalled else []
 
     def close(self) -> None:
         """Waits for the trial on its way; it is the study's."""
