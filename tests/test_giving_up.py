@@ -100,6 +100,7 @@ def test_a_validation_of_any_trial_begins_the_count_anew_and_so_does_a_resumptio
         study.ask()
     again = Study(fakes.optuna_study(study), spec)
     again.adopt()
+    assert again.failures.last.endswith(GONE)
     for _ in range(IN_A_ROW_BEFORE_GIVING_UP):
         again.tell(gone(ask(again)))  # the one that ran, and others
 

@@ -373,12 +373,21 @@ def test_a_failed_trial_goes_on_as_often_as_the_specification_grants() -> None:
     assignment = study.ask()
     assert assignment is not None
     study.should_stop(Report(assignment.number, 1, 0.5))
-    for attempt, lost in enumerate([False, True, True], start=1):
+    for attempt, lost in enumerate([True, True, False], start=1):
         study.tell(Outcome(assignment.number, State.FAILED, reason="gone", lost=lost))
         again = study.ask()
         assert again is not None
         assert (again.number, again.attempt, again.known_step) == (assignment.number, attempt, 1)
     study.tell(Outcome(assignment.number, State.FAILED, reason="gone", lost=True))
+    assert study.counts == {State.FAILED: 1}
+
+
+def test_exceptions_of_a_trial_are_counted_however_far_it_comes_between_them() -> None:
+    study = fakes.study(fakes.spec(retries={"exceptions": 1}))
+    number = ask(study).number
+    for step in (1, 2):
+        study.should_stop(Report(number, step, 0.5))
+        study.tell(Outcome(number, State.FAILED, reason="raised"))
     assert study.counts == {State.FAILED: 1}
 
 
