@@ -110,7 +110,7 @@ def test_the_pareto_set_is_optunas() -> None:
         study = optuna.create_study(directions=[o["direction"] for o in objectives])
         trials: list[Trial] = []
         for number in range(80):
-            values = [float(rng.randrange(6)) for _ in objectives]  # with many equals
+            values = [float(rng.randrange(4)) for _ in objectives]  # with many equals
             study.add_trial(optuna.create_trial(values=values))
             front.add(Outcome(number, State.COMPLETE, values[0], others=tuple(values[1:])))
             trials.append(trial_record(number, "complete", values[0], values=tuple(values)))

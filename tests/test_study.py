@@ -469,9 +469,12 @@ def test_a_trial_that_was_drawn_ahead_and_never_begun_is_a_new_one_for_the_next_
 def test_an_end_that_only_the_journal_has_ends_its_trial_unless_another_attempt_may_follow() -> None:
     spec = fakes.spec(retries={"exceptions": 0, "lost_workers": 1}, budget={"trials": 9})
     study = fakes.study(spec)
-    done, failed, killed, lost, after = (ask(study) for _ in range(5))
+    told, done, failed, killed, lost, after = (ask(study) for _ in range(6))
+    study.tell(Outcome(told.number, State.COMPLETE, 0.75))
     again = fakes.Study(fakes.optuna_study(study), spec)
     ended = again.adopt([
+        Report(told.number, 4, 0.75, last=True),
+        Outcome(told.number, State.COMPLETE, 0.75),
         Report(done.number, 4, 0.25, last=True),
         Outcome(done.number, State.COMPLETE, 0.25),
         Outcome(failed.number, State.FAILED, reason="no"),
@@ -480,9 +483,9 @@ def test_an_end_that_only_the_journal_has_ends_its_trial_unless_another_attempt_
         Outcome(after.number, State.FAILED),
         Report(after.number, 1, 0.5),  # of a further attempt
     ])  # fmt: skip
-    assert [outcome.number for outcome in ended] == [done.number, failed.number, killed.number]
+    assert [outcome.number for outcome in ended] == [told.number, done.number, failed.number, killed.number]
     assert fakes.optuna_study(again).trials[done.number].value == 0.25
-    assert again.counts == {State.COMPLETE: 1, State.FAILED: 2}
+    assert again.counts == {State.COMPLETE: 2, State.FAILED: 2}
     assert [(a.number, a.attempt) for a in (ask(again), ask(again))] == [(lost.number, 1), (after.number, 1)]
     assert ask(again).attempt == 0
 
