@@ -7,6 +7,7 @@ import pytest
 from mlflow import MlflowClient
 
 from sweeps.driver import drive
+from sweeps.durable import sync
 from sweeps.executors.scripted import ScriptedExecutor
 from sweeps.layout import BEST, LAST, PREVIOUS
 from sweeps.planning.places import Places
@@ -48,6 +49,10 @@ def steps(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
     monkeypatch.setattr(Path, "replace", renamed)
     monkeypatch.setattr(Path, "unlink", removed)
     return seen
+
+
+def test_where_the_system_has_no_such_call_nothing_is_waited_for() -> None:
+    sync(Path("/dev/null"))  # as a file of some network's file systems: "invalid argument"
 
 
 def test_a_checkpoint_is_on_the_disk_before_it_gets_its_names_and_the_names_afterwards(

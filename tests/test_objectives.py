@@ -174,6 +174,12 @@ def test_a_sweep_of_two_objectives_goes_on_from_its_study(tmp_path: Path) -> Non
     cut = later.ask()
     assert cut is not None
     assert (cut.number, cut.attempt, cut.known_step) == (first.number, 1, 1)
+    later.should_stop(Report(first.number, 2, 0.3))
+    later = Study(again, of)
+    later.adopt()
+    cut = later.ask()
+    assert cut is not None
+    assert (cut.number, cut.attempt, cut.known_step) == (first.number, 2, 2)
     later.tell(Outcome(cut.number, State.COMPLETE, 0.25, others=(0.5,)))
     run(later, ScriptedExecutor(worse_than_some))
     assert later.counts == {State.COMPLETE: 9}

@@ -130,10 +130,11 @@ def test_a_pause_is_seen_until_it_ends_and_not_one_of_an_earlier_driver(
     assert text.splitlines()[:2] == ["paused, `sweeps resume test` goes on", "the pause is over"]
 
 
-def test_a_trial_that_is_only_drawn_does_not_run(tmp_path: Path) -> None:
+@pytest.mark.parametrize("drawn", [2, 3])
+def test_a_trial_that_is_only_drawn_does_not_run(tmp_path: Path, drawn: int) -> None:
     driver = Driver(tmp_path)
     lease = Lease(driver.inner, driver.url)
-    for _ in range(3):
+    for _ in range(drawn):
         assignment = driver.study.ask()
         assert assignment is not None
         if assignment.number < 2:

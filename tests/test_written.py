@@ -9,6 +9,7 @@ from sweeps.storages.storage import open_storage
 from sweeps.study.persistence import create_study, load_study, loaded_spec
 from sweeps.study.study import Study
 from sweeps.sweep_file.loading import load_spec
+from tests import fakes
 from tests.live_sweeps import places_in
 
 FILE = """
@@ -101,6 +102,12 @@ def test_a_file_that_is_gone_says_nothing_and_one_that_is_broken_its_mistake(fil
     assert note.startswith(f"{file}: budget.trails: unknown key, did you mean 'trials'?")
     assert note.endswith("; the file has changed since the launch: the stored one holds")
     file.unlink()
+    assert notes(file.parent) == []
+
+
+def test_what_another_version_kept_of_the_file_is_not_compared(file: Path) -> None:
+    study = fakes.optuna_study(launched(file))
+    study.set_user_attr("written", study.user_attrs["written"] | {"pruning": "median"})
     assert notes(file.parent) == []
 
 
