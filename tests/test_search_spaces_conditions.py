@@ -116,6 +116,16 @@ def test_a_configuration_path_names_its_only_parameter() -> None:
             id="an integer out of range",
         ),
         pytest.param(
+            "a: {type: int, low: 1, high: 3}\nb: {type: int, low: 1, high: 2, when: {a: 1.5}}",
+            "b.when.a: 1.5 is no value of a, int 1 .. 3.",
+            id="a number that is no integer",
+        ),
+        pytest.param(
+            "a: {type: int, low: 1, high: 3}\nb: {type: int, low: 1, high: 2, when: {a: two}}",
+            "b.when.a: 'two' is no value of a, int 1 .. 3.",
+            id="no number",
+        ),
+        pytest.param(
             "a: {type: float, low: 1, high: 3}\nb: {type: int, low: 1, high: 2, when: {a: 2}}",
             "b.when.a: a is a float, which hardly ever equals a value.",
             id="a float",
@@ -260,6 +270,12 @@ def test_the_centre_meets_the_constraints() -> None:
             id="nothing is left",
         ),
         pytest.param("(lambda: True)()", "0: there is no function", id="a lambda"),
+        pytest.param(
+            "min(model.width, 3).real > 1",
+            "0: 'min(model.width, 3)' is no dotted name.",
+            id="an attribute of a number",
+        ),
+        pytest.param("model.shape[1:] == [4]", "0: 'model.shape[1:]' is no dotted name.", id="a slice"),
         pytest.param("model.width ** 9999999999 > 1", "0: ", id="a number that fills the memory"),
     ],
 )

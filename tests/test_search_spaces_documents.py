@@ -104,6 +104,11 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         pytest.param("a: !!int x", "line 1: 'x' is not a value for !!int.", id="wrong explicit tag"),
         pytest.param("a: 1\nb: \x00", "line 2: the character '\\x00' is not allowed in YAML.", id="NUL"),
         pytest.param("a: {<<: 3}", "line 1: `<<` merges mappings only.", id="merged scalar"),
+        pytest.param(
+            "[" * 101 + "]" * 101,
+            "line 1: the document is nested more than 100 deep.",
+            id="too deep for JSON",
+        ),
         pytest.param("[" * 3000, "line 1: the document is nested too deeply.", id="deep"),
         pytest.param(BOMB, "line 1: the document has more than 100000 values.", id="alias bomb"),
     ],

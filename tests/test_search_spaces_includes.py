@@ -96,6 +96,16 @@ def test_a_path_is_relative_to_the_folder(tmp_path: Path) -> None:
             [3], "0: must be a name, a path or {name: {path: other path}}, but is 3.", id="a number"
         ),
         pytest.param(
+            [{"mlp": {}, "cnn": {}}],
+            '0: must be a name, a path or {name: {path: other path}}, but is {"mlp": {}, "cnn": {}}.',
+            id="two names in one",
+        ),
+        pytest.param(
+            [{"mlp": "x"}],
+            '0: must be a name, a path or {name: {path: other path}}, but is {"mlp": "x"}.',
+            id="no renames",
+        ),
+        pytest.param(
             [{"mlp": {"model.init_args.widht": "x"}}],
             "0.model.init_args.widht: mlp has no such key, did you mean 'model.init_args.width'?",
             id="a key to rename that is not there",

@@ -240,6 +240,17 @@ def test_a_branch_is_literal_but_for_the_parameters_in_it(
             id="parameter in a list",
         ),
         pytest.param(
+            "a: [{b: {c: {type: float, low: 0, high: 1}}}, 2]",
+            "a: a list's items do not vary themselves: use named choices, {a: ..., b: ...}.",
+            id="parameter deep in a list",
+        ),
+        pytest.param(
+            "a: {low: 0.1, high: 1, lgo: true}",
+            "a: `type` is missing: write {type: float, low: 0.1, high: 1} for a range, "
+            "or {type: choice, choices: {...}} for named choices.",
+            id="a range without its type, and a misspelt key",
+        ),
+        pytest.param(
             "o: {x: {i: {lr: {type: float, low: 2, high: 1}}}}",
             "o.x.i.lr: `low < high` must hold, but got low=2.0, high=1.0.",
             id="inside a branch",

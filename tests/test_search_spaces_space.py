@@ -22,6 +22,7 @@ from search_spaces import (
     load_space,
     read_yaml,
 )
+from search_spaces.draws import Draws
 
 SWEEP = """
 model.init_args.hidden: {type: int, low: 16, high: 256, log: true}
@@ -325,3 +326,19 @@ def test_importing_the_package_loads_no_heavy_library_and_no_other_package_of_ou
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_draws_reach_all_that_a_range_holds_and_nothing_else() -> None:
+    space = load_space({
+        "a": {"type": "float", "low": 0.25, "high": 1.0, "step": 0.25},
+        "b": {"type": "int", "low": 2, "high": 8, "step": 3},
+        "c": {"type": "int", "low": 3, "high": 6, "log": True},
+        "d": {"type": "float", "low": 1.0, "high": 100.0, "log": True},
+    })  # fmt: skip
+    draws = Draws()
+    a, b, c, d = zip(*(space.suggest(draws).values() for _ in range(200)), strict=True)
+    assert set(a) == {0.25, 0.5, 0.75, 1.0}
+    assert set(b) == {2, 5, 8}
+    assert set(c) == {3, 4, 5, 6}
+    assert all(1.0 <= drawn <= 100.0 for drawn in d)
+    assert 70 < sum(drawn < 10.0 for drawn in d) < 130  # half of them, as it is logarithmic
