@@ -452,7 +452,10 @@ def test_thinning_keeps_ends_and_extremes() -> None:
     assert {0, 40, 60, 99} <= set(thinned(values, 10))
     assert len(thinned(values, 10)) == 10
     assert spread(list(range(10)), 4) == [0, 3, 6, 9]
+    assert spread(list(range(10)), 2) == [0, 9]
+    assert spread(list(range(10)), 1) == [0]
     assert spread([1, 2], 4) == [1, 2]
+    assert len(thinned([NAN] * 100, 10)) == 10
 
 
 def test_the_view_leaves_far_outliers_outside_on_the_bad_side_only() -> None:
