@@ -259,6 +259,10 @@ def test_constraints_and_starting_points_are_checked_over_the_base(tmp_path: Pat
         pytest.param({"start_with": [{"model.init_args.width": 8}],
                       "constraints": ["model.init_args.width < 8"]}, "start_with.0",
                      "the constraint 'model.init_args.width < 8' excludes it", id="a start that is excluded"),
+        pytest.param({"search_space": SPACE | {"optimizer": {"sgd": {"lr": [0.1, 1.0]}, "none": None}},
+                      "start_with": [{"model.init_args.width": 8, "optimizer": "none"}],
+                      "constraints": ["model.init_args.width < 8"]}, "start_with.0",
+                     "excludes it", id="a start that is excluded, with all that is active"),
     ],
 )  # fmt: skip
 def test_a_mistake_about_the_space_is_one_line(

@@ -286,6 +286,17 @@ def test_a_constraint_that_is_none_is_one_line(text: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+STEPS = "a: {type: float, low: 0.5, high: 2.0, step: 0.5}\nb: {type: int, low: 2, high: 8, step: 3}"
+
+
+def test_a_starting_point_is_on_the_steps_of_its_ranges() -> None:
+    assert start_params(space_of(STEPS), {"a": 1.5, "b": 5}) == {"a": 1.5, "b": 5}
+    with pytest.raises(SpaceError, match=r"^a: 1.25 is not in the range"):
+        start_params(space_of(STEPS), {"a": 1.25})
+    with pytest.raises(SpaceError, match=r"^b: 4 is not in the range"):
+        start_params(space_of(STEPS), {"b": 4})
+
+
 @pytest.mark.parametrize(
     ("raw", "params"),
     [

@@ -176,6 +176,12 @@ def test_a_numeric_segment_addresses_a_list() -> None:
             "a.b.c: 'a.b' is 3 in the base configuration, which has no keys.",
             id="deeper",
         ),
+        pytest.param(
+            "a.b.c.d",
+            {"a": {"b": 3}},
+            "a.b.c.d: 'a.b' is 3 in the base configuration, which has no keys.",
+            id="in the middle",
+        ),
     ],
 )
 def test_a_base_without_room_at_a_path_is_refused(path: str, base: dict[str, object], message: str) -> None:
