@@ -110,6 +110,10 @@ def test_the_context_is_what_all_trials_share(here: Path) -> None:
                      id="steps of the space"),
         pytest.param({"max_epochs": 2}, {"trainer": {"short": {"max_epochs": 1}, "long": {"max_epochs": 7}}},
                      Schedule(7, -1), id="inside named choices"),
+        pytest.param({"max_epochs": 9},
+                     {"model.x": ["a", "b"],
+                      "trainer.max_epochs": {"type": "int", "low": 1, "high": 3, "when": {"model.x": "b"}}},
+                     Schedule(9, -1), id="the base configuration, where the space replaces it sometimes"),
     ],
 )  # fmt: skip
 def test_the_schedule_is_that_of_the_longest_training(
