@@ -1,6 +1,7 @@
 """What the report says in words: margins, repeats, progress, borders, reasons; and the notebook's table."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -171,12 +172,15 @@ def test_a_loaded_sweep_knows_its_space(tmp_path: Any) -> None:
 
 def test_the_frame_has_a_row_for_each_trial() -> None:
     sweep = realistic_sweep(8)
-    frame = dashboards.frame(sweep)
-    assert list(frame.index) == list(range(8))
-    assert frame.loc[0, "state"] == sweep.trials[0].state
-    assert frame.loc[0, "value"] == sweep.trials[0].value
-    assert frame.loc[3, "validations"] == len(sweep.trials[3].intermediate)
-    assert frame.loc[0, "params_optimizer"] == sweep.trials[0].params["optimizer"]
+    trials = sweep.trials
+    frame = dashboards.frame(replace(sweep, trials=trials[2:]))  # as where constraints excluded some
+    assert list(frame.index) == list(range(2, 8))
+    assert frame.loc[2, "state"] == trials[2].state
+    assert frame.loc[2, "value"] == trials[2].value
+    assert frame.loc[3, "validations"] == len(trials[3].intermediate)
+    assert frame.loc[2, "params_optimizer"] == trials[2].params["optimizer"]
     empty = dashboards.frame(sweep_record([]))
     assert empty.empty
+    for table in (frame, empty):
+        assert {str(table["started"].dt.tz), str(table["ended"].dt.tz)} == {"UTC"}
     assert {"state", "value", "validations", "fit_seconds", "started"} <= {*empty} < {*frame}
