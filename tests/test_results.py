@@ -163,20 +163,19 @@ def test_a_driver_elsewhere_whose_clock_is_another_runs_as_long_as_it_renews_its
 
 
 @pytest.mark.parametrize(
-    ("attributes", "states"),
+    ("state", "training", "states"),
     [
-        pytest.param({}, ["running"] * 3 + ["waiting"], id="one is drawn ahead"),
-        pytest.param({"sweep_state": "interrupted"}, ["running"] * 4, id="all go on with a resumption"),
+        pytest.param("running", 4, ["running"] * 3 + ["waiting", "running"], id="one is drawn ahead"),
+        pytest.param("running", 5, ["running"] * 5, id="none is drawn ahead"),
+        pytest.param("interrupted", 4, ["running"] * 5, id="all go on with a resumption"),
     ],
 )
 def test_a_trial_that_is_only_drawn_waits(
-    tmp_path: Path, attributes: dict[str, Any], states: list[str]
+    tmp_path: Path, state: str, training: int, states: list[str]
 ) -> None:
-    trials = [Ended("running", None, intermediate=seen) for seen in ({1: 0.6}, {}, {1: 0.7}, {})]
-    driver = {"host": HERE, "pid": os.getpid(), "beat": time.time(), "training": 3}
-    add_sweep(
-        tmp_path / "sweeps.db", "s", trials, **{"sweep_state": "running", "driver": driver} | attributes
-    )
+    trials = [Ended("running", None, intermediate=seen) for seen in ({1: 0.6}, {}, {}, {}, {1: 0.7})]
+    driver = {"host": HERE, "pid": os.getpid(), "beat": time.time(), "training": training}
+    add_sweep(tmp_path / "sweeps.db", "s", trials, sweep_state=state, driver=driver)
     sweep = load(tmp_path / "sweeps.db", "s")
     assert [trial.state for trial in sweep.trials] == states
     assert sweep.summary.counts == Counts(running=states.count("running"), waiting=states.count("waiting"))
