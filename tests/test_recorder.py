@@ -962,6 +962,26 @@ def test_the_best_value_and_the_counts_follow_the_outcomes(info: SweepInfo) -> N
     assert [(p.value, p.step) for p in noted if p.key == "trials_failed"] == [(1, 3)]
 
 
+def test_a_failure_that_is_tried_again_is_none_in_the_end(info: SweepInfo) -> None:
+    ledger = Ledger(info, 0)
+    ledger.add(Outcome(0, State.FAILED), 10)
+    ledger.add(replace(assignment(0), attempt=1), 11)
+    ledger.add(Outcome(0, State.COMPLETE, 0.5), 12)
+    ledger.add(Ending("finished", 0), 13)
+    last = {item.key: item.value for item in ledger.parent.waiting if isinstance(item, Point)}
+    assert (last["trials_failed"], last["trials_complete"]) == (0, 1)
+
+
+def test_the_best_value_and_the_counts_go_on_from_those_of_earlier_drivers(info: SweepInfo) -> None:
+    counts = {State.COMPLETE: 2, State.FAILED: 1}
+    ledger = Ledger(replace(info, direction="maximize", is_resumed=True, counts=counts, best_value=3.0), 0)
+    ledger.add(Outcome(2, State.COMPLETE, 3.0), 10, is_replayed=True)  # the study has counted it
+    ledger.add(Outcome(3, State.COMPLETE, 2.0), 10)
+    noted = [item for item in ledger.parent.waiting if isinstance(item, Point)]
+    assert [(p.key, p.value, p.step) for p in noted] == [("trials_complete", 3, 4), ("best_value", 3, 4)]
+    assert "best_trial" not in [item.key for item in ledger.parent.waiting]
+
+
 def best_tags(info: SweepInfo) -> dict[str, str]:
     client = MlflowClient(info.tracking_uri)
     experiment = client.get_experiment_by_name(info.name)
