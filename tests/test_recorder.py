@@ -667,6 +667,17 @@ def test_a_trial_drawn_ahead_keeps_its_parameters_if_mlflow_is_away_when_it_runs
     assert not (tmp_path / "journal").exists()
 
 
+def test_a_trial_that_has_started_leaves_the_journal_once_mlflow_has_it(
+    info: SweepInfo, tmp_path: Path
+) -> None:
+    recorder = Recorder(info, Journal(tmp_path / "journal"))
+    recorder.record(assignment(0))
+    recorder.record(Started(0, 1_700_000_000.0))
+    recorder.record(Outcome(0, State.COMPLETE, 0.5))
+    wait_until(lambda: not Journal(tmp_path / "journal").is_left)
+    assert recorder.close(status="finished", best=0) == []
+
+
 def test_a_trial_that_was_put_back_and_is_drawn_once_more_has_its_parameters_once(info: SweepInfo) -> None:
     recorder = Recorder(info)
     recorder.record(assignment(0))
@@ -948,6 +959,7 @@ def test_what_a_further_attempt_repeats_is_left_out_though_it_waits_unwritten(
     ledger.add(Report(0, 1, 0.5, points=again), 20)
     waiting = [item for item in ledger.open[0].waiting if isinstance(item, Point)]
     assert waiting == [*first, *again[3:]]
+    assert ledger.open[0].status == ""
     assert Text("tag", "attempt", "1") in ledger.open[0].waiting
 
 
@@ -1005,7 +1017,9 @@ def test_the_parent_names_the_best_configuration_while_the_sweep_runs(info: Swee
     wait_until(lambda: best_tags(info) == second)  # and no momentum, which the second one has not
     recorder.close(status="interrupted", best=1)
     assert best_tags(info) == second
+    assert runs_of(info)[0].info.status == "KILLED"
     resumed = Recorder(replace(info, key="same", is_resumed=True, best_value=0.4))
+    wait_until(lambda: runs_of(info)[0].info.status == "RUNNING")
     resumed.record(assignment(3, optimizer="sgd", momentum=0.5))
     resumed.record(Outcome(3, State.COMPLETE, 0.3))
     assert resumed.close(status="finished", best=3) == []
