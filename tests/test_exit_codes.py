@@ -63,31 +63,34 @@ def test_what_cuts_a_sweep_short_is_told_from_trials_that_fail() -> None:
     assert not issubclass(CutShort, UserError)
 
 
-LINE = re.compile(r"^ *((?:until )?sweeps resume moons(?:;| \|\|).*)$", re.MULTILINE)
+LOOP, JOB = re.findall(r"^  ```bash\n(.*?)^  ```", Path("README.md").read_text(), re.MULTILINE | re.DOTALL)
 
-SCRIPT = """
+STAND_INS = """
 sleep() {{ echo sleeps; }}
 scontrol() {{ echo "$1"; }}
+timeout() {{ shift; "$@"; }}
 codes=({codes})
-sweeps() {{ local code=${{codes[0]}}; codes=("${{codes[@]:1}}"); echo "ends with $code"; return $code; }}
-{line}
+sweeps() {{ local code=${{codes[0]}}; codes=("${{codes[@]:1}}"); echo "$1 ends with $code"; return $code; }}
 """
 
 
 @pytest.mark.parametrize(
-    ("index", "codes", "said"),
+    ("script", "codes", "said"),
     [
-        pytest.param(
-            0, "75 75 0", ["ends with 75", "sleeps", "ends with 75", "sleeps", "ends with 0"], id="until"
-        ),
-        pytest.param(0, "75 1", ["ends with 75", "sleeps", "ends with 1"], id="until it fails"),
-        pytest.param(1, "75", ["ends with 75", "requeue"], id="requeued"),
-        pytest.param(1, "0", ["ends with 0"], id="done"),
-        pytest.param(1, "1", ["ends with 1"], id="failed, and so does the job"),
+        pytest.param(LOOP, "75 75 0", ["resume 75", "sleeps", "resume 75", "sleeps", "resume 0"], id="until"),
+        pytest.param(LOOP, "75 1", ["resume 75", "sleeps", "resume 1"], id="until it fails"),
+        pytest.param(JOB, "2 0", ["resume 2", "launch 0"], id="launched"),
+        pytest.param(JOB, "2 124", ["resume 2", "launch 124", "requeue"], id="launched, and no time left"),
+        pytest.param(JOB, "2 2", ["resume 2", "launch 2"], id="another job runs it"),
+        pytest.param(JOB, "124", ["resume 124", "requeue"], id="no time left"),
+        pytest.param(JOB, "75", ["resume 75", "requeue"], id="cut short"),
+        pytest.param(JOB, "0", ["resume 0"], id="done"),
+        pytest.param(JOB, "1", ["resume 1"], id="failed, and so does the job"),
+        pytest.param(JOB, "143", ["resume 143"], id="cancelled"),
     ],
 )
-def test_the_readmes_loops_try_again_and_end(index: int, codes: str, said: list[str]) -> None:
-    script = SCRIPT.format(codes=codes, line=LINE.findall(Path("README.md").read_text())[index])
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=30, check=False)
-    assert done.stdout.split("\n")[:-1] == said
-    assert index == 0 or done.returncode == int(codes)
+def test_the_readmes_loops_try_again_and_end(script: str, codes: str, said: list[str]) -> None:
+    text = STAND_INS.format(codes=codes) + script
+    done = subprocess.run(["bash", "-c", text], capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout.replace(" ends with", "").split("\n")[:-1] == said
+    assert script == LOOP or done.returncode == int(codes.split()[-1])
