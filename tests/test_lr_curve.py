@@ -96,9 +96,9 @@ def test_pure_noise_is_never_taken_for_a_fall() -> None:
 def test_a_loss_that_never_rises_leaves_the_interval_open_upwards() -> None:
     closed, still_low = read([curve(losses())]), read([curve(losses(rises_at=9.0))])
     assert "highest rate of the test" in still_low.notes[0]
-    assert closed.interval is not None
-    assert still_low.interval is not None
-    assert still_low.interval[1] > closed.interval[1]
+    above = [found.interval[1] / found.suggestion for found in (closed, still_low)
+             if found.interval and found.suggestion]  # fmt: skip
+    assert above[1] > 1.5 * above[0]
 
 
 def test_curves_that_agree_make_it_sure_and_others_make_it_wide() -> None:

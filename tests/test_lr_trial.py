@@ -18,6 +18,7 @@ from sweeps.errors import SpecError
 from sweeps.executors.ray import RayExecutor
 from sweeps.layout import RATE
 from sweeps.lr.each import advice, outlook
+from sweeps.lr.finder import REPEATS
 from sweeps.planning.plan import context_of
 from sweeps.records import Answer, Assignment, Outcome, Report, State
 from sweeps.study.study import Study
@@ -212,6 +213,10 @@ def test_check_says_what_it_does_and_costs() -> None:
     assert outlook(spec(narrow, search_space={LR: RANGE}), None) == (
         f"8 times {text}, before the first trial narrow {LR}; at most 480 steps"
     )
+    once = outlook(spec({"mode": "range", "configs": 1}, search_space={LR: RANGE}), None)
+    assert once.startswith(f"{REPEATS} times {text}, ")
+    accumulating = of.model_copy(update={"trainer": of.trainer | {"accumulate_grad_batches": 2}})
+    assert "2,400 steps (about 600 epochs)" in outlook(accumulating, 8)
     assert outlook(fakes.spec(), 8) == ""
 
 
