@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,29 @@ def test_a_strange_folder_for_temporary_files_is_no_matter(tmp_path: Path, name:
     """Batch systems give each job one, also where it cannot be made; and sockets cannot have long names."""
     (tmp_path / "file").touch()
     assert min(started(TMPDIR=str(tmp_path / name))) >= 1
+
+
+FULL = """
+mount -t tmpfs -o nr_inodes=4 tmpfs "$1" &&
+TMPDIR="$1" exec "$2" -m sweeps.cli launch "$3" --set budget.trials=1
+"""
+
+
+def test_a_folder_for_temporary_files_without_room_is_said_in_one_line(tmp_path: Path) -> None:
+    """Of a node that others share, `/tmp` may be full: the next launch may be on another."""
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    with tempfile.TemporaryDirectory(dir="/tmp") as full:  # not too long for Ray's sockets
+        arguments = [full, sys.executable, str(Path("sweeps/examples/digits.yaml").resolve())]
+        done = subprocess.run(["unshare", "-rm", "sh", "-c", FULL, "sh", *arguments],
+                              cwd=tmp_path, env=ours, capture_output=True, text=True,
+                              check=False)  # fmt: skip
+    if "mount" in done.stderr or "unshare" in done.stderr:
+        pytest.skip("needs namespaces of its own")
+    assert done.returncode == 2, done.stderr
+    [said] = done.stderr.splitlines()
+    assert said.startswith(f"sweeps: {full}/ray: Ray cannot start the cluster of the workers there: ")
+    assert said.endswith("MiB are free there, TMPDIR names another place")
+    assert list(tmp_path.iterdir()) == []
 
 
 LIMITED = """

@@ -5,6 +5,7 @@ import functools
 import logging
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from ray._common.utils import get_default_ray_temp_dir
 from ray._private import ray_constants
 from ray._private.node import Node
 from ray._private.utils import get_num_cpus
+from ray.exceptions import RayError
 
+from sweeps.errors import ServerAway
 from sweeps.executors.orphans import Reaper
 
 OBJECT_STORE_BYTES = 128 * 2**20
@@ -51,6 +54,9 @@ def started(**options: Any) -> Iterator[None]:
 
     Args:
         options: More of `ray.init`'s, such as `num_cpus` and `num_gpus`.
+
+    Raises:
+        ServerAway: It cannot be started, as where a disk is full.
     """
     reaper = Reaper()
     try:
@@ -76,13 +82,26 @@ def _start(options: dict[str, Any]) -> None:
             token_file.chmod(0o600)
     else:
         os.environ.setdefault("RAY_AUTH_TOKEN", TOKEN)
-    there = machine()
+    there, folder = machine(), _folder()
     settings = {
         "address": "local", "include_dashboard": False, "object_store_memory": OBJECT_STORE_BYTES,
-        "num_cpus": int(there["CPU"]), "num_gpus": int(there["GPU"]), "_temp_dir": _folder(),
+        "num_cpus": int(there["CPU"]), "num_gpus": int(there["GPU"]), "_temp_dir": folder,
     }  # fmt: skip
-    with _spare(), _same_group():
-        connect(**settings | {"_system_config": UNWATCHED} | options)
+    try:
+        with _spare(), _same_group():
+            connect(**settings | {"_system_config": UNWATCHED} | options)
+    except (RayError, RuntimeError, OSError) as error:  # such as a disk that is full
+        raise ServerAway(_not_started(folder, error)) from error
+
+
+def _not_started(folder: str, error: Exception) -> str:
+    free = ""
+    with contextlib.suppress(OSError):
+        free = (
+            f"; {shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free there, TMPDIR names another place"
+        )
+    reason = " ".join(str(error).split())[:300]
+    return f"{folder}: Ray cannot start the cluster of the workers there: {reason}{free}"
 
 
 def connect(**options: Any) -> None:
