@@ -30,6 +30,9 @@ from sweeps.training.launchers import scrub_environment
 if TYPE_CHECKING:
     from sweeps.executors.ray import RayExecutor
 
+QUEUE = 16
+"""How many workers wait in Ray's queue where nodes are added for them."""
+
 Say = Callable[[str], None]
 """Takes a line that a person should see."""
 
@@ -60,14 +63,15 @@ def workers(
                 raise Interrupted(signal.SIGTERM) from None
             raise_again()
         stack.enter_context(signals_raise())  # again: Ray has set its handler in the place of ours
-        count, need = slots_of([node.total for node in nodes().values()], spec)
-        if not code.is_copy(folders):  # the last is the current folder
+        is_joined = code.is_copy(folders)
+        count, need = slots_of([node.total for node in nodes().values()], spec, is_joined=is_joined)
+        if not is_joined:  # the last is the current folder
             also = dict.fromkeys([*code.own_places(folders), *spec.places])
             folders = (*folders[:-1], *also, folders[-1])
         context = replace(context_of(spec, where.files, need.gpus, where.store), folders=folders)
-        environment = {} if code.is_copy(folders) else dict(os.environ)
+        environment = {} if is_joined else dict(os.environ)
         make = functools.partial(make_trial_function, context, environment)
-        if where.storage and code.is_copy(folders) and not where.store:  # range tests alone keep no files
+        if where.storage and is_joined and not where.store:  # range tests alone keep no files
             there = stack.enter_context(shared_folder.marked(where.files))
             make = functools.partial(shared_folder.make_there, there, where.files, make)
         executor = RayExecutor(
@@ -75,6 +79,7 @@ def workers(
             slots=spec.concurrency,
             first=first or spec.budget.trials,
             need=need,
+            queue=(QUEUE if spec.resources.autoscaling else 1) if is_joined else 0,
             say=say,
             timeout_seconds=spec.trial_timeout or float("inf"),
             grace_seconds=context.patience if context.store else 0.0,

@@ -55,6 +55,11 @@ class Nodes:
         [count] = self._do("count", None)
         return int(count)
 
+    def queued(self) -> int:
+        """How many workers Ray tells an autoscaler that there is no place for."""
+        [count] = self._do("queued", None)
+        return int(count)
+
     def raylets(self) -> list[int]:
         """The processes that stand for its nodes."""
         found = subprocess.run(
@@ -94,6 +99,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def main() -> None:
     """Obeys the orders that come on stdin, one a line, until it ends."""
+    from ray.autoscaler.v2.sdk import get_cluster_status
     from ray.cluster_utils import Cluster
 
     answers, sys.stdout = sys.stdout, sys.stderr
@@ -107,6 +113,9 @@ def main() -> None:
             answer = [len(nodes) - 1, cluster.address]
         elif order == "count":
             answer = [sum(node["Alive"] for node in cluster.global_state.node_table())]
+        elif order == "queued":
+            wanted = get_cluster_status(cluster.address).resource_demands.ray_task_actor_demand
+            answer = [sum(bundle.count for demand in wanted for bundle in demand.bundles_by_count)]
         elif order == "drain":
             subprocess.run(
                 [sys.executable, "-m", "ray.scripts.scripts", "drain-node", "--address", cluster.address,

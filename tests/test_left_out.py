@@ -7,7 +7,8 @@ import pytest
 
 from sweeps.executors.left_out import LeftOut
 from sweeps.executors.resources import Need, NodeState
-from sweeps.executors.workers import Slot, Workers
+from sweeps.executors.slot import Slot
+from sweeps.executors.workers import Workers
 
 NODES = ("good", "bad", "other")
 numbers = itertools.count()

@@ -247,6 +247,20 @@ def test_slots_are_counted_node_by_node(resources: dict[str, float], expected: i
     assert slots_of(TYPES, fakes.spec(resources=resources, budget={"hours": 1}))[0] == expected
 
 
+def test_where_nodes_are_added_on_demand_a_trial_may_need_what_none_has_yet() -> None:
+    resources = {"gpus": 0.5, "accelerator": "H100", "autoscaling": True}
+    spec = fakes.spec(resources=resources, budget={"trials": 9}, concurrency=4)
+    assert slots_of([{}], spec, is_joined=True) == (4, Need(1.0, 0.5, "H100"))
+    with pytest.raises(UserError, match="there is no 'H100' here"):  # this machine gets no others
+        slots_of([{}], spec)
+
+
+def test_a_cluster_on_which_no_trial_fits_may_be_one_that_adds_nodes() -> None:
+    hint = "are 4 here; where nodes are added on demand, say so with `autoscaling: true`"
+    with pytest.raises(UserError, match=hint):
+        slots_of([{"CPU": 4.0}], fakes.spec(resources={"cpus": 8}), is_joined=True)
+
+
 @pytest.mark.parametrize(
     ("resources", "message"),
     [

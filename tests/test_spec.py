@@ -130,6 +130,8 @@ def test_modules_are_looked_for_beside_the_file_and_then_here(
                      id="several GPUs"),
         pytest.param({"resources": {"gpus": -1}}, "resources.gpus", ["greater than or equal to 0", "-1"],
                      id="negative GPUs"),
+        pytest.param({"resources": {"autoscaling": True}}, "resources", ["needs gpus, such as 0 or 1"],
+                     id="nodes are added, with GPUs or without"),
         pytest.param({"resources": {"cpus": 0}}, "resources.cpus", ["greater than 0", "but got 0"],
                      id="no CPU"),
         pytest.param({"keep_checkpoints": -1}, "keep_checkpoints", ["-1"], id="fewer checkpoints than none"),

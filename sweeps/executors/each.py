@@ -10,7 +10,8 @@ import ray
 from ray.exceptions import RayError
 
 from sweeps.executors.life import ensure_it_lives
-from sweeps.executors.workers import Slot, Workers
+from sweeps.executors.slot import Slot
+from sweeps.executors.workers import Workers
 
 LOOK_SECONDS = 5.0
 

@@ -17,7 +17,8 @@ from sweeps.executors.cluster import ray_reason
 from sweeps.executors.each import map_on
 from sweeps.executors.life import asked, ensure_it_lives, leave_if_lost
 from sweeps.executors.resources import Need
-from sweeps.executors.workers import LOOK_SECONDS, MOST_STARTS, Slot, Workers
+from sweeps.executors.slot import Slot
+from sweeps.executors.workers import LOOK_SECONDS, MOST_STARTS, Workers
 from sweeps.records import Answer, Assignment, Event, Outcome, Started, State
 
 IDLE_SECONDS = 30.0
@@ -38,6 +39,7 @@ class RayExecutor:
         timeout_seconds: How long a trial may take.
         grace_seconds: How long one that goes on may wait for its checkpoint beside that.
         idle_seconds: How long a worker without work stays.
+        queue: How many workers may wait in Ray's queue for places that are not there yet.
         say: Takes a line for the person who waits.
     """
 
@@ -51,6 +53,7 @@ class RayExecutor:
         timeout_seconds: float = math.inf,
         grace_seconds: float = 0.0,
         idle_seconds: float = IDLE_SECONDS,
+        queue: int = 0,
         say: Callable[[str], None] = print,
     ) -> None:
         self._need, self._timeout_seconds, self._grace_seconds = need, timeout_seconds, grace_seconds
@@ -58,8 +61,9 @@ class RayExecutor:
         self._news: deque[Event] = deque()
         self._first = math.inf if first is None else first
         self._left, self._is_held = time.monotonic(), False
+        self._queue, self._numbers = queue, set[int]()
         most = math.inf if slots is None else slots
-        self._workers = Workers(make_trial_function, need, most, idle_seconds, say)
+        self._workers = Workers(make_trial_function, need, most, idle_seconds, say, queues=queue > 0)
         self._workers.look()
         self._workers.grow(self._first)
 
@@ -90,6 +94,12 @@ class RayExecutor:
     def _wanted(self) -> int:
         """The trials that train, or are to as soon as they can."""
         return self._training if self._is_held else self._trials
+
+    @property
+    def _later(self) -> float:
+        """The trials that are still to come and could have a worker of their own."""
+        to_come = self._first - len(self._numbers) if self._waiting and not self._is_held else 0
+        return max(0, min(self._queue - 1, to_come))
 
     def expect(self, sources: Mapping[str, str]) -> None:
         """Takes the user's modules that the sweep is started with; a worker that has others is made known."""
@@ -128,6 +138,7 @@ class RayExecutor:
     def submit(self, assignment: Assignment) -> None:
         """Takes a trial."""
         self._waiting.append(assignment)
+        self._numbers.add(assignment.number)
         self._fill()
 
     def next_event(self, timeout_seconds: float = math.inf) -> Event | None:
@@ -241,7 +252,7 @@ class RayExecutor:
         had_room = self.has_room
         if time.monotonic() < self._workers.look_at:
             return False
-        self._workers.end_idle()
+        self._workers.end_idle(self._wanted + self._later)
         self._workers.look()
         self._fill()
         return self.has_room and not had_room
@@ -257,7 +268,7 @@ class RayExecutor:
                 slot.begin(assignment.number, self._timeout_seconds + grace)
                 self._news.append(Started(assignment.number, time.time()))
                 slot.pending = slot.actor.exchange.remote(assignment)
-        self._workers.grow(self._wanted)
+        self._workers.grow(self._wanted, self._later)
 
     def _give_up(self, slot: Slot, reason: str, *, lost: bool = False) -> Outcome:
         """Ends a worker and its trial, which fails for this reason."""

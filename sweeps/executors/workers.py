@@ -3,14 +3,15 @@
 A worker is a Ray actor. It is asked for where there seems to be room, comes when Ray has found it a place and
 it has imported what it needs, and stays until it has been idle for a while or is ended. What it trains is
 the executor's business.
+
+On a cluster of others' some wait in Ray's queue beside those: without a place there, what others have queued
+would always come first, and an autoscaler, which counts what is queued, would add no node.
 """
 
 import contextlib
 import functools
-import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
@@ -23,9 +24,10 @@ from sweeps.executors.left_out import LeftOut
 from sweeps.executors.life import lives
 from sweeps.executors.orphans import called, guarded
 from sweeps.executors.resources import ACCELERATOR, Need, NodeState, room
+from sweeps.executors.slot import Slot
 from sweeps.executors.sources import Sources
 from sweeps.provenance import imported_sources
-from sweeps.records import Event, Outcome, Report, State, Timing
+from sweeps.records import Event, Outcome, Report, State
 from sweeps.training.worker import Worker
 
 LOOK_SECONDS = 1.0
@@ -38,53 +40,11 @@ NODE = "ray.io/node-id"
 """The label with which Ray names each node."""
 
 PATIENT_LOOKS = 3
+PLACE_SECONDS = 3.0
+"""How long Ray may take to find a place that is free; who has none then waits in its queue."""
 ANSWER_SECONDS = 5.0
 LONGEST_REST_SECONDS = 60.0
 """How long no further worker is asked for, at most, after those on their way have died again and again."""
-
-
-@dataclass(eq=False)
-class Slot:
-    """A worker, on its way or there.
-
-    Attributes:
-        name: Its name, recorded with what it trains.
-        actor: The Ray actor.
-        pending: The reference of what it was asked last, None while the driver has the turn.
-        node: Where it runs; empty until it is there.
-        trial: What it trains, if anything.
-        deadline: When the trial has had its time, on the monotonic clock.
-        since: When it was asked for, or became idle, on the same clock.
-        code: The modules that it has otherwise than the sweep, see `Outcome.code`; None if that is not known.
-        looked_at: The trial at which that was asked last.
-        has_validated: Its trial has, since it is there.
-    """
-
-    name: str
-    actor: Any
-    pending: Any = field(repr=False)
-    node: str = ""
-    trial: int | None = None
-    deadline: float = math.inf
-    since: float = field(default_factory=time.monotonic)
-    code: dict[str, str] | None = None
-    looked_at: int | None = None
-    has_validated: bool = False
-    _began: tuple[float, float] = field(default=(0.0, 0.0), repr=False)
-    """When its trial did, on the clocks that people read and that nobody sets."""
-
-    def begin(self, number: int, seconds: float) -> None:
-        """Notes a trial that it trains from now on, and how long that may take."""
-        self.trial, self._began = number, (time.time(), time.monotonic())
-        self.has_validated = False
-        self.deadline = self._began[1] + seconds
-
-    def failed(self, reason: str, *, lost: bool) -> Outcome:
-        """The outcome of its trial, which fails for this reason; its worker itself says nothing any more."""
-        started, began = self._began
-        timing = Timing(started, slot_seconds=time.monotonic() - began)
-        return Outcome(self.trial or 0, State.FAILED, reason=reason, timing=timing, worker=self.name,
-                       lost=lost, code=self.code or {})  # fmt: skip
 
 
 class Workers:
@@ -96,6 +56,7 @@ class Workers:
         most: The most of them.
         idle_seconds: How long one without work stays.
         say: Takes a line for the person who waits.
+        queues: Whether some wait in Ray's queue for places that are not there yet.
 
     Attributes:
         slots: Those that are there or on their way.
@@ -113,6 +74,8 @@ class Workers:
         most: float,
         idle_seconds: float,
         say: Callable[[str], None],
+        *,
+        queues: bool = False,
     ) -> None:
         self._make_trial_function = functools.partial(guarded, make_trial_function)
         self._need, self._idle_seconds = need, idle_seconds
@@ -124,23 +87,43 @@ class Workers:
         self._say, self.sources = say, Sources(say)
         self._left_out, self._nodes, self.closed = LeftOut(say), dict[str, NodeState](), set[str]()
         self.slots: list[Slot] = []
+        self._queues = queues
         self.most, self.capacity, self.look_at = most, 0, 0.0
 
     @property
     def free(self) -> list[Slot]:
-        """Those without a trial, on their way or there."""
-        return [slot for slot in self.slots if slot.trial is None]
+        """Those without a trial, on their way or there; first those that have no place."""
+        free = [slot for slot in self.slots if slot.trial is None]
+        return sorted(free, key=lambda slot: not slot.is_queued)
+
+    @property
+    def _queued(self) -> list[Slot]:
+        return [slot for slot in self.slots if slot.is_queued]
+
+    @property
+    def _settled(self) -> int:
+        return len(self.slots) - len(self._queued)
 
     def look(self) -> None:
         """Finds out how many there can be: they come and go with the nodes, and with what others take."""
         now = time.monotonic()
         self.look_at = now + LOOK_SECONDS
-        unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in self.slots)
         self._nodes = nodes()
-        self.closed = {name for name, node in self._nodes.items() if node.is_drained} | self._left_out.names()
-        held = [slot.node for slot in self.slots if slot.node not in self.closed]
+        self._close({name for name, node in self._nodes.items() if node.is_drained} | self._left_out.names())
+        for slot in self.slots if self._queues else ():
+            if not slot.node and now - slot.since > PLACE_SECONDS:
+                slot.is_queued = not node_of(slot.actor)
+        settled = [slot for slot in self.slots if not slot.is_queued]
+        unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in settled)
+        held = [slot.node for slot in settled if slot.node not in self.closed]
         staying = sum(slot.trial is not None for slot in self.slots if slot.node in self.closed)
         self.capacity = int(min(self.most, room(self._need, self._open, held, unseen) + staying))
+
+    def _close(self, closed: set[str]) -> None:
+        if closed != self.closed:  # what is queued was told of others
+            for slot in self._queued:
+                self.end(slot)
+        self.closed = closed
 
     @property
     def _open(self) -> dict[str, NodeState]:
@@ -160,24 +143,35 @@ class Workers:
             self._left_out.fails(slot.node, event.number, place, event.reason, self._open)
             self.look()
 
-    def grow(self, wanted: float) -> None:
-        """Asks for more where more are wanted and can be.
+    def grow(self, wanted: float, later: float = 0) -> None:
+        """Asks for more where more are wanted, as many as there can be, and lets some of the others queue.
 
         Where some are there and others die on their way, as without memory for all of them, it rests longer
         each time: to start one takes seconds of all CPUs, for nothing.
+
+        Args:
+            wanted: How many have something to do at once; one that has no place may queue.
+            later: How many more may queue.
         """
         is_any_there = any(slot.node for slot in self.slots)
-        while len(self.slots) < min(wanted, self.capacity):
+        few = max(self._settled, int(min(wanted, self.capacity)))
+        for slot in self._queued[: few - self._settled]:  # its place is there
+            slot.is_queued, slot.since = False, time.monotonic()
+        queue = min(1 + later, min(wanted + later, self.most) - few) if self._queues else 0
+        while len(self.slots) < few + queue:
             if self._deaths and is_any_there:
                 if time.monotonic() < self._rests_until:
                     return
                 self._rest()
-            name = f"worker-{self._asked}"
-            self._asked += 1
-            other = {"label_selector": {NODE: f"!in({','.join(sorted(self.closed))})"}} if self.closed else {}
-            kind = self._actor_class.options(**self._options, **other)
-            actor: Any = kind.remote(self._make_trial_function, name)
-            self.slots.append(Slot(name, actor, actor.call.remote(_node_id)))
+            self._ask(is_queued=self._settled >= few)
+
+    def _ask(self, *, is_queued: bool) -> None:
+        name = f"worker-{self._asked}"
+        self._asked += 1
+        other = {"label_selector": {NODE: f"!in({','.join(sorted(self.closed))})"}} if self.closed else {}
+        kind = self._actor_class.options(**self._options, **other)
+        actor: Any = kind.remote(self._make_trial_function, name)
+        self.slots.append(Slot(name, actor, actor.call.remote(_node_id), is_queued=is_queued))
 
     def welcome(self, slot: Slot) -> None:
         """Takes in one that has answered for the first time, or ends one that raised, with its node left out.
@@ -188,6 +182,8 @@ class Workers:
         reference, slot.pending = slot.pending, None
         try:
             slot.node, slot.since = ray.get(reference), time.monotonic()
+            if slot.is_queued:
+                slot.is_queued, self.look_at = False, 0.0
         except RayError as error:
             is_the_nodes = self._is_the_nodes(slot, error)
             self.end(slot)
@@ -223,9 +219,10 @@ class Workers:
         while True:
             if found := next((slot for slot in self.slots if slot.node), None):
                 return found
-            looks += not self.slots
+            looks += not self._settled
             if looks > PATIENT_LOOKS and not has_said:  # one of ours that died is shown a while as taken
-                self._say(f"waiting for a free place: a trial takes {self._need}, and others have taken all")
+                why = "others have taken all" if self._open else "no node has that yet"
+                self._say(f"waiting for a free place: a trial takes {self._need}, and {why}")
                 has_said = True
             if self.slots:
                 coming = {slot.pending: slot for slot in self.slots}
@@ -262,11 +259,17 @@ class Workers:
         self.slots = [other for other in self.slots if other is not slot]
         self.look_at = min(self.look_at, time.monotonic() + LOOK_SECONDS / 5)
 
-    def end_idle(self) -> None:
-        """Ends those that have had nothing to do for long: others may need their places."""
+    def end_idle(self, wanted: float) -> None:
+        """Ends those that have had nothing to do for long: others may need their places.
+
+        Args:
+            wanted: How many have something to do, now or later.
+        """
         now = time.monotonic()
         for slot in self.free:
-            if slot.node and now - slot.since > self._idle_seconds:
+            if slot.is_queued and len(self.slots) <= wanted:
+                slot.since = now
+            elif (slot.node or slot.is_queued) and now - slot.since > self._idle_seconds:
                 self.end(slot)
 
     def end_all(self) -> None:

@@ -58,7 +58,7 @@ def check(
     if not schedule.needs_batches:  # at once, before the seconds that torch takes
         check_algorithms(spec, schedule.validations())
     with console.status("importing torch, Lightning and your classes ..."):
-        slots, need = slots_of([machine()], spec)
+        slots, need = slots_of([machine()], spec, is_joined=spec.resources.autoscaling)
         context = context_of(spec, where.files, need.gpus)
         inspection = inspect(context, spec, False)
         raise_problem(inspection, spec)
@@ -132,7 +132,8 @@ def _plan(
         yield Text.assemble(("Batch   ", "bold"), rule)
     if text := outlook(spec, found.batches):
         yield Text.assemble(("Rates   ", "bold"), text)
-    yield Text.assemble(("Slots   ", "bold"), f"{slots} at once here, each with {need}")
+    place = "where the cluster has room or adds it" if spec.resources.autoscaling else "here"
+    yield Text.assemble(("Slots   ", "bold"), f"{slots} at once {place}, each with {need}")
     if spec.price_per_hour is not None:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
     taught = f", taught by {', '.join(spec.warm_start)}" if spec.warm_start else ""

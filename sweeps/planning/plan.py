@@ -11,6 +11,7 @@ from search_spaces.checks import is_number
 from search_spaces.space import possible
 from search_spaces.wording import did_you_mean
 from sweeps.context import Inspection, TrialContext
+from sweeps.errors import SpecError
 from sweeps.executors.resources import ACCELERATOR, Need, Node, accelerators
 from sweeps.lr.each import rate_search
 from sweeps.remote import RemoteFolder, unwritable
@@ -155,16 +156,33 @@ def _is_for_cpus(spec: SweepSpec) -> bool:
     return all(value == "cpu" for value in [spec.trainer.get("accelerator"), *chosen])
 
 
-def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
+def slots_of(nodes: Sequence[Node], spec: SweepSpec, *, is_joined: bool = False) -> tuple[int, Need]:
     """How many trials run at once, and what each takes.
 
     Args:
         nodes: What each machine has.
         spec: The sweep; `resources.gpus: null` is one GPU where there are any and `trainer` wants one.
+        is_joined: It is a cluster that others started, so that nodes may be added on demand.
 
     Raises:
         SpecError: Not even one trial fits.
     """
+    resources = spec.resources
+    most = min(filter(None, (spec.concurrency, spec.budget.trials)), default=None)
+    if is_joined and resources.autoscaling:
+        need = Need(resources.cpus, 1.0 if resources.gpus is None else resources.gpus, resources.accelerator)
+        return most or sum(need.fits(node) for node in nodes), need
+    try:
+        need = _need(nodes, spec)
+    except SpecError as error:
+        hint = "; where nodes are added on demand, say so with `autoscaling: true`" if is_joined else ""
+        raise SpecError(error.file, error.key, error.rule + hint) from None
+    count = sum(need.fits(node) for node in nodes)
+    return min(count, most or count), need
+
+
+def _need(nodes: Sequence[Node], spec: SweepSpec) -> Need:
+    """What a trial takes on nodes that are there."""
     resources = spec.resources
     kinds, kind = accelerators(nodes), resources.accelerator
     if kind and kind not in kinds:
@@ -181,7 +199,6 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec) -> tuple[int, Need]:
     for name, wanted, have in (("gpus", need.gpus, gpus), ("cpus", need.cpus, cpus)):
         if wanted > have:
             raise spec.error(f"resources.{name}", f"a trial needs {wanted:g}, but there are {have:g} {place}")
-    count = sum(need.fits(node) for node in nodes)
-    if not count:
+    if not any(need.fits(node) for node in nodes):
         raise spec.error("resources", f"a trial needs {need}, but no node has that at once")
-    return min(count, spec.budget.trials or count, spec.concurrency or count), need
+    return need

@@ -53,6 +53,8 @@ class Resources(Section):
     gpus: NotNegative | None = None
     accelerator: Annotated[str, Field(min_length=1)] | None = None
     """The type of the GPUs, as Ray names it, such as `H100`."""
+    autoscaling: bool = False
+    """The cluster adds nodes for what waits, and a trial may need what none of them has yet."""
 
     @field_validator("gpus")
     @classmethod
@@ -65,6 +67,12 @@ class Resources(Section):
     def _has_gpus_of_its_type(self) -> "Resources":
         if self.accelerator and self.gpus == 0:
             raise ValueError(f"accelerator: {self.accelerator} is a type of GPU, but gpus is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _says_what_nodes_are_added_for(self) -> "Resources":
+        if self.autoscaling and self.gpus is None and self.accelerator is None:
+            raise ValueError("autoscaling: true needs gpus, such as 0 or 1: no node may be there yet to tell")
         return self
 
 

@@ -103,6 +103,29 @@ def test_a_node_that_does_not_share_the_folder_of_the_files_is_refused(tmp_path:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["output.txt", "small.yaml", "tests"]
 
 
+def test_a_sweep_asks_for_nodes_that_are_not_there_yet(tmp_path: Path) -> None:
+    """This test is the autoscaler: it sees what Ray tells one, and adds a node for it."""
+    nodes = Nodes({"num_cpus": 0})
+    sweep_file(
+        tmp_path, budget={"trials": 12}, resources={"gpus": 1, "autoscaling": True},
+        model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}},
+    )  # fmt: skip
+    with launched(tmp_path, nodes.address) as process:
+        wait_for(lambda: nodes.queued() == 1)  # not more, before the model has passed the check
+        nodes.add(num_cpus=2, num_gpus=2)
+        wait_for(lambda: nodes.queued() > 3)
+        before = nodes.queued()
+        assert process.wait(120) == 0
+    assert before <= 10  # two train
+    assert nodes.queued() == 0
+    nodes.close()
+    assert [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials] == ["complete"] * 12
+    assert (
+        "waiting for a free place: a trial takes 1 CPU and 1 GPU, and no node has that yet"
+        in (tmp_path / "output.txt").read_text()
+    )
+
+
 def test_a_node_that_is_drained_gets_no_further_trial(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.touch()
