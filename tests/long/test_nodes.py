@@ -111,7 +111,9 @@ def test_a_sweep_asks_for_nodes_that_are_not_there_yet(tmp_path: Path) -> None:
         model={"class_path": "tests.modules.Slow", "init_args": {"seconds": 0.5}},
     )  # fmt: skip
     with launched(tmp_path, nodes.address) as process:
-        wait_for(lambda: nodes.queued() == 1)  # not more, before the model has passed the check
+        line = "waiting for a free place: a trial takes 1 CPU and 1 GPU, and no node has that yet"
+        wait_for(lambda: line in (tmp_path / "output.txt").read_text())
+        assert nodes.queued() == 1  # not more, before the model has passed the check
         nodes.add(num_cpus=2, num_gpus=2)
         wait_for(lambda: nodes.queued() > 3)
         before = nodes.queued()
@@ -120,10 +122,6 @@ def test_a_sweep_asks_for_nodes_that_are_not_there_yet(tmp_path: Path) -> None:
     assert nodes.queued() == 0
     nodes.close()
     assert [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials] == ["complete"] * 12
-    assert (
-        "waiting for a free place: a trial takes 1 CPU and 1 GPU, and no node has that yet"
-        in (tmp_path / "output.txt").read_text()
-    )
 
 
 def test_a_node_that_is_drained_gets_no_further_trial(tmp_path: Path) -> None:
