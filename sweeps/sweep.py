@@ -54,6 +54,8 @@ def run_sweep(
         Interrupted: Ctrl-C or SIGTERM; what was done until then is kept.
     """
     where = places(spec, storage)
+    for note in where.notes:
+        say(note)
     schedule = schedule_of(spec)
     if not schedule.needs_batches:
         check_algorithms(spec, schedule.validations())

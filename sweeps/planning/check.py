@@ -66,7 +66,7 @@ def check(
     validations = validations_of(spec, inspection)
     check_algorithms(spec, validations)
     notes = [*spec.notes, *precision_notes(spec, need.gpus), *rate_notes(spec), *advice(spec, validations)]
-    notes += [*inspection.notes, *unbuildable]
+    notes += [*where.notes, *inspection.notes, *unbuildable]
     for note in notes:
         console.print(Text(f"note: {note}", "yellow"))
     for part in _plan(spec, where, inspection, (slots, need), validations):

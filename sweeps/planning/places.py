@@ -11,6 +11,7 @@ from sweeps.executors.code import own_places
 from sweeps.files import sweep_folder
 from sweeps.remote import is_remote, remote_folder
 from sweeps.samplers.warm_start import check_warm_start
+from sweeps.storages import shared_disks
 from sweeps.storages.checks import check_storage, check_tracking
 from sweeps.storages.servers import check_answers, is_tracking_server
 from sweeps.storages.sqlite import is_there
@@ -48,6 +49,11 @@ class Places:
     def journal(self) -> Path:
         """The folder of what waits for MLflow."""
         return self.files / "journal"
+
+    @property
+    def notes(self) -> list[str]:
+        """What a person should know of them, a line each."""
+        return shared_disks.notes([self.storage, self.tracking_uri])
 
 
 def places(spec: SweepSpec, storage: str | None = None) -> Places:
