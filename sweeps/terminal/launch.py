@@ -108,7 +108,9 @@ def _reported(report: LiveReport, console: Console) -> Iterator[None]:
             yield
     finally:
         if report.problem:
-            console.print(Text(f"the report in MLflow is not up to date: {report.problem}", "yellow"))
+            console.print(
+                Text(f"the report in MLflow is not up to date: {report.problem}", "yellow"), soft_wrap=True
+            )
 
 
 def noting(console: Console) -> Callable[[str], None]:
@@ -121,9 +123,9 @@ def _show(spec: SweepSpec, storage: str | None, result: SweepResult, console: Co
     finished = result.counts.total() - result.counts[State.INVALID]
     console.print(Text(f"{finished} trials finished: {counts}"))
     for problem in result.problems:
-        console.print(Text(f"not everything is in MLflow: {problem}", "yellow"))
+        console.print(Text(f"not everything is in MLflow: {problem}", "yellow"), soft_wrap=True)
     if result.stop_reason:
-        console.print(Text(f"ended by `stop_when`: {result.stop_reason}"))
+        console.print(Text(f"ended by `stop_when`: {result.stop_reason}"), soft_wrap=True)
     if result.journal:
         how = f"`sweeps resume {shlex.quote(spec.name)}` writes it"
         console.print(Text(f"the rest is kept in {result.journal}; {how}", "yellow"), soft_wrap=True)
