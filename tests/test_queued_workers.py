@@ -1,14 +1,18 @@
 """Workers that wait in Ray's queue; a sweep for which an autoscaler adds nodes is in `tests.long`."""
 
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from sweeps.executors.cluster import node_of
 from sweeps.executors.ray import RayExecutor
 from sweeps.executors.resources import Need
 from sweeps.records import Outcome, State
 from tests import fakes
+from tests.browser import wait_for
 from tests.test_executors import assignment, drain
 
 
@@ -68,6 +72,32 @@ def test_who_waited_trains_once_there_is_a_place(others: Any) -> None:
     assert [outcome.state for outcome in outcomes] == [State.COMPLETE]
     executor.next_event(3)
     assert executor._workers.capacity == 2  # as many as have a place, whoever waits
+    executor.close()
+
+
+def test_one_that_has_got_a_place_waits_no_more_though_it_still_imports(others: Any, tmp_path: Path) -> None:
+    import ray
+
+    def importing() -> Any:
+        while not (tmp_path / "imported").exists():
+            time.sleep(0.1)
+        return fakes.Scripted(fakes.falling)()
+
+    executor = RayExecutor(importing, slots=None, first=30, need=Need(16.0), queue=1)
+    executor.submit(assignment(0))
+    executor.next_event(1.5)
+    assert queued(executor) == 1
+    ray.kill(others)
+    slot = executor._workers.slots[0]
+    wait_for(lambda: node_of(slot.actor))
+    executor.next_event(1.5)
+    assert (slot.node, slot.is_queued) == ("", False)
+    assert executor.has_room
+    executor.submit(assignment(1))
+    assert queued(executor) == 1  # the next one
+    (tmp_path / "imported").touch()
+    outcomes = [event for event in drain(executor) if isinstance(event, Outcome)]
+    assert [outcome.state for outcome in outcomes] == [State.COMPLETE] * 2
     executor.close()
 
 

@@ -111,7 +111,7 @@ class Workers:
         self._nodes = nodes()
         self._close({name for name, node in self._nodes.items() if node.is_drained} | self._left_out.names())
         for slot in self.slots if self._queues else ():
-            if not slot.node and now - slot.since > PLACE_SECONDS:
+            if not slot.node and (slot.is_queued or now - slot.since > PLACE_SECONDS):
                 slot.is_queued = not node_of(slot.actor)
         settled = [slot for slot in self.slots if not slot.is_queued]
         unseen = sum(not slot.node and now - slot.since < LOOK_SECONDS for slot in settled)
