@@ -251,6 +251,8 @@ def test_where_nodes_are_added_on_demand_a_trial_may_need_what_none_has_yet() ->
     resources = {"gpus": 0.5, "accelerator": "H100", "autoscaling": True}
     spec = fakes.spec(resources=resources, budget={"trials": 9}, concurrency=4)
     assert slots_of([{}], spec, is_joined=True) == (4, Need(1.0, 0.5, "H100"))
+    endless = fakes.spec(resources=resources, budget={"hours": 1})
+    assert slots_of([{}], endless, is_joined=True)[0] > 1  # so that trials are asked for ahead
     with pytest.raises(UserError, match="there is no 'H100' here"):  # this machine gets no others
         slots_of([{}], spec)
 

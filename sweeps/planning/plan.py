@@ -171,7 +171,7 @@ def slots_of(nodes: Sequence[Node], spec: SweepSpec, *, is_joined: bool = False)
     most = min(filter(None, (spec.concurrency, spec.budget.trials)), default=None)
     if is_joined and resources.autoscaling:
         need = Need(resources.cpus, 1.0 if resources.gpus is None else resources.gpus, resources.accelerator)
-        return most or sum(need.fits(node) for node in nodes), need
+        return most or max(2, sum(need.fits(node) for node in nodes)), need  # one now may be more later
     try:
         need = _need(nodes, spec)
     except SpecError as error:
