@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sweeps.executors.cluster import node_of
+from sweeps.executors.cluster import node_of, nodes
 from sweeps.executors.ray import RayExecutor
 from sweeps.executors.resources import Need
 from sweeps.records import Outcome, State
@@ -27,6 +27,7 @@ def others(ray_cluster: None) -> Iterator[Any]:
 
     actor = ray.remote(Other).options(num_cpus=16).remote()
     assert ray.get(actor.answer.remote())
+    wait_for(lambda: not any(node.free.get("CPU") for node in nodes().values()))  # it shows late
     yield actor
     ray.kill(actor)
 
