@@ -246,8 +246,8 @@ def nodes() -> dict[str, NodeState]:
 def node_of(actor: Any) -> str:
     """The node of an actor, also of one that has died; "" if it has none yet."""
     about: dict[str, Any] = asked(lambda: state.actor_table(actor._actor_id.hex()))
-    address = about.get("Address", {})  # of one that waits: the node whose queue it is in, without a port
-    return str(address.get("NodeID", "")) if address.get("Port") else ""
+    address = about.get("Address", {})  # of one that waits, and has no process: the node whose queue it is in
+    return str(address.get("NodeID", "")) if about.get("Pid") else ""
 
 
 def ray_reason(error: BaseException) -> str:

@@ -30,6 +30,25 @@ class Mounted(Data):
 """
 
 
+TWO_FOR_ONE_PLACE = """
+import sys
+
+import ray
+
+from sweeps.executors.cluster import node_of
+
+class Other:
+    def node(self):
+        return ray.get_runtime_context().get_node_id()
+
+ray.init(address=sys.argv[1], log_to_driver=False)
+first, second = (ray.remote(Other).options(num_cpus=1).remote() for _ in range(2))
+node = ray.get(first.node.remote())
+ray.wait([second.node.remote()], timeout=3)
+print([node_of(first) == node, node_of(second)])
+"""
+
+
 def launched(folder: Path, address: str) -> "subprocess.Popen[str]":
     """A sweep that was started on a cluster, with what it prints in `output.txt`."""
     output = (folder / "output.txt").open("w")
@@ -101,6 +120,17 @@ def test_a_node_that_does_not_share_the_folder_of_the_files_is_refused(tmp_path:
         in (tmp_path / "output.txt").read_text()
     )
     assert sorted(path.name for path in tmp_path.iterdir()) == ["output.txt", "small.yaml", "tests"]
+
+
+def test_who_waits_in_the_queue_of_another_node_has_none() -> None:
+    nodes = Nodes({"num_cpus": 0}, {"num_cpus": 1})
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_FOR_ONE_PLACE, nodes.address],
+        env=environment, capture_output=True, text=True, timeout=100, check=False,
+    )  # fmt: skip
+    nodes.close()
+    assert done.stdout == "[True, '']\n", done.stderr
 
 
 def test_a_sweep_asks_for_nodes_that_are_not_there_yet(tmp_path: Path) -> None:
