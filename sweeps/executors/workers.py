@@ -174,7 +174,7 @@ class Workers:
         self.slots.append(Slot(name, actor, actor.call.remote(_node_id), is_queued=is_queued))
 
     def welcome(self, slot: Slot) -> None:
-        """Takes in one that has answered for the first time, or ends one that raised, with its node left out.
+        """Takes in one that has answered for the first time, or ends one that died of what its node is.
 
         Raises:
             RayError: It died on its way otherwise; it is not one of the slots any more.
@@ -198,11 +198,16 @@ class Workers:
             self._left_out.say()
 
     def _is_the_nodes(self, slot: Slot, error: RayError) -> bool:
-        """Whether one died on its way since something is not right with its node, which is left out then."""
-        if not (isinstance(error, ActorDiedError) and error.actor_init_failed):
+        """Whether one died on its way since something is not right with its node, which is left out then.
+
+        Those that queue die with the node that keeps their queue, before they have begun.
+        """
+        if not isinstance(error, ActorDiedError):
             return False
         node = node_of(slot.actor)
-        if node not in self._nodes:
+        if slot.is_queued and not node:
+            return True
+        if not error.actor_init_failed or node not in self._nodes:
             return False
         return self._left_out.cannot_begin(node, self._nodes[node].place, ray_reason(error), self._open)
 

@@ -154,6 +154,21 @@ def test_a_sweep_asks_for_nodes_that_are_not_there_yet(tmp_path: Path) -> None:
     assert [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials] == ["complete"] * 12
 
 
+def test_workers_that_queue_die_with_a_node_and_no_trial_fails_for_it(tmp_path: Path) -> None:
+    nodes = Nodes({"num_cpus": 0}, {"num_cpus": 1})
+    sweep_file(
+        tmp_path, budget={"trials": 30}, resources={"gpus": 0, "autoscaling": True},
+        retries={"lost_workers": 1}, model={"class_path": "tests.modules.Slow"},
+    )  # fmt: skip
+    with launched(tmp_path, nodes.address) as process:
+        wait_for(lambda: nodes.queued() == 16)
+        nodes.remove(1, kill=True)
+        nodes.add(num_cpus=1)
+        assert process.wait(120) == 0
+    nodes.close()
+    assert [trial.state for trial in load(tmp_path / "sweeps.db", "small").trials] == ["complete"] * 30
+
+
 def test_a_node_that_is_drained_gets_no_further_trial(tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     notes.touch()
