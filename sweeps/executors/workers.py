@@ -40,8 +40,8 @@ NODE = "ray.io/node-id"
 """The label with which Ray names each node."""
 
 PATIENT_LOOKS = 3
-PLACE_SECONDS = 3.0
-"""How long Ray may take to find a place that is free; who has none then waits in its queue."""
+PLACE_SECONDS = 30.0
+"""How long a process may take to start where there was a place; who has none by then waits in Ray's queue."""
 ANSWER_SECONDS = 5.0
 LONGEST_REST_SECONDS = 60.0
 """How long no further worker is asked for, at most, after those on their way have died again and again."""

@@ -132,9 +132,10 @@ def _plan(
         yield Text.assemble(("Batch   ", "bold"), rule)
     if text := outlook(spec, found.batches):
         yield Text.assemble(("Rates   ", "bold"), text)
-    place = "where the cluster has room or adds it" if spec.resources.autoscaling else "here"
-    yield Text.assemble(("Slots   ", "bold"), f"{slots} at once {place}, each with {need}")
-    if spec.price_per_hour is not None:
+    grows = spec.resources.autoscaling and spec.concurrency is None
+    count = "as many at once as the cluster has room for or adds" if grows else f"{slots} at once here"
+    yield Text.assemble(("Slots   ", "bold"), f"{count}, each with {need}")
+    if spec.price_per_hour is not None and not grows:
         yield Text.assemble(("Price   ", "bold"), _price(spec.price_per_hour * slots, spec.budget.hours))
     taught = f", taught by {', '.join(spec.warm_start)}" if spec.warm_start else ""
     sampler, pruner = (written_out(algorithm).class_path for algorithm in (spec.sampler, spec.pruner))
